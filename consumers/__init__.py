@@ -1,0 +1,3 @@
+"""The moving parts: everything that advances a checkpoint."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""State at a vector made durable, rebuilt and verified."""
+
+__all__: list[str] = []
