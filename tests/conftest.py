@@ -1,0 +1,73 @@
+"""What every test run shares: Hypothesis profiles, and the marks that a folder implies.
+
+Profiles, chosen by the environment variable `HYPOTHESIS_PROFILE` or `--hypothesis-profile`:
+
+- `ci` (default): the same examples at every run, so that a red build is red for everybody.
+- `long`: many more examples, new ones at every run; the header prints the seed to repeat them with.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+TESTS = Path(__file__).parent
+MARK_BY_FOLDER = {"proofs": pytest.mark.proofs, "integration": pytest.mark.integration}
+
+# Time says nothing about an example on a machine that is busy with others, and a run that stops
+# for it cannot be repeated: no deadline, no check for slow generation.
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    print_blob=True,
+    deadline=None,
+    max_examples=100,
+    stateful_step_count=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "long",
+    settings.get_profile("ci"),
+    derandomize=False,
+    max_examples=5_000,
+    stateful_step_count=200,
+)
+# For writing tests: no shrinking, so that a failure shows at once.
+settings.register_profile(
+    "draft",
+    settings.get_profile("ci"),
+    max_examples=20,
+    phases=[Phase.explicit, Phase.generate],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Runs before Hypothesis' own hook, which reads the option. We choose the seed ourselves because
+    # Hypothesis prints one only where a test fails, and xdist hands the option to its workers.
+    profile = config.getoption("--hypothesis-profile", default=None)
+    name = profile or os.environ.get("HYPOTHESIS_PROFILE", "ci")
+    chosen = config.getoption("--hypothesis-seed", default=None)
+    if chosen is None and not settings.get_profile(name).derandomize:
+        config.option.hypothesis_seed = str(random.getrandbits(32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    if settings.default is not None and settings.default.derandomize:
+        return "hypothesis: derandomized, each test's seed is the hash of its source"
+    seed = config.getoption("--hypothesis-seed")
+    return f"hypothesis: repeat this run with --hypothesis-seed={seed}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        try:
+            folder = item.path.relative_to(TESTS).parts[0]
+        except ValueError:
+            continue  # another tree's tests, run with our configuration
+        if folder in MARK_BY_FOLDER:
+            item.add_marker(MARK_BY_FOLDER[folder])
