@@ -1,0 +1,135 @@
+"""What every log offers, whoever keeps it: the port between frames and everything after them.
+
+A log is a set of shards; a shard is an append-only list of records with growing sequence numbers;
+a partition lives wholly in one shard at a time, and after a split or merge in a child of it. A
+directory log has one shard that never closes. Positions are compared within a shard only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from binlog.params import Params
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """Just after the record ``sequence`` of ``shard``; sequence -1 is before its first record."""
+
+    shard: str
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.shard}:{self.sequence}"
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as a reader gets it. ``arrival_ms`` is the log's own time, whole ms."""
+
+    sequence: int
+    arrival_ms: int
+    partition: int  # -1 for a foreign record, whose key is then in `partition_key`
+    data: bytes
+    partition_key: str = ""
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """What one read of a shard gave.
+
+    ``next`` is where to go on, also past records of partitions that were not asked for.
+    ``caught_up``: there was nothing more at that moment. ``closed``: there never will be; go on
+    with the children.
+    """
+
+    records: list[Record]
+    next: Position
+    caught_up: bool
+    closed: bool = False
+
+
+class Shard(msgspec.Struct, frozen=True, gc=False):
+    """One shard and where it comes from; ``partitions`` are those that it holds."""
+
+    id: str
+    parents: tuple[str, ...]
+    partitions: frozenset[int]
+    closed: bool = False
+
+
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """One frame to append. ``tried``: these bytes were sent before and may be in the log."""
+
+    partition: int
+    data: bytes
+    tried: bool = False
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """The frame is durable. ``born_ms`` is the session's, as it stands in the stored frame."""
+
+    arrival_ms: int
+    position: Position
+    born_ms: int
+
+
+class Expired(msgspec.Struct, frozen=True, gc=False):
+    """Refused for the session's age, and certainly not in the log, now or later."""
+
+    arrival_ms: int
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False):
+    """No certainty: the frame may be in the log, or arrive later. Send the same bytes again.
+
+    ``untouched``: certainly nothing of it was sent or written (lock not got, disk full before the
+    first byte, throttled). ``final``: a retry is pointless (disk full, read-only, damage).
+    """
+
+    error: Exception
+    untouched: bool = False
+    final: bool = False
+
+
+Reply = Appended | Expired | Failed
+
+
+class Log(Protocol):
+    """An open log. All methods may be called from any thread.
+
+    * `append` is one commit: on return each frame has its reply, in the order given. Within one
+      partition frames land in the order given. A frame whose header says ``born`` 0 is stamped
+      with the log's own time (see `binlog.frame.stamp_born`), the same for all of the call. It
+      raises only for what no retry mends: `RefusedError`, `DamageError`, a closed log.
+    * `read` gives records of one shard after a sequence number, in order, at most about
+      ``bytes_max`` of them (at least one if there is any), only of ``partitions`` if given. It
+      waits up to ``wait_s`` for the first record. What it gives is durable and final.
+      It raises `DamageError` when it stands before damaged bytes, after giving what lies before.
+    * `shards` gives parents before children.
+    """
+
+    params: Params
+    genesis: bytes
+    name: str  # the address, for messages
+
+    def append(self, frames: Sequence[Put]) -> list[Reply]: ...
+
+    def read(
+        self,
+        after: Position,
+        *,
+        partitions: frozenset[int] | None = None,
+        bytes_max: int = 4 * 1024 * 1024,
+        wait_s: float = 0.0,
+    ) -> Page: ...
+
+    def shards(self) -> list[Shard]: ...
+
+    def locate(self, position: Position) -> str:
+        """Where that is in words a person can act on: segment and byte, or shard and number."""
+
+    def now_ms(self) -> int:
+        """The log's own time now: never behind an arrival already given."""
+
+    def close(self) -> None: ...
