@@ -3,7 +3,7 @@
 Profiles, chosen by the environment variable `HYPOTHESIS_PROFILE` or `--hypothesis-profile`:
 
 - `ci` (default): the same examples at every run, so that a red build is red for everybody.
-- `long`: many more examples, new ones at every run; the header prints the seed to repeat them with.
+- `long`: many more examples, new ones at every run; the summary prints the seed to repeat them with.
 """
 
 from __future__ import annotations
@@ -56,11 +56,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(random.getrandbits(32))
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    if settings.default is not None and settings.default.derandomize:
-        return "hypothesis: derandomized, each test's seed is the hash of its source"
-    seed = config.getoption("--hypothesis-seed")
-    return f"hypothesis: repeat this run with --hypothesis-seed={seed}"
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    name = settings.get_current_profile_name()
+    if settings.get_profile(name).derandomize:
+        line = f"profile {name}, derandomized: the examples are the same at every run"
+    else:
+        line = f"profile {name}, --hypothesis-seed={config.getoption('--hypothesis-seed')}"
+    terminalreporter.write_line(f"hypothesis: {line}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
