@@ -117,3 +117,12 @@ class NotSentError(BinlogError):
     """Never tried: certainly not in the log. It may be published again."""
 
     retriable = True
+
+
+# -- between two writers -------------------------------------------------------------------------
+
+
+class LostError(BinlogError):
+    """Somebody else moved the checkpoint or replaced the generation; read again, start over."""
+
+    retriable = True
