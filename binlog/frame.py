@@ -436,6 +436,6 @@ def _check_depth(body: bytes, columns: Columns) -> None:
             if data is not None and len(data.translate(None, _NO_CONTAINER)) > DEPTH_MAX:
                 try:
                     # Bounded: msgspec itself refuses to recurse without end.
-                    encode_value(decode_value(data))
+                    encode_value(decode_value(data), outer=2)
                 except Exception as error:
                     raise FrameError(f"a value that no item can hold: {error}") from error

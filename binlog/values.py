@@ -24,7 +24,7 @@ Limits (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -61,8 +61,11 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _encode = _encoder.encode
 
 
-def encode_value(value: object) -> bytes:
+def encode_value(value: object, *, outer: int = 0) -> bytes:
     """Canonical bytes of ``value``.
+
+    ``outer`` levels of nesting around it are not counted: 1 for the map that is an item, 2 for
+    the sections of an UpdateItem, whose values may be as deep as an item's.
 
     Raises:
         RefusedError: a float, NaN, an empty or mixed set, a number beyond 38 digits or out of
@@ -70,7 +73,7 @@ def encode_value(value: object) -> bytes:
             `DEPTH_MAX`, or a type outside the model.
     """
     try:
-        return _encode(_canonical(value, 0))
+        return _encode(_canonical(value, -outer))
     except UnicodeEncodeError as error:
         raise RefusedError(f"text holds a lone surrogate ({error.reason})") from error
 
@@ -85,8 +88,8 @@ def encode_item(item: Mapping[str, Any]) -> bytes:
     if type(item) is not dict:
         item = dict(item)
     try:
-        # The common case, flat with small integers, never enters the walk.
-        if _FLAT.issuperset(map(type, item.values())) and "" not in item:
+        # The common case, nothing to rewrite, never enters the walk (a quarter of its time).
+        if _is_plain(item.values(), 0) and "" not in item:
             data = _encode(item)
         else:
             data = _encode(_canonical_map(item, -1))
@@ -129,6 +132,22 @@ def is_canonical(data: bytes) -> bool:
         return encode_value(decode_value(data)) == data
     except (DamageError, RefusedError):
         return False
+
+
+def _is_plain(values: Iterable[object], depth: int) -> bool:
+    """Whether msgspec's own bytes of all ``values`` are canonical, but for integers out of range.
+
+    Looks at containers, not at every value: that is what makes it cheap.
+    """
+    for value in [v for v in values if type(v) not in _FLAT]:
+        if depth == DEPTH_MAX:
+            return False
+        if type(value) is list:
+            if not _is_plain(value, depth + 1):
+                return False
+        elif type(value) is not dict or "" in value or not _is_plain(value.values(), depth + 1):
+            return False
+    return True
 
 
 def _canonical(value: object, depth: int) -> object:
