@@ -73,6 +73,11 @@ def encode_value(value: object, *, outer: int = 0) -> bytes:
             `DEPTH_MAX`, or a type outside the model.
     """
     try:
+        if _is_plain((value,), -outer):
+            return _encode(value)
+    except (OverflowError, TypeError, UnicodeEncodeError):
+        pass  # the walk finds the words for it, or mends it
+    try:
         return _encode(_canonical(value, -outer))
     except UnicodeEncodeError as error:
         raise RefusedError(f"text holds a lone surrogate ({error.reason})") from error
