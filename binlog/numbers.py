@@ -79,7 +79,7 @@ def canonical_number(value: int | Decimal) -> int | Decimal:
             else "a number is out of range (1E-130 to 9.9E+125)"
         )
     if exponent >= 0:
-        whole = int(stripped) * 10**exponent
+        whole = int(stripped + "0" * exponent)
         return -whole if sign else whole
     return Decimal((sign, tuple(map(int, stripped)), exponent))
 
