@@ -18,6 +18,7 @@ _WINDOW_LOG_MAX = 23  # 8 MiB, the largest body; a frame that asks for more memo
 
 
 def compress(data: bytes) -> bytes:
+    """One zstd frame of ``data``, whose size it declares."""
     return zstd.compress(data, level=LEVEL)
 
 

@@ -34,7 +34,7 @@ from binlog.errors import DamageError, RefusedError, TooLargeError
 from binlog.numbers import canonical_number, format_number, parse_number
 
 Value: TypeAlias = (
-    "None | bool | int | Decimal | str | bytes | list[Any] | dict[str, Any] | frozenset[Any]"
+    "bool | int | Decimal | str | bytes | list[Any] | dict[str, Any] | frozenset[Any] | None"
 )
 Item: TypeAlias = dict[str, Any]
 

@@ -1,0 +1,184 @@
+"""The body of a frame: its envelopes by column.
+
+The body is a msgpack array of columns, not of envelopes: a reader that only sequences looks at
+none of them, and one that folds touches just the columns it needs::
+
+    kinds   [[type, schema version, table], ...]   at most 256
+    index   binary, one byte an envelope: its kind
+    ids     [text, ...]
+    keys    [binary, ...]          canonical bytes
+    datas   [binary | nil, ...]    canonical bytes
+    times   [int, ...]             ms
+    metas   nil | [binary | nil, ...]
+    expects nil | [int | nil, ...]
+
+A reader that only sequences looks at none of them, and one that folds touches just the columns it
+needs; per event there is no object and no call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from binlog.envelope import ID_BYTES_MAX, TYPE_BYTES_MAX, Envelope
+from binlog.errors import RefusedError
+from binlog.values import DEPTH_MAX, decode_value, encode_value
+
+KINDS_MAX = 256
+KEY_BYTES_MAX = 2_048 + 1_024 + 64  # both key attributes' values, names apart; publish is exact
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
+# All bytes but those that open a msgpack map or array: what is left when they are deleted counts
+# the containers, an upper bound of the depth (text beyond ASCII counts too, hence only a bound).
+_NO_CONTAINER = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+
+
+class FrameError(ValueError):
+    """Why a record that should be ours is not a frame of this log; halts its partition (S7)."""
+
+
+class Columns(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The envelopes of a frame by column; all but ``kinds`` have one entry an envelope."""
+
+    kinds: list[tuple[str, int, str]]
+    index: bytes
+    ids: list[str]
+    keys: list[bytes]
+    datas: list[bytes | None]
+    times: list[int]
+    metas: list[bytes | None] | None = None
+    expects: list[int | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def envelopes(self) -> Iterator[Envelope]:
+        """The envelopes, one object each: for people and slow paths."""
+        nones: list[None] = [None] * len(self.index)
+        for kind, *rest in zip(
+            self.index,
+            self.ids,
+            self.keys,
+            self.datas,
+            self.metas or nones,
+            self.expects or nones,
+            self.times,
+            strict=True,
+        ):
+            kind_type, schema, table = self.kinds[kind]
+            yield Envelope(rest[0], kind_type, schema, table, *rest[1:])
+
+    def take(self, indexes: Sequence[int]) -> Columns:
+        """Only the envelopes at ``indexes``, in that order; kinds stay as they are."""
+        return Columns(
+            self.kinds,
+            bytes([self.index[i] for i in indexes]),
+            [self.ids[i] for i in indexes],
+            [self.keys[i] for i in indexes],
+            [self.datas[i] for i in indexes],
+            [self.times[i] for i in indexes],
+            None if self.metas is None else [self.metas[i] for i in indexes],
+            None if self.expects is None else [self.expects[i] for i in indexes],
+        )
+
+
+_encode_columns = msgspec.msgpack.Encoder().encode
+_decode_columns = msgspec.msgpack.Decoder(Columns).decode
+
+
+def columns_of(envelopes: Sequence[Envelope]) -> Columns:
+    """The columns that hold ``envelopes``.
+
+    Raises:
+        RefusedError: more than `KINDS_MAX` different (type, schema, table).
+    """
+    numbers: dict[tuple[str, int, str], int] = {}
+    index = [numbers.setdefault((e.type, e.schema, e.table), len(numbers)) for e in envelopes]
+    if len(numbers) > KINDS_MAX:
+        raise RefusedError(f"{len(numbers)} kinds of event in one frame, the limit is {KINDS_MAX}")
+    metas = [e.meta for e in envelopes]
+    expects = [e.expect for e in envelopes]
+    return Columns(
+        list(numbers),
+        bytes(index),
+        [e.id for e in envelopes],
+        [e.key for e in envelopes],
+        [e.data for e in envelopes],
+        [e.time_ms for e in envelopes],
+        metas if any(m is not None for m in metas) else None,
+        expects if any(x is not None for x in expects) else None,
+    )
+
+
+def encode_body(columns: Columns) -> bytes:
+    """The body of a frame, not compressed."""
+    return _encode_columns(columns)
+
+
+def decode_columns(body: bytes, count: int) -> Columns:
+    """The columns of a body, with every bound checked that concerns whole frames.
+
+    Raises:
+        FrameError: no columns, of other lengths than ``count``, or a bound is broken.
+    """
+    try:
+        columns = _decode_columns(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"the body is no set of columns: {error}") from error
+    lengths = {
+        len(column)
+        for column in (
+            columns.index,
+            columns.ids,
+            columns.keys,
+            columns.datas,
+            columns.times,
+            columns.metas,
+            columns.expects,
+        )
+        if column is not None
+    }
+    if lengths != {count}:
+        raise FrameError(f"columns of {sorted(lengths)} entries, the header says {count}")
+    if len(columns.kinds) > KINDS_MAX or max(columns.index) >= len(columns.kinds):
+        raise FrameError("an envelope's kind is not in the frame's table")
+    for kind in columns.kinds:
+        _check_kind(kind)
+    if max(map(len, columns.ids)) > ID_BYTES_MAX or not all(columns.ids):
+        raise FrameError(f"an id that is empty or above {ID_BYTES_MAX} characters")
+    if max(map(len, columns.keys)) > KEY_BYTES_MAX:
+        raise FrameError(f"a key above {KEY_BYTES_MAX} bytes")
+    _check_depth(body, columns)
+    return columns
+
+
+@lru_cache(maxsize=4_096)
+def _check_kind(kind: tuple[str, int, str]) -> None:
+    kind_type, schema, table = kind
+    if not kind_type or len(kind_type.encode()) > TYPE_BYTES_MAX or schema < 1:
+        raise FrameError(f"event type {kind_type[:40]!r}, schema version {schema}")
+    if table and not is_table_name(table):
+        raise FrameError(f"table name {table[:40]!r}")
+
+
+def is_table_name(name: str) -> bool:
+    """Whether DynamoDB would take it: 3 to 255 of letters, digits, ``_.-``."""
+    return _TABLE.fullmatch(name) is not None
+
+
+def _check_depth(body: bytes, columns: Columns) -> None:
+    containers = len(body.translate(None, _NO_CONTAINER))
+    if containers <= DEPTH_MAX + 2 * len(columns):
+        # One map each for key and data, the rest together no deeper than the limit.
+        return
+    for column in (columns.keys, columns.datas, columns.metas or ()):
+        for data in column:
+            if data is not None and len(data.translate(None, _NO_CONTAINER)) > DEPTH_MAX:
+                try:
+                    # Bounded: msgspec itself refuses to recurse without end.
+                    encode_value(decode_value(data), outer=2)
+                except Exception as error:
+                    raise FrameError(f"a value that no item can hold: {error}") from error

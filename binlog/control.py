@@ -1,0 +1,137 @@
+"""Control records (S8): envelopes of type ``binlog.…`` that take offsets like any other.
+
+A RESOLVE lifts a halt (`binlog.halt`), a PARAMS changes a pinned value for the records after it, a
+no-op only moves the mark. Appliers never see them; ``cat`` shows them with ``--control``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from binlog.columns import Columns, FrameError, columns_of, decode_columns, encode_body
+from binlog.envelope import CONTROL_PREFIX, Envelope
+from binlog.errors import RefusedError
+from binlog.frame import (
+    Header,
+    Session,
+    decode_body,
+    encode_frame,
+)
+from binlog.halt import Resolution
+from binlog.params import Params, genesis_hash
+from binlog.values import decode_value, encode_value
+
+RESOLVE_TYPE = CONTROL_PREFIX + "resolve"
+PARAMS_TYPE = CONTROL_PREFIX + "params"
+NOOP_TYPE = CONTROL_PREFIX + "noop"
+
+# What a PARAMS record may change. Not the number of partitions: that is a new timeline.
+CHANGEABLE = frozenset(
+    {"frame_version", "id_window", "hold_frames_max", "hold_bytes_max", "session_age_ms"}
+)
+_EMPTY_KEY = encode_value({})
+
+
+def genesis_frame(params: Params, genesis: bytes, partition: int) -> bytes:
+    """The record that opens a partition, at offset 0."""
+    header = _header(params, genesis, partition, Session(bytes(16), 0), genesis_frame=True)
+    return encode_frame(header, genesis)
+
+
+def resolve_frame(
+    params: Params, genesis: bytes, resolution: Resolution, *, family: bytes, now_ms: int
+) -> bytes:
+    """A RESOLVE, unborn: alone, plain, number 1 of the fresh ``family`` (so it is never held)."""
+    data = encode_value(msgspec.to_builtins(resolution))
+    return _control_frame(
+        params, genesis, resolution.partition, RESOLVE_TYPE, data, family, now_ms, resolve=True
+    )
+
+
+def noop_frame(
+    params: Params, genesis: bytes, partition: int, *, family: bytes, now_ms: int
+) -> bytes:
+    """A no-op, unborn: on a quiet log it moves the mark."""
+    return _control_frame(params, genesis, partition, NOOP_TYPE, None, family, now_ms)
+
+
+def params_envelope(changes: dict[str, int], *, new_id: Callable[[], str], now_ms: int) -> Envelope:
+    """A PARAMS record; one is needed in every partition.
+
+    Raises:
+        RefusedError: a value that cannot be changed within a timeline.
+    """
+    if fixed := set(changes) - CHANGEABLE:
+        raise RefusedError(
+            f"{', '.join(sorted(fixed))} cannot be changed", do="it takes a new log or timeline"
+        )
+    data = encode_value(changes)
+    return Envelope(new_id(), PARAMS_TYPE, 1, "", _EMPTY_KEY, data, time_ms=now_ms)
+
+
+def decode_params_change(columns: Columns) -> dict[str, int]:
+    """What the PARAMS records among the envelopes change; unknown names have no effect."""
+    changes: dict[str, int] = {}
+    for envelope in columns.envelopes():
+        if envelope.type == PARAMS_TYPE and envelope.data is not None:
+            value = decode_value(envelope.data)
+            if isinstance(value, dict):
+                changes |= {
+                    k: v for k, v in value.items() if k in CHANGEABLE and type(v) is int and v > 0
+                }
+    return changes
+
+
+def decode_resolution(data: bytes, header: Header) -> Resolution | None:
+    """The content of a RESOLVE frame; ``None`` if it is none that can count."""
+    try:
+        columns = decode_columns(decode_body(data, header), header.count)
+    except FrameError:
+        return None
+    envelope = next(columns.envelopes())
+    if envelope.type != RESOLVE_TYPE or envelope.data is None:
+        return None
+    try:
+        return msgspec.convert(decode_value(envelope.data), Resolution)
+    except (msgspec.ValidationError, ValueError):
+        return None
+
+
+def _control_frame(
+    params: Params,
+    genesis: bytes,
+    partition: int,
+    kind: str,
+    data: bytes | None,
+    family: bytes,
+    now_ms: int,
+    *,
+    resolve: bool = False,
+) -> bytes:
+    envelope = Envelope(f"{kind}/{family.hex()}", kind, 1, "", _EMPTY_KEY, data, time_ms=now_ms)
+    header = _header(params, genesis, partition, Session(family, 1), resolve=resolve)
+    return encode_frame(header, encode_body(columns_of([envelope])))
+
+
+def _header(
+    params: Params,
+    genesis: bytes,
+    partition: int,
+    session: Session,
+    *,
+    resolve: bool = False,
+    genesis_frame: bool = False,
+) -> Header:
+    return Header(
+        session=session,
+        born_ms=0,
+        partition=partition,
+        first=0 if genesis_frame else 1,
+        count=0 if genesis_frame else 1,
+        log_id=bytes.fromhex(params.log_id),
+        genesis_hash=genesis_hash(genesis),
+        resolve=resolve,
+        genesis=genesis_frame,
+    )

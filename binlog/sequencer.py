@@ -1,0 +1,386 @@
+"""The sequencer: from a partition's records, in log order, to events with dense offsets.
+
+A pure fold, without I/O and without a clock: every reader that feeds it the same records gets the
+same numbers (S1-S7 of DESIGN.md). What it guarantees, and the tests attack:
+
+* offsets are 1, 2, 3, ... without a gap, whatever the log duplicates, delays or reorders;
+* an envelope is accepted once: when the last of the envelopes up to it in its session arrived;
+* a generation's first frame is accepted after the predecessor it names, and closes older ones;
+* a frame is dropped for four reasons only, each counted: a duplicate, expired, of a closed
+  generation, given up by a RESOLVE; an envelope also as a copy of one in the id window;
+* whatever else does not fit halts: `Halted` is raised and the state is as before the record;
+* `encode_state` at any record and a new sequencer from it give the same numbers, digests and
+  halts; a record fed twice changes nothing.
+
+Time is `mark`, the highest arrival seen. A session expires at ``born + L < mark``. What one record
+sets free is accepted in this order: first, by (family, generation), sessions whose predecessor
+expires; then sessions that expire with frames held halt; then the record's own frame, and after
+it, by generation, those of its family that waited for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from binlog.columns import Columns, FrameError, decode_columns
+from binlog.control import PARAMS_TYPE, decode_params_change
+from binlog.errors import MismatchError
+from binlog.frame import Header, Session, check_header, decode_body, decode_header
+from binlog.halt import EXPIRED_HELD, HOLD_BOUND, UNDECODABLE, Halt, Halted
+from binlog.log import Position, Record
+from binlog.params import Params, genesis_hash
+from binlog.run import Run
+from binlog.sequencer_state import Counters, Held, SequencerState, SessionState
+from binlog.sessions import Sessions
+from binlog.window import IdWindow
+
+_RUN = struct.Struct(">QI")
+Decisions = Mapping[tuple[str, str | None], str]
+_UNDECIDED: Decisions = {}
+
+
+class _Arrival(msgspec.Struct, frozen=True, gc=False):
+    """The record being fed, and what was decided about it."""
+
+    shard: str
+    record: Record
+    decisions: Decisions
+
+
+class Sequencer:
+    """One partition's. Feed it every record of the partition, in log order, from the genesis on."""
+
+    def __init__(
+        self, params: Params, genesis: bytes, partition: int, state: bytes | None = None
+    ) -> None:
+        self.partition = partition
+        self.counters = Counters()
+        self._genesis = genesis
+        self._genesis_hash = genesis_hash(genesis)
+        self._log_id = bytes.fromhex(params.log_id)
+        self._pinned = params
+        self._load(SequencerState() if state is None else SequencerState.decode(state))
+
+    def _load(self, state: SequencerState) -> None:
+        self.offset = state.offset
+        self.mark = state.mark
+        self.digest = state.digest
+        self._begun = state.begun
+        self._hold_factor = state.hold_factor
+        self._changes = state.changes
+        self.params = msgspec.structs.replace(self._pinned, **state.changes)
+        self._sessions = Sessions(self.params.session_life_ms, state.sessions, state.closed)
+        self._window = IdWindow(self.params.id_window, state.window)
+
+    def encode_state(self) -> bytes:
+        """All that the next record's outcome depends on; equal states have equal bytes."""
+        return SequencerState(
+            offset=self.offset,
+            mark=self.mark,
+            digest=self.digest,
+            begun=self._begun,
+            hold_factor=self._hold_factor,
+            changes=self._changes,
+            sessions=self._sessions.states(),
+            closed=self._sessions.closings(),
+            window=self._window.entries(),
+        ).encode()
+
+    @property
+    def held(self) -> int:
+        """Frames that wait for an earlier one."""
+        return self._sessions.held_frames
+
+    def accepted_up_to(self, session: Session) -> int | None:
+        """The last number accepted, or dropped as a copy; ``None`` if the session is not known
+        (never seen, expired or closed).
+        """  # noqa: D205
+        state = self._sessions.get(session)
+        return None if state is None else state.next - 1
+
+    def is_closed(self, session: Session) -> bool:
+        """Whether a later generation of the family has closed the session here."""
+        return self._sessions.is_closed(session)
+
+    def feed(self, shard: str, record: Record, decisions: Decisions = _UNDECIDED) -> Sequence[Run]:
+        """The runs that ``record`` makes acceptable, in offset order (mostly one, or none).
+
+        ``decisions`` lifts halts of this very record, by (rule, session); see `binlog.halt`.
+
+        Raises:
+            Halted: a rule does not know what to do; nothing has changed.
+            UpgradeError: a frame version that the log allows and this code cannot read.
+            MismatchError: the first record is not the genesis record: the log was cut.
+        """
+        arrival = _Arrival(shard, record, decisions)
+        mark = self.mark
+        # When something expires, perhaps several things, any of them may halt: be able to go back.
+        expiring = record.arrival_ms > self._sessions.deadline
+        before = self.encode_state() if expiring else b""
+        try:
+            return self._advance(arrival)
+        except Halted as error:
+            if expiring:
+                self._load(SequencerState.decode(before))
+            self.mark = mark
+            raise Halted(
+                msgspec.structs.replace(
+                    error.halt, offset=self.offset, digest=self.digest.hex(), mark=mark
+                )
+            ) from error.__cause__
+
+    def _advance(self, arrival: _Arrival) -> Sequence[Run]:
+        record = arrival.record
+        runs: list[Run] = []
+        header, frame = self._read(arrival)
+        if record.arrival_ms > self.mark:
+            self.mark = record.arrival_ms
+            if self.mark > self._sessions.deadline:
+                self._expire(arrival, runs)
+        if frame is not None and header is not None:
+            self._admit(arrival, header, frame, runs)
+        return runs
+
+    # -- one frame -------------------------------------------------------------------------------
+
+    def _read(self, arrival: _Arrival) -> tuple[Header | None, tuple[bytes, Columns] | None]:
+        """Header, body and columns of what will be accepted or held; no frame if it is dropped.
+
+        Nothing changes here but counters, so that an undecodable record halts cleanly.
+        """
+        record = arrival.record
+        header = None
+        try:
+            header = decode_header(record.data, version_allowed=self.params.frame_version)
+            check_header(header, self.params, self._log_id, self._genesis_hash, self.partition)
+            if not self._begun or header.genesis:
+                self._begin(arrival, header)
+                return header, None
+            return header, self._read_frame(record, header)
+        except FrameError as error:
+            if not self._begun:
+                self._begin(arrival, header)
+            if arrival.decisions.get((UNDECODABLE, None)) != "skip":
+                raise self._halted(arrival, UNDECODABLE, None, str(error)) from error
+            self.counters.skipped += 1
+            return None, None
+
+    def _begin(self, arrival: _Arrival, header: Header | None) -> None:
+        """The genesis record, which must come first and may come again (C1, S5)."""
+        if header is not None and header.genesis:
+            if decode_body(arrival.record.data, header) != self._genesis:
+                raise FrameError("a genesis record of other parameters")
+            self._begun = True
+            return
+        raise MismatchError(
+            f"partition {self.partition} does not begin with its genesis record",
+            str(Position(arrival.shard, arrival.record.sequence)),
+            "the log was cut; start from a snapshot or an archive",
+            partition=self.partition,
+        )
+
+    def _read_frame(self, record: Record, header: Header) -> tuple[bytes, Columns] | None:
+        counters, session = self.counters, header.session
+        mark = max(self.mark, record.arrival_ms)
+        if self._sessions.is_expired(header.born_ms, mark):
+            counters.expired += 1
+            return None
+        if header.born_ms > record.arrival_ms + self.params.born_tolerance_ms:
+            raise FrameError(f"born {header.born_ms - record.arrival_ms} ms after its arrival")
+        if self._sessions.is_closed(session):
+            counters.closed += 1
+            return None
+        known = self._sessions.get(session)
+        if known is not None:
+            if known.born_ms != header.born_ms:
+                raise FrameError(f"session born {known.born_ms}, this frame says {header.born_ms}")
+            counters.given_up_late += known.gave_up(header.first, header.last)
+            if header.last < known.next or any(
+                h.first == header.first and h.count == header.count for h in known.held
+            ):
+                counters.duplicates += 1
+                return None
+        body = decode_body(record.data, header)
+        return body, decode_columns(body, header.count)
+
+    def _admit(
+        self, arrival: _Arrival, header: Header, frame: tuple[bytes, Columns], runs: list[Run]
+    ) -> None:
+        session, record = header.session, arrival.record
+        if self._sessions.is_closed(session):  # by what this very record's arrival set free
+            self.counters.closed += 1
+            return
+        state = self._sessions.get(session)
+        if state is None:
+            first = max(1, header.base) if self.params.timeline else 1
+            state = SessionState(session, header.born_ms, first)
+        waits_for = state.waits_for
+        if header.first == 1 and header.predecessor is not None and not state.started:
+            state.waits_for = header.predecessor
+        held = Held(
+            header.first, header.count, record.arrival_ms, str(record.sequence), record.data
+        )
+        if header.first <= state.next and not self._sessions.waits(state, self.mark):
+            self._sessions.remember(state)
+            self._accept(state, header, held, frame, runs)
+        else:
+            try:
+                if not self._hold(arrival, state, held):
+                    return
+            except Halted:
+                state.waits_for = waits_for
+                raise
+        self._drain(state, runs)
+        for waiting in self._sessions.with_held(session.family):
+            self._drain(waiting, runs)
+
+    def _accept(
+        self,
+        state: SessionState,
+        header: Header,
+        carried: Held,
+        frame: tuple[bytes, Columns],
+        runs: list[Run],
+    ) -> None:
+        """Give offsets to what is new in a frame whose turn it is (S2, S6, P6, P7)."""
+        body, columns = frame
+        if not state.started:
+            state.started = True
+            state.waits_for = None
+            self.counters.closed += self._sessions.close_older(state)
+        skip = state.next - header.first
+        if skip:
+            self.counters.duplicates += 1
+        state.next = header.last + 1
+        taken: Sequence[int] = range(skip, header.count)
+        if header.id_window:
+            taken = self._window.admit(columns, taken, self.counters)
+        if not taken:
+            return
+        numbers: Sequence[int] = range(header.first + skip, header.last + 1)
+        digest = sha256(self.digest)
+        digest.update(_RUN.pack(self.offset + 1, len(taken)))
+        if len(taken) != header.count:
+            columns = columns.take(taken)
+            numbers = [header.first + i for i in taken]
+            digest.update(b"".join(i.to_bytes(4, "big") for i in taken))
+        digest.update(body)
+        self.digest = digest.digest()
+        runs.append(
+            Run(
+                partition=self.partition,
+                first_offset=self.offset + 1,
+                columns=columns,
+                numbers=numbers,
+                session=header.session,
+                arrival_ms=carried.arrival_ms,
+                sequence=carried.sequence,
+            )
+        )
+        self.offset += len(taken)
+        self.counters.accepted += len(taken)
+        for kind in columns.kinds:
+            if kind[0] == PARAMS_TYPE:
+                self._change_params(columns)
+
+    def _change_params(self, columns: Columns) -> None:
+        self._changes = {**self._changes, **decode_params_change(columns)}
+        self.params = msgspec.structs.replace(self._pinned, **self._changes)
+        self._window = IdWindow(self.params.id_window, self._window.entries())
+
+    # -- holding ---------------------------------------------------------------------------------
+
+    def _hold(self, arrival: _Arrival, state: SessionState, held: Held) -> bool:
+        """Keep a frame until its turn; ``False`` if a RESOLVE dropped it instead (S3)."""
+        sessions, params, factor = self._sessions, self.params, self._hold_factor
+        if (
+            sessions.held_frames + 1 > params.hold_frames_max * factor
+            or sessions.held_bytes + len(held.data) > params.hold_bytes_max * factor
+        ):
+            lowest = min([held.first, *(h.first for h in state.held)])
+            decision = arrival.decisions.get((HOLD_BOUND, str(state.session)))
+            if decision is None:
+                detail = f"{sessions.held_frames} frames, {sessions.held_bytes} bytes held"
+                missing = (state.next, lowest - 1) if lowest > state.next else None
+                raise self._halted(arrival, HOLD_BOUND, str(state.session), detail, missing)
+            if decision == "skip":
+                self.counters.skipped += 1
+                return False
+            if decision == "hold":
+                self._hold_factor *= 2
+            if decision == "gap":
+                state.give_up(lowest)
+        sessions.remember(state)
+        sessions.hold(state, held)
+        self.counters.held += 1
+        return True
+
+    def _drain(self, state: SessionState, runs: list[Run]) -> None:
+        """Accept the held frames of a session whose turn has come, the earliest record first."""
+        while state.held and not self._sessions.waits(state, self.mark):
+            ready = self._sessions.take_ready(state)
+            if ready is None:
+                return
+            if ready.last < state.next:
+                self.counters.duplicates += 1
+                continue
+            header = decode_header(ready.data, version_allowed=self.params.frame_version)
+            body = decode_body(ready.data, header)
+            self._accept(state, header, ready, (body, decode_columns(body, header.count)), runs)
+            self.counters.drained += 1
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _expire(self, arrival: _Arrival, runs: list[Run]) -> None:
+        """What the new mark ends (S1): waits, sessions, memories of closed generations."""
+        for waiting in self._sessions.with_held():
+            self._drain(waiting, runs)
+        for state in self._sessions.states():
+            if not self._sessions.is_expired(state.born_ms, self.mark):
+                continue
+            if self._sessions.get(state.session) is None:
+                continue  # closed by one before it
+            if state.held:
+                self._end_held(arrival, state, runs)
+            self._sessions.forget(state)
+        self._sessions.end_waits_and_memories(self.mark)
+
+    def _end_held(self, arrival: _Arrival, state: SessionState, runs: list[Run]) -> None:
+        decision = arrival.decisions.get((EXPIRED_HELD, str(state.session)))
+        if decision is None:
+            lowest = min(h.first for h in state.held)
+            detail = f"{len(state.held)} frames held, number {state.next} never came"
+            missing = state.next, lowest - 1
+            raise self._halted(arrival, EXPIRED_HELD, str(state.session), detail, missing)
+        if decision == "drop":
+            self.counters.skipped += len(state.held)
+        while decision == "accept" and state.held:
+            state.give_up(min(h.first for h in state.held))
+            self._drain(state, runs)
+
+    def _halted(
+        self,
+        arrival: _Arrival,
+        rule: str,
+        session: str | None,
+        detail: str,
+        numbers: tuple[int, int] | None = None,
+    ) -> Halted:
+        return Halted(
+            Halt(
+                log_id=self._pinned.log_id,
+                partition=self.partition,
+                position=Position(arrival.shard, arrival.record.sequence),
+                rule=rule,
+                session=session,
+                offset=self.offset,
+                digest=self.digest.hex(),
+                mark=self.mark,
+                detail=detail,
+                numbers=numbers,
+            )
+        )
