@@ -1,0 +1,325 @@
+"""From a log to numbered runs: sequencers fed along the shard lineage.
+
+A `Reader` stands, per partition, just after some record, with the sequencer state that belongs
+there; `checkpoint` gives both, always at a record boundary. It reads a page of one shard at a time
+and gives the runs of it. A child shard is read only when our partitions have left all its parents
+(C4). A record at or before a partition's position is skipped, so partitions of one shard may stand
+at different places.
+
+A partition that halts is set aside, and the others go on; `halts` names it. `retry_halted` looks
+whether a RESOLVE has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from binlog.errors import ConflictError, MismatchError
+from binlog.halt import Halt, Halted, halted_error
+from binlog.log import Log, Page, Position, Record, Shard
+from binlog.resolution import find_resolution
+from binlog.run import Run
+from binlog.sequencer import Sequencer
+from binlog.target import END, Target, cut
+from binlog.vector import Vector, without_zeros
+
+PAGE_BYTES = 4 * 1024 * 1024
+
+
+class Start(msgspec.Struct, frozen=True, gc=False):
+    """Where a partition's reading goes on: just after ``position``, with that state.
+
+    ``applied`` is an offset whose events need not be given again; it may lie within the next
+    record (C2).
+    """
+
+    position: Position
+    state: bytes
+    applied: int
+
+
+class Checked(msgspec.Struct, frozen=True, gc=False):
+    """A reader's place in one partition, at a record boundary (C2)."""
+
+    position: Position
+    offset: int
+    applied: int
+    digest: bytes
+    state: bytes
+
+
+class Reader:
+    """Reads ``partitions`` (all, if not given) of ``log`` from ``starts`` (the genesis, if not
+    given) up to ``target``.
+    """  # noqa: D205
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        partitions: Iterable[int] | None = None,
+        starts: Mapping[int, Start] | None = None,
+        target: Target = END,
+        page_bytes: int = PAGE_BYTES,
+    ) -> None:
+        self._log = log
+        self._target = target
+        self._page_bytes = page_bytes
+        self.partitions = sorted(range(log.params.partitions) if partitions is None else partitions)
+        self.halts: dict[int, Halt] = {}
+        self.sequencers: dict[int, Sequencer] = {}
+        self._positions: dict[int, Position] = {}
+        self._applied: dict[int, int] = {}
+        self._cut: dict[int, bytes] = {}  # state before the record that a target vector cuts
+        self._done: set[int] = set()
+        self._shards: dict[str, Shard] = {}
+        self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
+        self._refresh_shards()
+        for partition in self.partitions:
+            start = (starts or {}).get(partition)
+            state = None if start is None else start.state
+            self.sequencers[partition] = Sequencer(log.params, log.genesis, partition, state)
+            self._positions[partition] = start.position if start else self._root(partition)
+            self._applied[partition] = start.applied if start else 0
+            if self._limit(partition) <= self._applied[partition] and target.vector is not None:
+                self._done.add(partition)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(self, *, wait_s: float = 0.0) -> list[Run] | None:
+        """The runs of the next page of some shard; ``None`` when all is read that there is.
+
+        Runs of one partition come in offset order, those that `applied` covers left out. The wait
+        is for new records, when nothing else is left to read.
+
+        Raises:
+            DamageError: after what lies before the damage was given.
+            UpgradeError, MismatchError: see `Sequencer.feed`.
+        """
+        shards = self._readable()
+        for shard in shards:
+            last = shard == shards[-1]
+            page, wanted = self._read_page(shard, wait_s if last else 0.0)
+            runs: list[Run] = []
+            for record in page.records:
+                self._feed(shard, record, wanted, runs)
+            for partition in wanted - self._done - self.halts.keys():
+                self._positions[partition] = page.next
+            if page.closed and page.caught_up:
+                self._move_on(shard)
+                if not runs:
+                    return self.read(wait_s=wait_s)
+            if page.records or runs:
+                return runs
+        return None
+
+    def _readable(self) -> list[str]:
+        """Shards in which an active partition stands and whose parents none of ours stands in."""
+        active = [p for p in self.partitions if p not in self._done and p not in self.halts]
+        standing = {self._positions[p].shard for p in active}
+        return sorted(
+            shard
+            for shard in standing
+            if not any(parent in standing for parent in self._shards[shard].parents)
+        )
+
+    def _read_page(self, shard: str, wait_s: float) -> tuple[Page, set[int]]:
+        wanted = {
+            p
+            for p in self.partitions
+            if p not in self._done and p not in self.halts and self._positions[p].shard == shard
+        }
+        after = min(self._positions[p].sequence for p in wanted)
+        page = self._log.read(
+            Position(shard, after),
+            partitions=None if len(wanted) == self._log.params.partitions else frozenset(wanted),
+            bytes_max=self._page_bytes,
+            wait_s=wait_s,
+        )
+        return page, wanted
+
+    def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
+        partition = record.partition
+        if partition < 0:
+            self._refuse_foreign(shard, record)
+            return
+        if partition not in wanted or partition in self._done or partition in self.halts:
+            return
+        if record.sequence <= self._positions[partition].sequence:
+            return
+        sequencer = self.sequencers[partition]
+        if self._target.time_ms is not None:
+            if max(sequencer.mark, record.arrival_ms) > self._target.time_ms:
+                self._done.add(partition)
+                return
+        limit = self._limit(partition)
+        # A record gives at most its own and the held frames: below, the target cannot be cut.
+        reach = (sequencer.held + 1) * sequencer.params.frame_events_max
+        before = sequencer.encode_state() if limit - sequencer.offset < reach else b""
+        try:
+            given = sequencer.feed(shard, record)
+        except Halted as error:
+            lifted = self._lift(shard, record, error.halt)
+            if lifted is None:
+                self.halts[partition] = error.halt
+                return
+            given = lifted
+        self.touched.add(partition)
+        applied = self._applied[partition]
+        for run in given:
+            if run.last_offset > applied:
+                part = run if run.last_offset <= limit else cut(run, limit)
+                if part is not None:
+                    runs.append(part if part.first_offset > applied else _after(part, applied))
+        self._applied[partition] = max(applied, min(sequencer.offset, limit))
+        if sequencer.offset > limit:
+            self._cut[partition] = before
+            self._done.add(partition)
+            return
+        self._positions[partition] = Position(shard, record.sequence)
+        if sequencer.offset == limit:
+            self._done.add(partition)
+
+    def _limit(self, partition: int) -> int:
+        vector = self._target.vector
+        return 1 << 62 if vector is None else vector.get(partition, 0)
+
+    def _refuse_foreign(self, shard: str, record: Record) -> None:
+        if self._log.params.foreign != "skip":
+            raise MismatchError(
+                f"a foreign record, partition key {record.partition_key!r}",
+                self._log.locate(Position(shard, record.sequence)),
+                "this version cannot divert foreign records yet",
+            )
+
+    # -- halts -----------------------------------------------------------------------------------
+
+    def _lift(self, shard: str, record: Record, halt: Halt) -> list[Run] | None:
+        """Feed the record again under the RESOLVEs that lift it; ``None`` while one is missing."""
+        decisions: dict[tuple[str, str | None], str] = {}
+        sequencer = self.sequencers[halt.partition]
+        while True:
+            resolution = find_resolution(
+                halt,
+                self.records_from(shard, record, halt.partition),
+                sequencer.params,
+                self._log.genesis,
+            )
+            if resolution is None:
+                return None
+            decisions[halt.rule, halt.session] = resolution.decision
+            try:
+                return list(sequencer.feed(shard, record, decisions))
+            except Halted as error:
+                halt = error.halt
+
+    def records_from(self, shard: str, record: Record, partition: int) -> Iterator[Record]:
+        """``record`` and all after it of the partition, along the lineage."""
+        yield record
+        position = Position(shard, record.sequence)
+        while True:
+            page = self._log.read(
+                position, partitions=frozenset({partition}), bytes_max=self._page_bytes
+            )
+            yield from page.records
+            position = page.next
+            if page.caught_up:
+                child = self._child(position.shard, partition) if page.closed else None
+                if child is None:
+                    return
+                position = Position(child, -1)
+
+    def retry_halted(self) -> None:
+        """Let the halted partitions try again: a RESOLVE may have come."""
+        self.halts.clear()
+
+    def raise_halts(self) -> None:
+        """Raise the error of a halted partition, if there is one.
+
+        Raises:
+            HaltedError: naming the first of them.
+        """
+        for _, halt in sorted(self.halts.items()):
+            raise halted_error(halt, self._log.locate(halt.position))
+
+    # -- lineage ---------------------------------------------------------------------------------
+
+    def _refresh_shards(self) -> None:
+        self._shards = {shard.id: shard for shard in self._log.shards()}
+
+    def _root(self, partition: int) -> Position:
+        for shard in self._shards.values():  # parents come before children
+            if partition in shard.partitions:
+                return Position(shard.id, -1)
+        raise MismatchError(f"no shard holds partition {partition}", self._log.name)
+
+    def _child(self, shard: str, partition: int) -> str | None:
+        self._refresh_shards()
+        for child in self._shards.values():
+            if shard in child.parents and partition in child.partitions:
+                return child.id
+        return None
+
+    def _move_on(self, shard: str) -> None:
+        for partition in self.partitions:
+            if self._positions[partition].shard == shard and partition not in self.halts:
+                child = self._child(shard, partition)
+                if child is not None and partition not in self._done:
+                    self._positions[partition] = Position(child, -1)
+
+    # -- where we are ----------------------------------------------------------------------------
+
+    def take_touched(self) -> set[int]:
+        """Partitions whose records were read since the last call."""
+        touched, self.touched = self.touched, set()
+        return touched
+
+    def checkpoint(self, partition: int) -> Checked:
+        """The place in one partition: position, sequencer state and what was given."""
+        sequencer = self.sequencers[partition]
+        state = self._cut.get(partition)
+        if state is not None:  # the record that the target cuts will be read again
+            sequencer = Sequencer(self._log.params, self._log.genesis, partition, state)
+        return Checked(
+            self._positions[partition],
+            sequencer.offset,
+            self._applied[partition],
+            sequencer.digest,
+            state if state is not None else sequencer.encode_state(),
+        )
+
+    def vector(self) -> Vector:
+        """What was given so far."""
+        return without_zeros(self._applied)
+
+    def check_reached(self) -> None:
+        """That the target vector was reached; call it when `read` has given ``None``.
+
+        Raises:
+            ConflictError: the vector is beyond the log's end.
+        """
+        for partition, wanted in (self._target.vector or {}).items():
+            found = self._applied.get(partition)
+            if found is not None and found < wanted:
+                raise ConflictError(
+                    f"the vector names offset {wanted} of partition {partition},"
+                    f" the log ends at {found}",
+                    self._log.name,
+                    "give a vector within the log, or `end`",
+                    partition=partition,
+                    offset=wanted,
+                )
+
+
+def _after(run: Run, applied: int) -> Run:
+    """The part of ``run`` beyond the offset ``applied``."""
+    skip = applied - run.first_offset + 1
+    indexes = range(skip, len(run.columns))
+    return msgspec.structs.replace(
+        run,
+        first_offset=applied + 1,
+        columns=run.columns.take(indexes),
+        numbers=list(run.numbers[skip:]),
+    )

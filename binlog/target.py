@@ -1,0 +1,35 @@
+"""How far to read: to the log's end as it is found, to a vector, or to a moment of arrival.
+
+A moment is turned into positions partition by partition: the longest prefix of records whose
+highest arrival so far is at or before it. Before the first record that is nothing, in the future
+it is the end.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from binlog.run import Run
+from binlog.vector import Vector
+
+
+class Target(msgspec.Struct, frozen=True):
+    """At most one of the two is set; neither means the end. Both are inclusive."""
+
+    vector: Vector | None = None
+    time_ms: int | None = None
+
+
+END = Target()
+
+
+def cut(run: Run, through: int) -> Run | None:
+    """The part of ``run`` up to the offset ``through``, inclusive; ``None`` for nothing of it."""
+    keep = through - run.first_offset + 1
+    if keep <= 0:
+        return None
+    if keep >= len(run.columns):
+        return run
+    return msgspec.structs.replace(
+        run, columns=run.columns.take(range(keep)), numbers=list(run.numbers[:keep])
+    )
