@@ -89,7 +89,7 @@ class Reader:
     # -- reading ---------------------------------------------------------------------------------
 
     def read(self, *, wait_s: float = 0.0) -> list[Run] | None:
-        """The runs of the next page of some shard; ``None`` when all is read that there is.
+        """The runs of the next page that holds records of ours; ``None`` when all is read.
 
         Runs of one partition come in offset order, those that `applied` covers left out. The wait
         is for new records, when nothing else is left to read.
@@ -98,22 +98,24 @@ class Reader:
             DamageError: after what lies before the damage was given.
             UpgradeError, MismatchError: see `Sequencer.feed`.
         """
-        shards = self._readable()
-        for shard in shards:
-            last = shard == shards[-1]
-            page, wanted = self._read_page(shard, wait_s if last else 0.0)
-            runs: list[Run] = []
-            for record in page.records:
-                self._feed(shard, record, wanted, runs)
-            for partition in wanted - self._done - self.halts.keys():
-                self._positions[partition] = page.next
-            if page.closed and page.caught_up:
-                self._move_on(shard)
-                if not runs:
-                    return self.read(wait_s=wait_s)
-            if page.records or runs:
-                return runs
-        return None
+        while True:
+            progressed = False
+            shards = self._readable()
+            for shard in shards:
+                page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
+                runs: list[Run] = []
+                for record in page.records:
+                    self._feed(shard, record, wanted, runs)
+                for partition in wanted - self._done - self.halts.keys():
+                    self._positions[partition] = page.next
+                if page.closed and page.caught_up:
+                    progressed |= self._move_on(shard)
+                else:
+                    progressed |= not page.caught_up
+                if page.records:
+                    return runs
+            if not progressed:
+                return None
 
     def _readable(self) -> list[str]:
         """Shards in which an active partition stands and whose parents none of ours stands in."""
@@ -150,10 +152,10 @@ class Reader:
         if record.sequence <= self._positions[partition].sequence:
             return
         sequencer = self.sequencers[partition]
-        if self._target.time_ms is not None:
-            if max(sequencer.mark, record.arrival_ms) > self._target.time_ms:
-                self._done.add(partition)
-                return
+        until = self._target.time_ms
+        if until is not None and max(sequencer.mark, record.arrival_ms) > until:
+            self._done.add(partition)
+            return
         limit = self._limit(partition)
         # A record gives at most its own and the held frames: below, the target cannot be cut.
         reach = (sequencer.held + 1) * sequencer.params.frame_events_max
@@ -262,12 +264,17 @@ class Reader:
                 return child.id
         return None
 
-    def _move_on(self, shard: str) -> None:
+    def _move_on(self, shard: str) -> bool:
+        """Leave a shard that is read to its end; whether anything of ours stood in it and left."""
+        moved = False
         for partition in self.partitions:
-            if self._positions[partition].shard == shard and partition not in self.halts:
+            waiting = partition in self._done or partition in self.halts
+            if self._positions[partition].shard == shard and not waiting:
                 child = self._child(shard, partition)
-                if child is not None and partition not in self._done:
+                if child is not None:
                     self._positions[partition] = Position(child, -1)
+                    moved = True
+        return moved
 
     # -- where we are ----------------------------------------------------------------------------
 
