@@ -1,0 +1,105 @@
+"""Every way a command can end: one line on standard error, and an exit status.
+
+====  ==============================================================================
+0     done
+1     the answer is "no" (the verb says so by ``context.exit(1)``)
+2     usage or bad input: `click.UsageError`, `binlog.errors.RefusedError`
+3     failure: any other `BinlogError`, the operating system, a bug
+130   interrupted (Ctrl-C)
+141   nobody reads standard output any more, as in ``binlog cat LOG | head``
+====  ==============================================================================
+
+The line is ``binlog: WHAT: WHERE: WHAT TO DO``. A trace is shown only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import click
+
+from binlog.errors import BinlogError
+
+USAGE = 2
+FAILURE = 3
+INTERRUPTED = 130
+NO_READER = 141
+
+
+def run(command: Callable[[list[str]], object], argv: list[str]) -> int:
+    """Call ``command`` with the arguments; return the exit status, having said why."""
+    status = 0
+    try:
+        try:
+            command(argv)
+        except click.exceptions.Exit as end:
+            status = end.exit_code
+        # A full disk or a reader that left shows here, and not as a trace at the interpreter's end.
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        status = INTERRUPTED
+    except BrokenPipeError:
+        status = NO_READER
+    except Exception as error:  # noqa: BLE001 (this is where every error ends)
+        if "--debug" in argv:
+            traceback.print_exc()
+        status, line = describe(error)
+        _say(line)
+    if status in (FAILURE, INTERRUPTED, NO_READER):
+        _flush_or_drop()
+    return status
+
+
+def describe(error: Exception) -> tuple[int, str]:
+    """The exit status for ``error``, and its line without ``binlog: ``."""
+    if isinstance(error, BinlogError):
+        return error.exit_status, str(error)
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "binlog"
+        return USAGE, f"{_inline(error.format_message())}: {path}: see {path} --help"
+    if isinstance(error, click.ClickException):
+        return USAGE, _inline(error.format_message())
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return FAILURE, ": ".join([_inline(error.strerror), *names])
+    kind = type(error).__name__
+    what = f"{kind}: {error}" if str(error) else kind
+    return FAILURE, f"unexpected {what}: this is a bug: run it again with --debug and report it"
+
+
+def _inline(text: str) -> str:
+    """A sentence of click or the system as the first part of our line: no capital, no full stop."""
+    text = " ".join(text.split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def one_line(text: str) -> str:
+    """``text`` with line ends and whatever else could steer a terminal made visible."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def _say(line: str) -> None:
+    # Nobody may be reading standard error either; then the status alone has to tell.
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"binlog: {one_line(line)}", err=True)
+
+
+def _flush_or_drop() -> None:
+    """Flush standard output; what cannot be written now must not fail again after `run`."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

@@ -1,0 +1,169 @@
+"""Arguments and options that several verbs share.
+
+A vector V is JSON, ``{"0": 12, "5": 7}``, or ``@FILE`` holding that, or ``end``; TIME is RFC 3339
+with a zone, and means arrival in the log. A vector can only be checked against an open log, so
+`VectorType` gives a `Bound`, and `Bound.target` what a reader takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from binlog.params import Params
+    from binlog.target import Target
+    from binlog.vector import Vector
+
+    # Generic for the checker only: at run time it is so from click 8.2 on.
+    _AddressParam = click.ParamType[str]
+    _BoundParam = click.ParamType["Bound"]
+else:
+    _AddressParam = _BoundParam = click.ParamType
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?P<fraction>\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_SCHEME = re.compile(r"[a-z][a-z0-9]*:")
+
+
+class AddressType(_AddressParam):
+    """An address such as ``file:DIR``. A bare path is refused, with the address it may mean."""
+
+    def __init__(self, *, example: str) -> None:
+        self.name = "address"
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _SCHEME.match(value):
+            scheme = self._example.partition(":")[0]
+            self.fail(f"{value!r} is no address; did you mean {scheme}:{value}?", param, ctx)
+        return str(value)
+
+
+def log_argument(function: _F) -> _F:
+    """The argument LOG, passed as ``log``."""
+    return click.argument("log", metavar="LOG", type=AddressType(example="file:DIR"))(function)
+
+
+def store_argument(name: str = "store", *, required: bool = True) -> Callable[[_F], _F]:
+    """The argument STORE, passed under its own name."""
+    kind = AddressType(example="sqlite:FILE")
+    return click.argument(name, metavar=name.upper(), type=kind, required=required)
+
+
+class Bound(NamedTuple):
+    """A V or a TIME as it was given. At most one of the two is set; neither means the end."""
+
+    vector_json: str | None = None
+    time_ms: int | None = None
+
+    def vector(self, params: Params) -> Vector | None:
+        """The vector, checked against the log's partitions; ``None`` for the end or a time.
+
+        Raises:
+            RefusedError: no vector, or an unknown partition.
+        """
+        from binlog.vector import parse_vector
+
+        if self.vector_json is None:
+            return None
+        return parse_vector(self.vector_json, params.partitions)
+
+    def target(self, params: Params) -> Target:
+        """How far a reader goes, this one included.
+
+        Raises:
+            RefusedError: as `vector`.
+        """
+        from binlog.target import Target
+
+        return Target(vector=self.vector(params), time_ms=self.time_ms)
+
+
+class BoundType(_BoundParam):
+    """A V, and with ``times`` a TIME as well."""
+
+    def __init__(self, *, times: bool) -> None:
+        self.name = "V|TIME" if times else "V"
+        self._times = times
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Bound:
+        try:
+            return value if isinstance(value, Bound) else self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def _parse(self, text: str) -> Bound:
+        if text == "end":
+            return Bound()
+        if text.startswith("@"):
+            try:
+                return Bound(vector_json=Path(text[1:]).read_text(encoding="utf-8"))
+            except OSError as error:
+                raise ValueError(f"cannot read {text[1:]}: {error.strerror}") from error
+        if text.lstrip().startswith("{"):
+            return Bound(vector_json=text)
+        if self._times and _RFC3339.fullmatch(text):
+            try:
+                return Bound(time_ms=parse_time(text))
+            except ValueError as error:
+                raise ValueError(f"{text!r} is no time: {error}") from error
+        forms = """a vector such as '{"0": 12}', @FILE, or end"""
+        if self._times:
+            forms += ", or a time such as 2026-01-31T12:00:00Z"
+        raise ValueError(f"{text!r} is not {forms}")
+
+
+def parse_time(text: str) -> int:
+    """Milliseconds since 1970 of an RFC 3339 time; what is finer is cut off.
+
+    Raises:
+        ValueError: no such time, or without a zone.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("write it as 2026-01-31T12:00:00Z")
+    fraction = match["fraction"] or ""
+    whole = datetime.fromisoformat(text.upper().replace(fraction, "", 1))
+    seconds = int((whole - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    return seconds * 1000 + int((fraction[1:] + "000")[:3])
+
+
+def format_time(ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds, ``2026-01-31T12:00:00.000Z``."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def key_names(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Callback of ``--key ATTR[,ATTR]``: one or two names."""
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(","))
+    if not 1 <= len(names) <= 2 or not all(names) or len(set(names)) != len(names):
+        raise click.BadParameter(
+            f"{value!r}: one attribute name, or two with a comma between", ctx, param
+        )
+    return names
+
+
+format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["plain", "dynamodb"]),
+    default="plain",
+    show_default=True,
+    help="Values as plain JSON (lossy: binary becomes base64 text, a set a sorted list), or as"
+    " DynamoDB JSON (lossless).",
+)
