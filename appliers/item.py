@@ -25,13 +25,23 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
     ``base`` is the condition. ``None`` is a blind put (I1): write iff the item is absent, or of
     the same partition, older and not parked. Otherwise a fold (I2): write iff the item's version
-    is still ``base`` (0: still absent) and it is not parked.
+    is still ``base`` (0: still absent), below the new one, of the same partition and not parked.
     """
 
     table: str
     key: bytes  # canonical bytes of the map of key attributes
     row: Row
     base: int | None
+
+
+def condition_holds(write: Write, found: Row | None) -> bool:
+    """Whether ``write`` may replace ``found`` (I1, I2). Every store's own form must agree."""
+    if found is None:
+        return not write.base
+    new = write.row
+    if found.parked or found.partition != new.partition or found.version >= new.version:
+        return False
+    return write.base is None or write.base == found.version
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):

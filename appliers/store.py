@@ -10,6 +10,7 @@ generation is *open*: it takes every table of the log that no other generation h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -34,6 +35,20 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     state: bytes  # of the sequencer, held frames included
 
 
+def moves_on(new: Checkpoint, old: Checkpoint) -> bool:
+    """Whether ``new`` stands beyond ``old`` (C2), so that it may replace it.
+
+    Within a shard by (sequence, applied). Sequence numbers of two shards are never compared: from
+    a shard to its child only the offsets tell, and a parent that ended in copies leaves them as
+    they are, so there an equal one moves on.
+    """
+    if new.offset < old.offset or new.applied < old.applied:
+        return False
+    if new.shard != old.shard:
+        return True
+    return (new.sequence, new.applied) > (old.sequence, old.applied)
+
+
 class Generation(msgspec.Struct, frozen=True):
     """Tables built together. ``tables`` are those met so far; an open one may meet more."""
 
@@ -44,43 +59,65 @@ class Generation(msgspec.Struct, frozen=True):
     excluded: tuple[str, ...]  # RULEs, sorted
 
 
-class Store(Protocol):
-    """An open store. One writer at a time; readers see whole commits only.
+class Reader(Protocol):
+    """What a store holds: of one moment (`Store.view`), or always the newest (a `Store` itself).
 
-    * ``bind`` ties a new store to a log, and refuses (`MismatchError`) one of another log.
-    * ``lock`` makes this the only writer, waiting up to ``wait_s``; then `BusyError`. Held until
-      ``close``. Reading needs no lock.
-    * ``read`` gives the rows that exist, tombstones too, of one live table, strongly consistent.
-    * ``commit`` applies the writes in any order, each on its own condition, and then, only if
-      every condition held, moves the checkpoints and records the rejections, durably on return.
-      It returns the writes whose condition failed; where it returns any, no checkpoint moved, and
-      the other writes may or may not be applied: a failed write is read again, never assumed
-      either way. A checkpoint never moves back: if any stands at or beyond the given one, or the
-      generation is no longer live, `LostError` and nothing else done. Tables are created when
-      first written; ``tables`` names further ones that exist although nothing is in them.
-    * ``scan`` gives a live table's rows sorted by key bytes, a consistent view, bounded memory.
-    * ``build`` begins a private generation (B1), invisible until `Build.finish`. What an earlier,
-      killed build left is removed first.
+    * ``read`` gives the rows that exist, tombstones too, of one table, strongly consistent. A
+      table that nobody has is empty; `LostError` if the generation is not live or the table is
+      another's.
+    * ``scan`` gives a live table's rows sorted by key bytes, all of one moment, in bounded memory;
+      nothing for a table that nobody has. ``after`` is exclusive. A row that is damaged raises
+      `DamageError` with ``table`` and ``key``, and a scan after that key goes on.
+    * ``rejections`` are those of the live tables, by table, partition, offset and key.
     """
 
     name: str  # the address, for messages
 
-    def bind(self, genesis: bytes) -> None: ...
+    def genesis(self) -> bytes | None:
+        """The log's, or ``None`` for a store that is not bound to one yet."""
 
-    def genesis(self) -> bytes | None: ...
-
-    def lock(self, *, wait_s: float = 5.0) -> None: ...
-
-    def generations(self) -> list[Generation]: ...
+    def generations(self) -> list[Generation]:
+        """The live ones, oldest first."""
 
     def checkpoints(self, generation: str) -> dict[int, Checkpoint]: ...
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]: ...
+
+    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]: ...
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
+
+
+class Store(Reader, Protocol):
+    """An open store. One writer at a time; readers see whole commits only. One thread a handle.
+
+    * ``bind`` ties a new store to a log, and refuses (`MismatchError`) one of another log.
+    * ``lock`` makes this the only writer, waiting up to ``wait_s``; then `BusyError`. Held until
+      ``close``. Whatever writes takes the lock first if it is not held. Reading needs none.
+    * ``create`` refuses (`ConflictError`) a table that a live generation has, and a second open
+      generation.
+    * ``commit`` applies the writes in any order, each on its own condition, and then, only if
+      every condition held, moves the checkpoints and records the rejections, durably on return.
+      It returns the writes whose condition failed; where it returns any, no checkpoint moved, and
+      the other writes may or may not be applied: a failed write is read again, never assumed
+      either way. A checkpoint never moves back (`moves_on`): if one would, if the generation is no
+      longer live, or if a table is another's by now, `LostError` and nothing else done. Tables of
+      an open generation are made when first written; ``tables`` names further ones that exist
+      although nothing is in them.
+    * ``build`` begins a private generation (B1), invisible until `Build.finish`. What an earlier,
+      killed build left is removed first.
+    * ``view`` is this store at one moment, while writers go on. Leaving it raises `BusyError` if
+      the store cannot keep a moment and was written meanwhile.
+    """
+
+    def bind(self, genesis: bytes) -> None: ...
+
+    def lock(self, *, wait_s: float = 5.0) -> None: ...
 
     def create(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> Generation:
         """A live, empty generation at vector zero; ``tables`` None: the open one."""
-
-    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]: ...
 
     def commit(
         self,
@@ -92,9 +129,7 @@ class Store(Protocol):
         tables: Iterable[str] = (),
     ) -> list[Write]: ...
 
-    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]: ...
-
-    def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
+    def view(self) -> AbstractContextManager[Reader]: ...
 
     def build(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
@@ -104,19 +139,37 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+class Part(Protocol):
+    """Rows that another process adds to a build: it goes there and comes back by pickle."""
+
+    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
+        """As `Build.load`. Fastest with all the rows of a table in one call."""
+
+    def close(self) -> None:
+        """Nothing more comes. Called there, before it is sent back."""
+
+
 class Build(Protocol):
     """A private generation being loaded. Nothing is visible before `finish`."""
 
     generation: str
 
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
-        """Rows of keys not loaded before, in any order; unconditional (B1)."""
+        """Rows of keys not loaded before (else `ValueError`), in any order; unconditional (B1)."""
+
+    def part(self) -> Part:
+        """A new one, to be sent to the process that fills it."""
+
+    def adopt(self, parts: Iterable[Part]) -> None:
+        """Take in the rows of closed parts; best of all of them in one call."""
 
     def reject(self, rejections: Iterable[Rejection]) -> None: ...
 
     def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
-        """Make it live in one step, durably; the tables it replaces are gone. ``tables`` are
-        those that exist although nothing was loaded into them."""
+        """Make it live in one step, durably; the tables it replaces are gone.
+
+        ``tables`` are those that exist although nothing was loaded into them.
+        """
 
     def abandon(self) -> None:
         """Remove it all; also done for a build whose process was killed, by the next one."""
