@@ -176,7 +176,8 @@ def _canonical(value: object, depth: int) -> object:
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     if isinstance(value, str | int):  # subclasses, such as enumerations
-        return _canonical(str(value) if isinstance(value, str) else int(value), depth)
+        # `str(value)` of an enumeration would be its name.
+        return _canonical(str.__str__(value) if isinstance(value, str) else int(value), depth)
     raise RefusedError(f"a value of type {kind.__name__} is none of DynamoDB's", type=kind.__name__)
 
 
