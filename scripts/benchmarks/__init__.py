@@ -1,0 +1,1 @@
+"""The benchmark: ratios against floors and peers measured in the same run."""

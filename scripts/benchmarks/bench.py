@@ -1,0 +1,190 @@
+"""One run of the benchmark: its sizes, its scratch directory, and what the contests share.
+
+Everything here is prepared at most once, when a contest first asks for it, and outside every
+timing: the actions as Python values, the oracle's digest, our log, the peers' databases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from scripts.benchmarks import ours, peer_mariadb, peer_msgspec, peer_readme
+from scripts.benchmarks.floors import encode_lines
+from scripts.benchmarks.mariadb import missing
+from scripts.benchmarks.measure import UnavailableError
+from scripts.benchmarks.workload import (
+    SEED,
+    Action,
+    History,
+    digest_items,
+    final_items,
+    history,
+)
+
+COMMIT = 500
+MEMORY_GROWTH = 4
+"""How many times longer the second log of the memory figure is, with the same keys."""
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Events of each contest, and rounds."""
+
+    events: int
+    """For everything but what follows."""
+    singles: int
+    """One-event commits: each waits for the disk."""
+    workers: int
+    """For two workers against one."""
+    rounds: int
+    long: bool
+    """MariaDB too."""
+    seed: int = SEED
+
+
+SMALL = Sizes(events=20_000, singles=200, workers=20_000, rounds=3, long=False)
+NORMAL = Sizes(events=100_000, singles=2_000, workers=1_000_000, rounds=5, long=False)
+LONG = Sizes(events=1_000_000, singles=10_000, workers=1_000_000, rounds=3, long=True)
+
+
+class Bench:
+    """What the contests of one run share. Close it: servers may be running."""
+
+    def __init__(self, sizes: Sizes, scratch: Path) -> None:
+        self.sizes = sizes
+        self.scratch = scratch
+        self._numbers = itertools.count(1)
+        self._stack = contextlib.ExitStack()
+        self._sources: dict[str, peer_mariadb.Source] = {}
+
+    def close(self) -> None:
+        """End what was started."""
+        self._stack.close()
+
+    def new(self, name: str) -> Path:
+        """A path in the scratch directory that nothing has used yet."""
+        return self.scratch / f"{next(self._numbers):03d}-{name}"
+
+    @cached_property
+    def spec(self) -> History:
+        """The history of every contest but the workers'."""
+        return history(self.sizes.events, seed=self.sizes.seed)
+
+    @cached_property
+    def batches(self) -> list[list[Action]]:
+        """The history as Python values, in lists of a commit each."""
+        batches = list(self.spec.batches(COMMIT))
+        self._freeze()
+        return batches
+
+    @cached_property
+    def singles(self) -> list[Action]:
+        """The first events of the history, for commits of one."""
+        return list(itertools.islice(self.spec, self.sizes.singles))
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The history as lines of JSON."""
+        return encode_lines(self.spec)
+
+    @cached_property
+    def expected(self) -> str:
+        """The oracle's digest of the whole history."""
+        return digest_items(final_items(self.spec))
+
+    @cached_property
+    def expected_singles(self) -> str:
+        """The oracle's digest of the first events."""
+        return digest_items(final_items(self.singles))
+
+    @cached_property
+    def log(self) -> Path:
+        """Our log of the history, as a producer writes it that is given all it can take."""
+        return self._log_of(self.spec)
+
+    @cached_property
+    def workers_spec(self) -> History:
+        """The history that workers share."""
+        return history(self.sizes.workers, seed=self.sizes.seed)
+
+    @cached_property
+    def workers_log(self) -> Path:
+        """Its log."""
+        return self.log if self.workers_spec == self.spec else self._log_of(self.workers_spec)
+
+    @cached_property
+    def workers_expected(self) -> str:
+        """Its digest."""
+        if self.workers_spec == self.spec:
+            return self.expected
+        return digest_items(final_items(self.workers_spec))
+
+    @cached_property
+    def grown_log(self) -> Path:
+        """Our log of a history `MEMORY_GROWTH` times as long as `log` over the same keys."""
+        return self._log_of(self.grown_spec)
+
+    @cached_property
+    def grown_spec(self) -> History:
+        """Its history."""
+        return History(self.spec.events * MEMORY_GROWTH, self.spec.keys, self.spec.seed)
+
+    @cached_property
+    def grown_expected(self) -> str:
+        """Its digest."""
+        return digest_items(final_items(self.grown_spec))
+
+    def msgspec_rows(self, style: peer_msgspec.Style) -> peer_msgspec.Rows:
+        """The msgspec peer with the history stored."""
+        return self._styles[style.name]
+
+    @cached_property
+    def _styles(self) -> dict[str, peer_msgspec.Rows]:
+        stored = {}
+        for style in (peer_msgspec.DOCUMENTED, peer_msgspec.TUNED):
+            app = peer_msgspec.open_rows(self.new(f"{style.id_type}.sqlite"), style)
+            self._stack.callback(app.close)
+            peer_msgspec.append(app, style, self.batches)
+            stored[style.name] = app
+        return stored
+
+    @cached_property
+    def readme_orders(self) -> peer_readme.Orders:
+        """The README peer with the history stored."""
+        app = peer_readme.open_orders(self.new("readme.sqlite"))
+        self._stack.callback(app.close)
+        peer_readme.append(app, self.batches)
+        return app
+
+    def mariadb(self, settings: peer_mariadb.Settings) -> peer_mariadb.Source:
+        """A MariaDB server that has executed the history.
+
+        Raises:
+            UnavailableError: it is not installed.
+        """
+        if settings.name not in self._sources:
+            reason = missing()
+            if reason:
+                raise UnavailableError(reason)
+            folder = self.scratch / "mariadb"
+            folder.mkdir(exist_ok=True)
+            self._sources[settings.name] = self._stack.enter_context(
+                peer_mariadb.source(folder, self.spec, settings)
+            )
+        return self._sources[settings.name]
+
+    def _log_of(self, spec: History) -> Path:
+        folder = self.new("log")
+        ours.write_log(folder, spec)
+        return folder
+
+    @staticmethod
+    def _freeze() -> None:
+        # The workload outlives every timing; nobody should pay for scanning it.
+        gc.collect()
+        gc.freeze()
