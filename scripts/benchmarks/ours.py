@@ -14,7 +14,8 @@ from scripts.benchmarks.measure import UnavailableError
 from scripts.benchmarks.workload import Action, History, Items
 
 KIBIBYTES_PER_MEBIBYTE = 1024
-_BINLOG = [sys.executable, "-m", "binlog.cli.main"]
+BINLOG = [str(Path(sys.executable).with_name("binlog"))]
+"""The installed command."""
 _NOT_YET = "not built yet"
 
 
@@ -75,7 +76,7 @@ def started_workers(path: Path, count: int) -> contextlib.AbstractContextManager
 
 def rebuild_in_a_child(path: Path, store: Path) -> float:
     """`binlog rebuild` in a process of its own: its peak resident memory in MiB."""
-    command = [*_BINLOG, "rebuild", f"file:{path}", f"sqlite:{store}", "--workers", "1"]
+    command = [*BINLOG, "rebuild", f"file:{path}", f"sqlite:{store}", "--workers", "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
         errors = child.stderr.read() if child.stderr else b""
         _, status, usage = os.wait4(child.pid, 0)

@@ -26,7 +26,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-SEGMENTS = "*.log"
+SEGMENTS = "*.seg"
 _COMPRESSED, _GENESIS = 1, 8
 _FLAGS_AT = 5
 _SIZES = struct.Struct(">II").unpack_from
