@@ -72,15 +72,8 @@ def encode_value(value: object, *, outer: int = 0) -> bytes:
             range, a lone surrogate, a map key that is no string or empty, nesting above
             `DEPTH_MAX`, or a type outside the model.
     """
-    try:
-        if _is_plain((value,), -outer):
-            return _encode(value)
-    except (OverflowError, TypeError, UnicodeEncodeError):
-        pass  # the walk finds the words for it, or mends it
-    try:
-        return _encode(_canonical(value, -outer))
-    except UnicodeEncodeError as error:
-        raise RefusedError(f"text holds a lone surrogate ({error.reason})") from error
+    data = _encode_plain((value,), value, -outer)
+    return _encode_walked(value, -outer) if data is None else data
 
 
 def encode_item(item: Mapping[str, Any]) -> bytes:
@@ -92,18 +85,9 @@ def encode_item(item: Mapping[str, Any]) -> bytes:
     """
     if type(item) is not dict:
         item = dict(item)
-    try:
-        # The common case, nothing to rewrite, never enters the walk (a quarter of its time).
-        if _is_plain(item.values(), 0) and "" not in item:
-            data = _encode(item)
-        else:
-            data = _encode(_canonical_map(item, -1))
-    except OverflowError:
-        data = _encode(_canonical_map(item, -1))
-    except UnicodeEncodeError as error:
-        raise RefusedError(f"text holds a lone surrogate ({error.reason})") from error
-    except TypeError as error:
-        raise RefusedError(f"an attribute name must be text: {error}") from error
+    data = _encode_plain(item.values(), item, 0) if "" not in item else None
+    if data is None:
+        data = _encode_walked(item, -1)
     if RESERVED_ATTRIBUTE in item:
         raise RefusedError(f"the attribute {RESERVED_ATTRIBUTE!r} is reserved")
     if len(data) * _SIZE_FACTOR_MAX > ITEM_BYTES_FREE:
@@ -137,6 +121,24 @@ def is_canonical(data: bytes) -> bool:
         return encode_value(decode_value(data)) == data
     except (DamageError, RefusedError):
         return False
+
+
+def _encode_plain(values: Iterable[object], whole: object, depth: int) -> bytes | None:
+    """Bytes of ``whole`` by msgspec alone, where those are canonical: the common case.
+
+    A quarter of the time that the walk takes. What msgspec refuses gets its words there.
+    """
+    try:
+        return _encode(whole) if _is_plain(values, depth) else None
+    except (OverflowError, TypeError, UnicodeEncodeError):
+        return None
+
+
+def _encode_walked(value: object, depth: int) -> bytes:
+    try:
+        return _encode(_canonical(value, depth))
+    except UnicodeEncodeError as error:
+        raise RefusedError(f"text holds a lone surrogate ({error.reason})") from error
 
 
 def _is_plain(values: Iterable[object], depth: int) -> bool:
