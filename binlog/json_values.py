@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from binlog.errors import RefusedError
+from binlog.errors import DamageError, RefusedError
 from binlog.numbers import canonical_number, format_number, parse_number
 from binlog.values import DEPTH_MAX, decode_value, encode_item
 
@@ -225,7 +225,11 @@ def typed_item_text(data: bytes) -> bytes:
     Raises:
         DamageError: not the canonical bytes of a map.
     """
-    return _encode_json(typed_item(decode_value(data)))
+    item = decode_value(data)
+    try:
+        return _encode_json(typed_item(item))
+    except (AttributeError, TypeError) as error:
+        raise DamageError(f"bytes that are no item: {error}") from error
 
 
 def _base64(value: bytes) -> str:
