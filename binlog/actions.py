@@ -23,9 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from binlog.checked import Checked
 from binlog.envelope import DELETE_ITEM, PUT_ITEM, UPDATE_ITEM, Envelope
 from binlog.errors import RefusedError
 from binlog.fields import (
+    check_data_size,
     check_expect,
     check_id,
     check_schema,
@@ -35,9 +37,8 @@ from binlog.fields import (
     encode_change,
     encode_key,
     encode_meta,
-    too_large,
 )
-from binlog.values import ITEM_BYTES_MAX, encode_item, encode_value
+from binlog.values import encode_item, encode_value
 
 BATCH_WRITE = "BatchWrite"
 EVENT = "Event"
@@ -45,7 +46,6 @@ DATA_ATTRIBUTE = "Data"
 """Where a `Data` that is no map is kept."""
 ID_ATTRIBUTE = "id"
 """The key attribute, holding the event's id, of an item for which no key is given."""
-EVENT_BYTES_MAX = ITEM_BYTES_MAX
 
 _ITEM_FIELDS = frozenset({"Action", "Table", "Key", "Data", "Expect", "Id", "Meta"})
 _EVENT_FIELDS = _ITEM_FIELDS | {"Type", "Schema"}
@@ -58,7 +58,7 @@ def build(
     key_names: Sequence[str] | None = None,
     now_ms: int,
     new_id: Callable[[], str],
-) -> list[Envelope]:
+) -> Checked:
     """The envelopes of one action: one, or for a BatchWrite one an element.
 
     ``table`` and ``key_names`` (the attributes that make an item's key, one or two) fill in what
@@ -79,7 +79,7 @@ def build_many(
     key_names: Sequence[str] | None = None,
     now_ms: int,
     new_id: Callable[[], str],
-) -> list[Envelope]:
+) -> Checked:
     """The envelopes of many actions, in order; all or none.
 
     Raises:
@@ -110,9 +110,9 @@ class ActionBuilder:
         self._key_names = key_names
         self._new_id = new_id
 
-    def build_many(self, actions: Iterable[Mapping[str, Any]], now_ms: int) -> list[Envelope]:
+    def build_many(self, actions: Iterable[Mapping[str, Any]], now_ms: int) -> Checked:
         """See the function of this name."""
-        envelopes: list[Envelope] = []
+        envelopes = Checked()
         add = envelopes.append
         index = 0
         try:
@@ -132,21 +132,21 @@ class ActionBuilder:
             raise type(error)(error.what, error.where, error.do, **details) from error
         return envelopes
 
-    def build(self, action: Mapping[str, Any], now_ms: int) -> list[Envelope]:
+    def build(self, action: Mapping[str, Any], now_ms: int) -> Checked:
         """See the function of this name."""
         if "Action" not in action:
-            return [self.build_item(action, now_ms)]
+            return Checked((self.build_item(action, now_ms),))
         kind = action["Action"]
         if kind == PUT_ITEM:
-            return [self._put(action, now_ms)]
+            return Checked((self._put(action, now_ms),))
         if kind == UPDATE_ITEM:
-            return [self._update(action, now_ms)]
+            return Checked((self._update(action, now_ms),))
         if kind == DELETE_ITEM:
-            return [self._delete(action, now_ms)]
+            return Checked((self._delete(action, now_ms),))
         if kind == BATCH_WRITE:
             return self._batch(action, now_ms)
         if kind == EVENT:
-            return [self._event(action, now_ms)]
+            return Checked((self._event(action, now_ms),))
         names = ", ".join((PUT_ITEM, DELETE_ITEM, UPDATE_ITEM, BATCH_WRITE, EVENT))
         raise RefusedError(f"the action {kind!r} is unknown", do=f"one of {names}")
 
@@ -235,7 +235,7 @@ class ActionBuilder:
             now_ms,
         )
 
-    def _batch(self, action: Mapping[str, Any], now_ms: int) -> list[Envelope]:
+    def _batch(self, action: Mapping[str, Any], now_ms: int) -> Checked:
         if not _ITEM_FIELDS.issuperset(action):
             raise _unknown_fields(action, _ITEM_FIELDS)
         get = action.get
@@ -250,7 +250,7 @@ class ActionBuilder:
         batch_id = self._new_id() if batch_id is None else check_id(batch_id)
         table = self._default_table() if table is None else check_table(table)
         encoded_meta = encode_batch_meta(meta, batch_id)
-        envelopes = []
+        envelopes = Checked()
         for place, element in enumerate(elements):
             event_id = check_id(f"{batch_id}/{place}")
             try:
@@ -280,16 +280,13 @@ class ActionBuilder:
             if self._key_names is None or not isinstance(data, Mapping):
                 raise RefusedError("an Event without Key", do="Key orders it; give an object")
             key = _pick(data, self._key_names)
-        encoded = encode_value(data, outer=1)
-        if len(encoded) > EVENT_BYTES_MAX:
-            raise too_large("the event's Data", len(encoded), EVENT_BYTES_MAX)
         return Envelope(
             self._new_id() if event_id is None else check_id(event_id),
             check_type(get("Type")),
             1 if schema is None else check_schema(schema),
             (self._table or "") if table is None else check_table(table),
             encode_key(key, self._key_names),
-            encoded,
+            check_data_size(encode_value(data, outer=1)),
             None if meta is None else encode_meta(meta),
             None if expect is None else check_expect(expect),
             now_ms,

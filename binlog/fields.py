@@ -15,12 +15,13 @@ import msgspec
 from binlog.columns import KEY_BYTES_MAX, is_table_name
 from binlog.envelope import CONTROL_PREFIX, ID_BYTES_MAX, ITEM_TYPES, TYPE_BYTES_MAX
 from binlog.errors import RefusedError, TooLargeError
-from binlog.values import ITEM_BYTES_FREE, RESERVED_ATTRIBUTE, encode_value
+from binlog.values import ITEM_BYTES_FREE, ITEM_BYTES_MAX, RESERVED_ATTRIBUTE, encode_value
 
 FIRST_KEY_BYTES_MAX = 2_048
 SECOND_KEY_BYTES_MAX = 1_024
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 META_BYTES_MAX = 64 * 1024
+EVENT_BYTES_MAX = ITEM_BYTES_MAX
 SCHEMA_MAX = 2**31 - 1
 EXPECT_MAX = 2**63 - 1
 
@@ -129,6 +130,13 @@ def _check_operands(section: str, content: Mapping[str, Any]) -> None:
             f"{section} {name!r}: {wanted} is needed, not {type(value).__name__}",
             do="sets are written in --format dynamodb",
         )
+
+
+def check_data_size(encoded: bytes) -> bytes:
+    """The canonical bytes of a domain event's data, if they are not too many."""
+    if len(encoded) > EVENT_BYTES_MAX:
+        raise too_large("the event's Data", len(encoded), EVENT_BYTES_MAX)
+    return encoded
 
 
 def encode_meta(meta: object) -> bytes:

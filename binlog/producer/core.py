@@ -1,0 +1,361 @@
+"""The producer as a state machine: events, replies and time in; calls and outcomes out (P1-P5, P7).
+
+No thread, file, clock or sleep is in here, so that a simulated world runs the real thing. Time is
+an argument: seconds that never go back. Randomness is a passed `Random`. What it guarantees:
+
+* at most one frame of a partition is undecided at any time, and every attempt to send it sends
+  identical bytes;
+* within a session and a partition numbers are 1, 2, 3, .. in the order in which the events came,
+  and no number is used again unless the frame that had it certainly never left;
+* each event gets exactly one outcome. *Acknowledged* only if the log said so, in the log's own
+  time, before the session was too old. *Failed* only if it certainly is not in the log. Else
+  *unknown*, which ends the session and which no later reply changes;
+* the first frame of a generation in a partition names the last generation acknowledged there.
+
+One call carries frames of different partitions. Several calls may be out at once; they are of
+different partitions, since a partition has one flight. The first frame of a session travels
+alone: the log stamps it with its own time, and the reply brings the session's birth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import msgspec
+
+from binlog.envelope import Envelope
+from binlog.errors import BinlogError, NotSentError, UnknownOutcomeError
+from binlog.log import Appended, Expired, Failed, Put, Reply
+from binlog.params import Params
+from binlog.partition import ordering_key, partition_of
+from binlog.producer.lane import Chunk, Flight, Lane, envelope_bytes
+from binlog.producer.options import ProducerOptions
+from binlog.producer.outcome import Delivery, Frame, Outcome
+from binlog.producer.packer import Packer
+from binlog.producer.session import Lineage, SessionState
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """One `Log.append` to make; its replies go to `ProducerCore.reply` under ``call``."""
+
+    call: int
+    puts: list[Put]
+
+
+class ProducerCore:
+    """See the module. Not thread-safe: whoever owns it calls one method at a time."""
+
+    def __init__(
+        self,
+        params: Params,
+        genesis: bytes,
+        *,
+        options: ProducerOptions,
+        lineage: Lineage,
+        random: Random,
+    ) -> None:
+        self._params = params
+        self._options = options
+        self._lineage = lineage
+        self._random = random
+        self._packer = Packer(
+            params,
+            genesis,
+            frame_bytes_goal=options.frame_bytes_goal,
+            id_window=options.id_window,
+        )
+        self._session: SessionState | None = None
+        self._lanes: dict[int, Lane] = {}
+        self._queued: dict[int, Lane] = {}  # those with a queue, the longest waiting first
+        self._flights: dict[int, Flight] = {}  # by partition
+        self._calls: dict[int, list[Flight]] = {}
+        self._call = 0
+        self._resting: dict[int, Flight] = {}  # in no call: they wait for their next attempt
+        self._done: list[tuple[object, Delivery]] = []
+        self.pending_bytes = 0
+        """Of all events without an outcome, queued and in flight."""
+        self.pending_events = 0
+
+    # -- in --------------------------------------------------------------------------------------
+
+    def offer(
+        self,
+        ticket: object,
+        envelopes: Sequence[Envelope],
+        now: float,
+        *,
+        is_urgent: bool = False,
+    ) -> bool:
+        """Queue events, in order, all or none; ``False`` if there is no room for them now.
+
+        Their deliveries come back with ``ticket``. Urgent ones do not linger. What is larger than the whole queue is taken
+        when nothing else is pending.
+
+        Raises:
+            TooLargeError: one of them fits no frame of this log.
+        """
+        if not envelopes:
+            return True
+        sizes = [envelope_bytes(envelope) for envelope in envelopes]
+        size = sum(sizes)
+        if self.pending_bytes and self.pending_bytes + size > self._options.queue_bytes_max:
+            return False
+        self._packer.check(envelopes, sizes)
+        partitions = self._params.partitions
+        groups: dict[int, list[int]] = {}
+        for index, envelope in enumerate(envelopes):
+            partition = partition_of(ordering_key(envelope.table, envelope.key), partitions)
+            group = groups.get(partition)
+            if group is None:
+                groups[partition] = [index]
+            else:
+                group.append(index)
+        due = now if is_urgent else now + self._options.linger_s
+        deadline = now + self._options.queue_wait_s
+        for partition, indexes in groups.items():
+            chunk = Chunk(
+                ticket,
+                indexes,
+                [envelopes[index] for index in indexes],
+                sum([sizes[index] for index in indexes]),
+                deadline,
+            )
+            self._enqueue(partition, chunk, due)
+        self.pending_bytes += size
+        self.pending_events += len(sizes)
+        return True
+
+    def flush(self, now: float) -> None:
+        """Let nothing that is queued now wait for company."""
+        for lane in self._queued.values():
+            lane.due = now
+
+    def reply(self, call: int, replies: Sequence[Reply], now: float) -> None:
+        """The replies to the frames of a call, in their order; see `outcomes`.
+
+        Of a frame that was given up meanwhile nothing changes any more (P5).
+        """
+        flights = self._calls.pop(call)
+        if len(replies) != len(flights):
+            raise ValueError(f"{len(replies)} replies to {len(flights)} frames")
+        for flight, reply in zip(flights, replies, strict=True):
+            if flight.call != call:
+                continue
+            flight.call = 0
+            if isinstance(reply, Appended):
+                self._appended(flight, reply)
+            elif isinstance(reply, Expired):
+                self._expired(flight, now)
+            else:
+                self._failed(flight, reply, now)
+
+    # -- out -------------------------------------------------------------------------------------
+
+    def poll(self, now: float) -> Send | None:
+        """The next call to make, or ``None``: nothing to do before a reply, or before `wakeup`.
+
+        Time passes here: what is past its deadline gets its outcome.
+        """
+        self._pass_deadlines(now)
+        if len(self._calls) >= self._options.calls_max:
+            return None
+        flights: list[Flight] = []
+        if self._resting:
+            flights = [f for f in self._resting.values() if f.retry_at <= now]
+            del flights[self._options.call_frames_max :]
+            for flight in flights:
+                del self._resting[flight.partition]
+        if self._queued:
+            self._launch_due(flights, now)
+        if not flights:
+            return None
+        self._call += 1
+        self._calls[self._call] = flights
+        for flight in flights:
+            flight.call = self._call
+            flight.attempts += 1
+        return Send(self._call, [Put(f.partition, f.data, f.tried) for f in flights])
+
+    def outcomes(self) -> list[tuple[object, Delivery]]:
+        """(ticket, delivery) of all that was decided since the last call, in order."""
+        done, self._done = self._done, []
+        return done
+
+    def wakeup(self) -> float | None:
+        """When `poll` has something to do although nothing comes in; ``None``: never."""
+        may_call = len(self._calls) < self._options.calls_max
+        may_launch = may_call and not (self._session and self._session.is_waiting)
+        times = [f.deadline for f in self._flights.values()]
+        if may_call:
+            times += [f.retry_at for f in self._resting.values()]
+        for lane in self._queued.values():
+            times.append(lane.queue[0].deadline)
+            if may_launch and lane.flight is None:
+                times.append(lane.due)
+        return min(times, default=None)
+
+    def abandon(self) -> None:
+        """Decide all that is open: queued events fail, what may have left becomes unknown."""
+        for flight in list(self._flights.values()):
+            self._end(flight)
+        for lane in list(self._queued.values()):
+            self._fail_queue(lane, len(lane.queue), "the producer was closed")
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def _enqueue(self, partition: int, chunk: Chunk, due: float) -> None:
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = self._lanes[partition] = Lane(partition)
+        if not lane.queue:
+            self._queued[partition] = lane
+            lane.due = due
+        elif due < lane.due:
+            lane.due = due
+        lane.add(chunk)
+
+    def _launch_due(self, flights: list[Flight], now: float) -> None:
+        """Add a new flight for each partition whose turn it is."""
+        options = self._options
+        size = sum([len(f.data) for f in flights])
+        full = self._packer.body_bytes_goal
+        for lane in list(self._queued.values()):
+            if lane.flight is not None or (lane.due > now and lane.size < full):
+                continue
+            if len(flights) >= options.call_frames_max or size >= options.call_bytes_max:
+                return
+            session = self._session_at(now)
+            if session.is_waiting:
+                return
+            flight = self._launch(lane, session, now)
+            flights.append(flight)
+            size += len(flight.data)
+
+    def _session_at(self, now: float) -> SessionState:
+        """The session that new frames belong to; a new one where the last has ended or aged."""
+        session = self._session
+        if session is None or not session.takes_events(now) or self._lineage.is_foreign():
+            session = self._session = SessionState(self._lineage.begin(), self._params, now)
+        return session
+
+    def _launch(self, lane: Lane, session: SessionState, now: float) -> Flight:
+        """Make the next frame of a lane; this is where its events get their numbers."""
+        first = lane.next_number(session)
+        packed = self._packer.pack(lane, session, first)
+        last = first + packed.events - 1
+        deadline = now + self._options.give_up_s
+        flight = Flight(lane.partition, session, first, last, packed.chunks, packed.data, deadline)
+        lane.launch(flight)
+        session.launched = True
+        self._flights[lane.partition] = flight
+        if not lane.queue:
+            del self._queued[lane.partition]
+        return flight
+
+    # -- replies ---------------------------------------------------------------------------------
+
+    def _appended(self, flight: Flight, reply: Appended) -> None:
+        session = flight.session
+        if not session.born_ms:
+            session.born_ms = reply.born_ms
+        if session.in_time(reply.arrival_ms):
+            self._lanes[flight.partition].land(flight)
+            self._decide(flight, Outcome.ACKNOWLEDGED, flight.frame(), None)
+        else:
+            age_ms = reply.arrival_ms - session.born_ms
+            self._give_up(flight, f"arrived {age_ms} ms after its session's birth")
+
+    def _expired(self, flight: Flight, now: float) -> None:
+        """Refused for its age, and certainly not in the log: the events go into a new session."""
+        flight.session.ended = True
+        lane = self._lanes[flight.partition]
+        lane.abandon()
+        del self._flights[flight.partition]
+        if lane.queue:
+            del self._queued[flight.partition]
+        lane.put_back(flight.chunks)
+        lane.due = now
+        self._queued = {flight.partition: lane, **self._queued}  # they have waited longest
+
+    def _failed(self, flight: Flight, reply: Failed, now: float) -> None:
+        flight.tried = flight.tried or not reply.untouched
+        flight.error = reply.error
+        if reply.final or now >= flight.deadline:
+            self._end(flight)
+            return
+        options = self._options
+        doubled = options.retry_first_s * 2.0 ** min(flight.attempts - 1, 60)
+        flight.retry_at = now + self._random.uniform(0.0, min(options.retry_most_s, doubled))
+        self._resting[flight.partition] = flight
+
+    # -- outcomes --------------------------------------------------------------------------------
+
+    def _pass_deadlines(self, now: float) -> None:
+        for flight in [f for f in self._flights.values() if f.deadline <= now]:
+            self._end(flight)
+        for lane in [lane for lane in self._queued.values() if lane.queue[0].deadline <= now]:
+            count = sum(1 for chunk in lane.queue if chunk.deadline <= now)
+            self._fail_queue(lane, count, f"not sent in {self._options.queue_wait_s:g} s")
+
+    def _end(self, flight: Flight) -> None:
+        """Out of time or hope: an attempt that is out now may land whatever came before."""
+        if flight.tried or flight.call:
+            self._give_up(flight, "given up")
+        else:
+            self._not_sent(flight)
+
+    def _give_up(self, flight: Flight, why: str) -> None:
+        """Nobody can say; the session ends, and what comes later of this frame is not heard."""
+        flight.session.ended = True
+        self._lanes[flight.partition].abandon()
+        error = UnknownOutcomeError(why, str(flight.error or ""))
+        error.__cause__ = flight.error
+        self._decide(flight, Outcome.UNKNOWN, flight.frame(), error)
+
+    def _not_sent(self, flight: Flight) -> None:
+        """It certainly never left, so its numbers are free again and the session goes on."""
+        self._lanes[flight.partition].cancel(flight)
+        session = flight.session
+        if not session.born_ms:
+            session.launched = False
+        error = NotSentError("not sent", str(flight.error or ""))
+        error.__cause__ = flight.error
+        self._decide(flight, Outcome.FAILED, None, error)
+
+    def _decide(
+        self, flight: Flight, outcome: Outcome, frame: Frame | None, error: BinlogError | None
+    ) -> None:
+        flight.call = 0
+        self._resting.pop(flight.partition, None)
+        del self._flights[flight.partition]
+        first, session = flight.first, None if frame is None else frame.session
+        for chunk in flight.chunks:
+            delivery = Delivery(
+                outcome,
+                flight.partition,
+                chunk.indexes,
+                session,
+                first if frame is not None else 0,
+                frame,
+                error,
+            )
+            self._done.append((chunk.ticket, delivery))
+            first += len(chunk.indexes)
+        self._settle(flight.chunks)
+
+    def _fail_queue(self, lane: Lane, count: int, why: str) -> None:
+        """The first ``count`` chunks of a queue fail: they were never sent."""
+        chunks = [lane.queue.popleft() for _ in range(count)]
+        lane.size -= sum([chunk.size for chunk in chunks])
+        if not lane.queue:
+            del self._queued[lane.partition]
+        error = NotSentError(why)
+        for chunk in chunks:
+            delivery = Delivery(Outcome.FAILED, lane.partition, chunk.indexes, error=error)
+            self._done.append((chunk.ticket, delivery))
+        self._settle(chunks)
+
+    def _settle(self, chunks: Sequence[Chunk]) -> None:
+        self.pending_bytes -= sum([chunk.size for chunk in chunks])
+        self.pending_events -= sum([len(chunk.indexes) for chunk in chunks])
