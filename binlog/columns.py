@@ -26,14 +26,10 @@ import msgspec
 
 from binlog.envelope import ID_BYTES_MAX, TYPE_BYTES_MAX, Envelope
 from binlog.errors import RefusedError
-from binlog.values import DEPTH_MAX, decode_value, encode_value
 
 KINDS_MAX = 256
 KEY_BYTES_MAX = 2_048 + 1_024 + 64  # both key attributes' values, names apart; publish is exact
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
-# All bytes but those that open a msgpack map or array: what is left when they are deleted counts
-# the containers, an upper bound of the depth (text beyond ASCII counts too, hence only a bound).
-_NO_CONTAINER = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
 
 
 class FrameError(ValueError):
@@ -151,7 +147,6 @@ def decode_columns(body: bytes, count: int) -> Columns:
         raise FrameError(f"an id that is empty or above {ID_BYTES_MAX} characters")
     if max(map(len, columns.keys)) > KEY_BYTES_MAX:
         raise FrameError(f"a key above {KEY_BYTES_MAX} bytes")
-    _check_depth(body, columns)
     return columns
 
 
@@ -167,18 +162,3 @@ def _check_kind(kind: tuple[str, int, str]) -> None:
 def is_table_name(name: str) -> bool:
     """Whether DynamoDB would take it: 3 to 255 of letters, digits, ``_.-``."""
     return _TABLE.fullmatch(name) is not None
-
-
-def _check_depth(body: bytes, columns: Columns) -> None:
-    containers = len(body.translate(None, _NO_CONTAINER))
-    if containers <= DEPTH_MAX + 2 * len(columns):
-        # One map each for key and data, the rest together no deeper than the limit.
-        return
-    for column in (columns.keys, columns.datas, columns.metas or ()):
-        for data in column:
-            if data is not None and len(data.translate(None, _NO_CONTAINER)) > DEPTH_MAX:
-                try:
-                    # Bounded: msgspec itself refuses to recurse without end.
-                    encode_value(decode_value(data), outer=2)
-                except Exception as error:
-                    raise FrameError(f"a value that no item can hold: {error}") from error
