@@ -1,0 +1,199 @@
+"""The engine: carries one generation of a store forward, page by page of the log.
+
+Read, sequence, fold, write, checkpoint: rules C0 to C4. Invariants:
+
+* a checkpoint is committed with or after the writes that it covers, never before (C3);
+* it stands at a record boundary and goes with the sequencer state of that place (C2);
+* a write whose condition failed is read again and folded again from the same runs, never taken
+  for done or not done (I2); what others applied meanwhile then asks for no write;
+* if somebody else moved the checkpoint, all that was folded is thrown away and reading starts
+  over at what the store holds.
+
+The engine has no clock and no sleep, and touches the world through a `Log` and a `Store` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import structlog
+
+from appliers.applier import Rules
+from appliers.batch import Batch, fold_batch
+from appliers.exclusion import parse_exclusions
+from appliers.fold import Counts
+from appliers.routing import Routing
+from appliers.store import Checkpoint, Generation, Store
+from binlog.errors import LostError, MismatchError, PoisonError
+from binlog.log import Log, Position
+from binlog.reader import PAGE_BYTES, Reader, Start
+from binlog.run import Run
+from snapshots.rebuild import checkpoint_of
+
+TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
+
+_logger = structlog.get_logger(__name__)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one page came to."""
+
+    writes: int  # items written
+    counts: Counts
+
+
+class Engine:
+    """Carries ``generation`` of ``store`` forward; ``step`` until it gives ``None``."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        generation: Generation,
+        rules: Rules,
+        *,
+        taken: Iterable[str] = (),
+        page_bytes: int = PAGE_BYTES,
+    ) -> None:
+        """``taken`` are the tables that other generations have, if this is the open one."""
+        self._log = log
+        self._store = store
+        self._generation = generation
+        self._page_bytes = page_bytes
+        self._routing = Routing(
+            log.params,
+            rules=rules,
+            tables=None if generation.open else generation.tables,
+            without=frozenset(taken),
+            exclusions=parse_exclusions(generation.excluded),
+        )
+        self._careful = False
+        self.duplicates = 0
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Stand where the store's checkpoints are (C1)."""
+        self._committed = self._store.checkpoints(self._generation.id)
+        starts = {p: _start(checkpoint) for p, checkpoint in self._committed.items()}
+        for partition, start in starts.items():
+            if not self._log.holds(start.position):
+                raise MismatchError(
+                    f"the store is ahead of the log: partition {partition} was read up to"
+                    f" {start.position}, where the log has no record",
+                    self._store.name,
+                    "restore the log, or rebuild the store from what is left of it",
+                    partition=partition,
+                )
+        page_bytes = 1 if self._careful else self._page_bytes
+        self._reader = Reader(self._log, starts=starts, page_bytes=page_bytes)
+
+    @property
+    def reader(self) -> Reader:
+        """Where it stands: vector, halts, sequencers."""
+        return self._reader
+
+    def step(self, *, wait_s: float = 0.0) -> Step | None:
+        """Read, fold and commit one page; ``None`` if there is nothing to read now.
+
+        A poison event raises only after all before it is committed: the page that holds it is
+        read again record by record.
+
+        Raises:
+            PoisonError: an event that cannot be applied; the checkpoint stands before its record.
+            DamageError: of the log.
+            LostError: the generation is no longer live.
+        """
+        runs = self._reader.read(wait_s=wait_s)
+        if runs is None:
+            self.checkpoint()
+            return None
+        try:
+            return self._commit(runs)
+        except PoisonError:
+            if self._careful:
+                raise
+            self._careful = True
+        except LostError:
+            _logger.warning("checkpoint.lost", store=self._store.name)
+        self._forget_reader()
+        return Step(0, Counts())
+
+    def checkpoint(self) -> None:
+        """Commit every partition's place, also where it only passed others' records."""
+        places = self._moved(self._reader.partitions)
+        if places:
+            try:
+                self._store.commit(self._generation.id, [], places)
+            except LostError:
+                self._forget_reader()
+            else:
+                self._committed.update((place.partition, place) for place in places)
+
+    def _commit(self, runs: Sequence[Run]) -> Step:
+        places = self._moved(sorted(self._reader.take_touched()))
+        for attempt in range(TRIES_MAX):
+            batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
+            failed = self._store.commit(
+                self._generation.id,
+                batch.writes,
+                places,
+                rejections=batch.rejections,
+                tables=batch.tables,
+            )
+            if not failed:
+                self._committed.update((place.partition, place) for place in places)
+                self._log_advance(batch, places)
+                return Step(len(batch.writes), batch.counts)
+            _logger.info("writes.failed", count=len(failed), attempt=attempt)
+        raise LostError(
+            f"{len(failed)} items were written by somebody else {TRIES_MAX} times in a row",
+            self._store.name,
+            "see that one consumer writes to the store",
+        )
+
+    def _read(self, table: str, keys: Sequence[bytes]) -> dict[bytes, object]:
+        return self._store.read(self._generation.id, table, keys)
+
+    def _moved(self, partitions: Iterable[int]) -> list[Checkpoint]:
+        """The checkpoints of those partitions that stand elsewhere than committed."""
+        moved = []
+        for partition in partitions:
+            place = checkpoint_of(self._reader, partition)
+            before = self._committed.get(partition)
+            if before is None:
+                if place.sequence >= 0:
+                    moved.append(place)
+            elif (place.shard, place.sequence, place.applied) != (
+                before.shard,
+                before.sequence,
+                before.applied,
+            ):
+                moved.append(place)
+        return moved
+
+    def _forget_reader(self) -> None:
+        self.duplicates += _duplicates(self._reader)
+        self._start_over()
+
+    def total_duplicates(self) -> int:
+        """Events dropped as copies, since the engine was made."""
+        return self.duplicates + _duplicates(self._reader)
+
+    def _log_advance(self, batch: Batch, places: Sequence[Checkpoint]) -> None:
+        _logger.debug(
+            "checkpoint.advanced",
+            partitions=len(places),
+            events=batch.counts.events,
+            writes=len(batch.writes),
+        )
+
+
+def _start(checkpoint: Checkpoint) -> Start:
+    return Start(
+        Position(checkpoint.shard, checkpoint.sequence), checkpoint.state, checkpoint.applied
+    )
+
+
+def _duplicates(reader: Reader) -> int:
+    return sum(s.counters.duplicates for s in reader.sequencers.values())

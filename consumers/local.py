@@ -1,0 +1,134 @@
+"""The local consumer: carries a store forward from its checkpoints, once or for ever.
+
+Each generation of the store goes on from its own vector, by its own rules and exclusions (C0). An
+open one, made here if there is none, takes the tables that no other has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from appliers.applier import NO_RULES, Rules
+from appliers.exclusion import parse_exclusions
+from appliers.fingerprint import check_fingerprint, fingerprint
+from appliers.fold import Counts
+from appliers.store import Store
+from binlog.clock import Clock, SystemClock
+from binlog.log import Log
+from binlog.reader import PAGE_BYTES
+from binlog.vector import minimum
+from consumers.engine import Engine
+from consumers.pace import Pace
+from snapshots.rebuild import Report
+
+_WAIT_S = 0.5  # for new records, before looking whether to stop
+_PACED_PAGE_BYTES = 64 * 1024  # with a rate, batches stay short
+
+
+class Following(msgspec.Struct, frozen=True):
+    """How to replicate."""
+
+    once: bool = False  # stop at the log's end as it is then
+    rate: float | None = None  # items a second
+    rules: Rules = NO_RULES
+    excluded: tuple[str, ...] = ()  # for a generation that is made here
+    same_meaning: bool = False  # changed source of the rules computes what it did
+    page_bytes: int = PAGE_BYTES
+
+
+def replicate(
+    log: Log,
+    store: Store,
+    how: Following,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] | None = None,
+    clock: Clock | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Apply what the log has beyond the store's checkpoints.
+
+    Ends at the log's end with ``once``, else when ``stop`` says so, which is asked at least every
+    half second. ``progress`` is called with the events applied so far.
+
+    Raises:
+        HaltedError: a partition is halted; with ``once`` after all others were carried to the end.
+        PoisonError, DamageError: what lies before is applied.
+        MismatchError: the store belongs to another log, was made by other rules, or is ahead.
+        BusyError: somebody else writes to the store.
+    """
+    clock = SystemClock() if clock is None else clock
+    started = clock.monotonic()
+    store.lock()
+    store.bind(log.genesis)
+    engines = _engines(log, store, how)
+    pace = None if how.rate is None else Pace(how.rate, now=started)
+    total = Counts()
+    while not stop():
+        idle = True
+        for engine in engines:
+            wait_s = 0.0 if how.once or engine is not engines[-1] else _WAIT_S
+            step = engine.step(wait_s=wait_s)
+            if step is None:
+                continue
+            idle = False
+            _add(total, step.counts)
+            if progress is not None:
+                progress(total.events)
+            if pace is not None:
+                _rest(pace.spend(step.writes, now=clock.monotonic()), stop, sleep)
+        if idle and how.once:
+            break
+        if idle:
+            for engine in engines:
+                engine.reader.raise_halts()
+    for engine in engines:
+        engine.checkpoint()
+    for engine in engines:
+        engine.reader.raise_halts()
+    return Report(
+        counts=total,
+        vector=minimum([engine.reader.vector() for engine in engines]),
+        duplicates=sum(engine.total_duplicates() for engine in engines),
+        seconds=clock.monotonic() - started,
+        tables=tuple(sorted(table for g in store.generations() for table in g.tables)),
+    )
+
+
+def _engines(log: Log, store: Store, how: Following) -> list[Engine]:
+    current = fingerprint(how.rules)
+    generations = store.generations()
+    if not any(generation.open for generation in generations):
+        exclusions = parse_exclusions(how.excluded)
+        store.create(
+            tables=None,
+            fingerprint=current,
+            excluded=() if exclusions is None else exclusions.rules,
+        )
+        generations = store.generations()
+    for generation in generations:
+        check_fingerprint(
+            generation.fingerprint,
+            current,
+            where=f"{store.name}, tables {', '.join(generation.tables) or 'none yet'}",
+            same_meaning=how.same_meaning,
+        )
+    closed = {table for g in generations if not g.open for table in g.tables}
+    return [
+        Engine(log, store, g, how.rules, taken=closed if g.open else (), page_bytes=how.page_bytes)
+        for g in generations
+    ]
+
+
+def _rest(seconds: float, stop: Callable[[], bool], sleep: Callable[[float], None]) -> None:
+    while seconds > 0 and not stop():
+        sleep(min(seconds, _WAIT_S))
+        seconds -= _WAIT_S
+
+
+def _add(total: Counts, more: Counts) -> None:
+    for name in Counts.__struct_fields__:
+        setattr(total, name, getattr(total, name) + getattr(more, name))
