@@ -13,9 +13,9 @@ same numbers (S1-S7 of DESIGN.md). What it guarantees, and the tests attack:
   halts; a record fed twice changes nothing.
 
 Time is `mark`, the highest arrival seen. A session expires at ``born + L < mark``. What one record
-sets free is accepted in this order: first, by (family, generation), sessions whose predecessor
-expires; then sessions that expire with frames held halt; then the record's own frame, and after
-it, by generation, those of its family that waited for it.
+sets free is accepted in this order: first, in one pass by (family, generation), sessions whose
+predecessor expires are released and sessions that expire with frames held halt; then the record's
+own frame, and after it, by generation, those of its family that waited for it.
 """
 
 from __future__ import annotations
@@ -218,6 +218,9 @@ class Sequencer:
         if state is None:
             first = max(1, header.base) if self.params.timeline else 1
             state = SessionState(session, header.born_ms, first)
+        if header.last < state.next:  # likewise: its held frames went first, and carried this one
+            self.counters.duplicates += 1
+            return
         waits_for = state.waits_for
         if header.first == 1 and header.predecessor is not None and not state.started:
             state.waits_for = header.predecessor
@@ -336,17 +339,19 @@ class Sequencer:
     # -- time ------------------------------------------------------------------------------------
 
     def _expire(self, arrival: _Arrival, runs: list[Run]) -> None:
-        """What the new mark ends (S1): waits, sessions, memories of closed generations."""
-        for waiting in self._sessions.with_held():
-            self._drain(waiting, runs)
+        """What the new mark ends (S1): waits, sessions, memories of closed generations.
+
+        One pass by (family, generation): an older generation ends, and halts if it still holds
+        frames, before a younger one that waited for it is set free and would close it silently.
+        """
         for state in self._sessions.states():
-            if not self._sessions.is_expired(state.born_ms, self.mark):
-                continue
             if self._sessions.get(state.session) is None:
                 continue  # closed by one before it
-            if state.held:
-                self._end_held(arrival, state, runs)
-            self._sessions.forget(state)
+            self._drain(state, runs)
+            if self._sessions.is_expired(state.born_ms, self.mark):
+                if state.held:
+                    self._end_held(arrival, state, runs)
+                self._sessions.forget(state)
         self._sessions.end_waits_and_memories(self.mark)
 
     def _end_held(self, arrival: _Arrival, state: SessionState, runs: list[Run]) -> None:

@@ -103,6 +103,8 @@ class Sessions:
     def hold(self, state: SessionState, held: Held) -> None:
         """Keep a frame until its turn comes."""
         state.held.append(held)
+        # The predecessor may have been named only now, by a frame that came behind others.
+        self.deadline = min(self.deadline, *self._deadlines(state))
         self.held_frames += 1
         self.held_bytes += len(held.data)
 

@@ -1,0 +1,79 @@
+"""What the proofs found in the sequencer, each as the shortest history that showed it."""
+
+from __future__ import annotations
+
+from binlog.frame import Predecessor, Session
+from tests.proofs.drive import Driver
+from tests.proofs.histories import Soup, small_event
+from tests.proofs.records import Frame
+from tests.proofs.test_sequencer_proofs import assert_same
+
+ONE, TWO = bytes([1] * 16), bytes([2] * 16)
+
+
+def frame(
+    soup: Soup,
+    arrival: int,
+    session: Session,
+    born: int,
+    numbers: range,
+    predecessor: Predecessor | None = None,
+) -> None:
+    events = tuple(small_event(number) for number in numbers)
+    rec = Frame(arrival, session, born, numbers[0], events, predecessor)
+    soup.append(soup.log.encoded(rec))
+
+
+def resolve(soup: Soup, arrival: int, decision: str) -> None:
+    """A right RESOLVE of the halt that stands."""
+    index = ["accept", "drop"].index(decision)
+    soup.add_resolve(arrival, 0, index, 1)
+
+
+def assert_same_however_cut(soup: Soup) -> None:
+    straight = Driver(soup.log).run(soup.history)
+    assert_same(soup, straight, soup.judge())
+    for cut in range(1, len(soup.history) + 1):
+        assert Driver(soup.log, restart_at=frozenset([cut])).run(soup.history) == straight
+
+
+def test_a_predecessor_named_behind_other_frames_expires_in_time() -> None:
+    """The end of the wait was not noted when the session was known already: a reader that had
+    restarted in between numbered otherwise than one that had not."""
+    soup = Soup()
+    frame(soup, 1000, Session(ONE, 2), 1002, range(2, 3))
+    frame(soup, 1000, Session(ONE, 2), 1002, range(1, 2), Predecessor(1, 1, 995))
+    frame(soup, 1056, Session(TWO, 1), 1050, range(1, 2))  # 995 + 60 < 1056
+    frame(soup, 1056, Session(TWO, 1), 1050, range(2, 3))
+    assert_same_however_cut(soup)
+    first = Driver(soup.log).run(soup.history).events[0]
+    assert first.session == Session(ONE, 2)
+
+
+def test_an_older_generation_halts_before_a_younger_one_closes_it() -> None:
+    """Both set free by the same arrival, the younger one went first and what the older one held,
+    perhaps acknowledged, was dropped without a halt."""
+    soup = Soup()
+    frame(soup, 1060, Session(ONE, 1), 1059, range(4, 5))
+    frame(soup, 1060, Session(ONE, 2), 1062, range(1, 2), Predecessor(1, 2, 1059))
+    frame(soup, 1120, Session(TWO, 1), 1119, range(1, 2))
+    halt = Driver(soup.log).run(soup.history).halt
+    assert halt is not None
+    assert (halt.rule, halt.session) == ("expired-held", str(Session(ONE, 1)))
+    resolve(soup, 1121, "accept")
+    assert_same_however_cut(soup)
+
+
+def test_a_frame_that_held_ones_overtake_does_not_move_the_session_back() -> None:
+    """Its arrival set free frames that carry it; taken after them, it moved ``next`` back, and
+    what came again was sequenced again."""
+    soup = Soup()
+    frame(soup, 1004, Session(ONE, 1), 996, range(2, 3))
+    frame(soup, 1004, Session(ONE, 2), 1004, range(1, 2), Predecessor(1, 1, 996))
+    frame(soup, 1004, Session(ONE, 2), 1004, range(2, 5))
+    frame(soup, 1062, Session(ONE, 2), 1004, range(2, 3))  # ends generation 1: RESOLVE below
+    frame(soup, 1063, Session(ONE, 2), 1004, range(3, 5))
+    resolve(soup, 1063, "accept")
+    assert_same_however_cut(soup)
+    numbers = [e.number for e in Driver(soup.log).run(soup.history).events]
+    assert numbers == [2, 1, 2, 3, 4, 1]
