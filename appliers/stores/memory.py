@@ -1,0 +1,316 @@
+"""The store in memory: the reference that every other store must agree with.
+
+A table is a ``dict[bytes, Row]``. The content may be shared by several handles (`MemoryStore.open`)
+as a file is by several processes, under one writer lock. What a handle has given out stays as it
+is: a commit replaces rows, never changes one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, nullcontext
+
+import msgspec
+
+from appliers.item import Rejection, Row, Write, condition_holds
+from appliers.store import Checkpoint, Generation, Part, Reader, moves_on
+from appliers.stores.generations import (
+    after_build,
+    check_binding,
+    check_creation,
+    check_open,
+    check_unique,
+    lost_checkpoint,
+    lost_generation,
+    lost_table,
+    new_generation,
+    with_tables,
+)
+from binlog.errors import BusyError
+
+Rows = dict[bytes, Row]
+
+
+class _Content(msgspec.Struct):
+    """What one store holds. Lists and dicts are changed only under ``mutex``."""
+
+    genesis: bytes | None = None
+    generations: dict[str, Generation] = {}
+    checkpoints: dict[str, dict[int, Checkpoint]] = {}  # by generation
+    tables: dict[str, Rows] = {}
+    rejections: dict[tuple[str, int, int, bytes], tuple[str, Rejection]] = {}  # with generation
+
+    def owner(self, table: str) -> str | None:
+        """The live generation that has ``table``."""
+        return next((g.id for g in self.generations.values() if table in g.tables), None)
+
+
+class _Reader:
+    """Reads a content; the caller sees to it that nobody changes it meanwhile."""
+
+    def __init__(self, content: _Content, name: str) -> None:
+        self._content = content
+        self.name = name
+
+    def genesis(self) -> bytes | None:
+        return self._content.genesis
+
+    def generations(self) -> list[Generation]:
+        return list(self._content.generations.values())
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+        if generation not in self._content.generations:
+            raise lost_generation(self.name, generation)
+        return dict(sorted(self._content.checkpoints[generation].items()))
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> Rows:
+        if generation not in self._content.generations:
+            raise lost_generation(self.name, generation)
+        if self._content.owner(table) not in (None, generation):
+            raise lost_table(self.name, generation, table)
+        rows = self._content.tables.get(table, {})
+        return {key: rows[key] for key in keys if key in rows}
+
+    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
+        rows = self._content.tables.get(table, {})
+        for key in sorted(rows if after is None else [key for key in rows if key > after]):
+            yield key, rows[key]
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]:
+        for place, (_, rejection) in sorted(self._content.rejections.items()):
+            if table is None or place[0] == table:
+                yield rejection
+
+
+class MemoryStore:
+    """A `Store` whose content lives as long as a handle on it."""
+
+    def __init__(self, *, name: str = "memory:") -> None:
+        self.name = name
+        self._content = _Content()
+        self._mutex = threading.RLock()
+        self._writer = threading.Lock()
+        self._locked = False
+
+    def open(self) -> MemoryStore:
+        """Another handle on the same content, as another process would open a file."""
+        other = MemoryStore(name=self.name)
+        other._content, other._mutex, other._writer = self._content, self._mutex, self._writer
+        return other
+
+    def bind(self, genesis: bytes) -> None:
+        bound = self._content.genesis
+        check_binding(self.name, bound, genesis)
+        if bound is None:
+            self.lock()
+            self._content.genesis = genesis
+
+    def lock(self, *, wait_s: float = 5.0) -> None:
+        if self._locked:
+            return
+        if not self._writer.acquire(timeout=wait_s):
+            raise BusyError(
+                "another handle of this process writes to the store", self.name, "close it first"
+            )
+        self._locked = True
+
+    def genesis(self) -> bytes | None:
+        return self._newest().genesis()
+
+    def generations(self) -> list[Generation]:
+        with self._mutex:
+            return self._newest().generations()
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+        with self._mutex:
+            return self._newest().checkpoints(generation)
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> Rows:
+        with self._mutex:
+            return self._newest().read(generation, table, keys)
+
+    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
+        with self.view() as view:
+            yield from view.scan(table, after=after)
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]:
+        with self.view() as view:
+            yield from view.rejections(table)
+
+    def view(self) -> AbstractContextManager[Reader]:
+        with self._mutex:
+            content = self._content
+            copy = _Content(
+                genesis=content.genesis,
+                generations=dict(content.generations),
+                checkpoints={id_: dict(c) for id_, c in content.checkpoints.items()},
+                tables={table: dict(rows) for table, rows in content.tables.items()},
+                rejections=dict(content.rejections),
+            )
+        return nullcontext(_Reader(copy, self.name))
+
+    def create(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> Generation:
+        self.lock()
+        with self._mutex:
+            generation = new_generation(tables, fingerprint, excluded)
+            check_creation(self.name, self.generations(), generation)
+            self._add(generation, {})
+            return generation
+
+    def commit(
+        self,
+        generation: str,
+        writes: Sequence[Write],
+        checkpoints: Sequence[Checkpoint],
+        *,
+        rejections: Sequence[Rejection] = (),
+        tables: Iterable[str] = (),
+    ) -> list[Write]:
+        self.lock()
+        check_unique(writes)
+        with self._mutex:
+            content = self._content
+            mine = content.generations.get(generation)
+            if mine is None:
+                raise lost_generation(self.name, generation)
+            standing = content.checkpoints[generation]
+            for checkpoint in checkpoints:
+                old = standing.get(checkpoint.partition)
+                if old is not None and not moves_on(checkpoint, old):
+                    raise lost_checkpoint(self.name, checkpoint, old)
+            wanted = {write.table for write in writes} | set(tables)
+            new = sorted(wanted.difference(mine.tables))
+            for table in new:
+                if not mine.open or content.owner(table) is not None:
+                    raise lost_table(self.name, generation, table)
+            empty: Rows = {}
+            found = {table: content.tables.get(table, empty) for table in wanted}
+            failed = [w for w in writes if not condition_holds(w, found[w.table].get(w.key))]
+            if failed:
+                return failed
+            if new:
+                self._add(with_tables(mine, new), {})
+            for write in writes:
+                content.tables[write.table][write.key] = write.row
+            standing.update((c.partition, c) for c in checkpoints)
+            self._reject(generation, rejections)
+            return []
+
+    def build(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> MemoryBuild:
+        self.lock()
+        return MemoryBuild(new_generation(tables, fingerprint, excluded), self._switch)
+
+    def close(self) -> None:
+        if self._locked:
+            self._locked = False
+            self._writer.release()
+
+    def _newest(self) -> _Reader:
+        return _Reader(self._content, self.name)
+
+    def _add(self, generation: Generation, tables: Mapping[str, Rows]) -> None:
+        """Make the generation (or its longer list of tables) live."""
+        content = self._content
+        content.generations[generation.id] = generation
+        content.checkpoints.setdefault(generation.id, {})
+        for table in generation.tables:
+            content.tables.setdefault(table, {})
+        content.tables.update(tables)
+
+    def _reject(self, generation: str, rejections: Iterable[Rejection]) -> None:
+        for found in rejections:
+            place = (found.table, found.partition, found.offset, found.key)
+            self._content.rejections.setdefault(place, (generation, found))
+
+    def _switch(
+        self,
+        generation: Generation,
+        tables: Mapping[str, Rows],
+        checkpoints: Mapping[int, Checkpoint],
+        rejections: Iterable[Rejection],
+    ) -> None:
+        with self._mutex:
+            content = self._content
+            keep, drop = after_build(list(content.generations.values()), generation)
+            for table in drop:
+                del content.tables[table]
+            content.generations.clear()
+            content.generations.update((g.id, g) for g in keep)
+            for gone in content.checkpoints.keys() - content.generations.keys():
+                del content.checkpoints[gone]
+            gone_rejections = [
+                place
+                for place, (id_, _) in content.rejections.items()
+                if id_ not in content.generations or place[0] in drop
+            ]
+            for place in gone_rejections:
+                del content.rejections[place]
+            self._add(generation, tables)
+            content.checkpoints[generation.id].update(checkpoints)
+            self._reject(generation.id, rejections)
+
+
+class MemoryPart:
+    """Rows that another process adds; they come back with it."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Rows] = {}
+
+    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
+        _take_in(self.tables, table, rows)
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryBuild:
+    """A private generation. Loading is one ``dict.update`` a call."""
+
+    def __init__(self, generation: Generation, switch: Callable[..., None]) -> None:
+        self.generation = generation.id
+        self._made = generation
+        self._switch = switch
+        self._tables: dict[str, Rows] = {}
+        self._rejections: list[Rejection] = []
+        self._over = False
+
+    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
+        with_tables(self._made, [table])
+        _take_in(self._tables, table, rows)
+
+    def part(self) -> MemoryPart:
+        return MemoryPart()
+
+    def adopt(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            if not isinstance(part, MemoryPart):
+                raise TypeError(f"{part!r} is no part of this build")
+            for table, rows in part.tables.items():
+                self.load(table, rows.items())
+
+    def reject(self, rejections: Iterable[Rejection]) -> None:
+        self._rejections.extend(rejections)
+
+    def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
+        check_open(over=self._over)
+        generation = with_tables(self._made, self._tables, tables)
+        self._switch(generation, self._tables, checkpoints, self._rejections)
+        self._over = True
+
+    def abandon(self) -> None:
+        self._over = True
+        self._tables = {}
+        self._rejections = []
+
+
+def _take_in(tables: dict[str, Rows], table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
+    target = tables.setdefault(table, {})
+    before = len(target)
+    target.update(rows)
+    if isinstance(rows, Sized) and len(target) != before + len(rows):
+        raise ValueError(f"a key of table {table} was loaded twice")

@@ -1,0 +1,238 @@
+"""A store in one SQLite file: items and checkpoints change in the same transaction.
+
+Invariants, beside those of `appliers.stores.generations`:
+
+* whatever moves a checkpoint is synced before `SQLiteStore.commit` returns (write-ahead log,
+  ``synchronous = FULL``);
+* a file of the store's name is a whole store from its first moment: it is made aside and renamed;
+* only the holder of ``FILE.lock`` writes; what it did is checked inside each transaction all the
+  same, so a lock that does not lock (a network file system) costs an error and no data.
+
+How it looks inside is in `appliers.stores.sqlite_schema`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliers.item import Rejection, Row, Write
+from appliers.store import Checkpoint, Generation, Reader
+from appliers.stores.generations import (
+    check_binding,
+    check_creation,
+    check_unique,
+    new_generation,
+)
+from appliers.stores.sqlite_build import (
+    SQLiteBuild,
+    aside_path,
+    new_file,
+    put_in_place,
+    remove_files,
+    remove_hidden,
+)
+from appliers.stores.sqlite_commit import commit, create_table, put_generation, transaction
+from appliers.stores.sqlite_errors import translated
+from appliers.stores.sqlite_reader import SQLiteReader, connect, connect_to_read
+from appliers.stores.sqlite_schema import META, is_there
+from appliers.stores.writer_lock import WriterLock
+
+_WRITER = (
+    "synchronous = FULL",
+    # Four times SQLite's own: with 500 writes a commit a third faster, and 16 MB on the disk.
+    "wal_autocheckpoint = 4000",  # pages
+    "journal_size_limit = 67108864",  # bytes that stay after a bulk load
+    "cache_size = -32768",  # KiB
+    # A view that people made on a table must not stop a build from replacing the table.
+    "legacy_alter_table = 1",
+)
+
+
+class SQLiteStore:
+    """A `Store` in the file ``path``, which is made by the first write."""
+
+    def __init__(self, path: str | Path, *, name: str | None = None) -> None:
+        self.name = name or f"sqlite:{path}"
+        self._path = Path(path).absolute()
+        self._lock = WriterLock(self._path, self.name)
+        self._genesis: bytes | None = None  # bound to, though nothing is written yet
+        self._connection: sqlite3.Connection | None = None
+        self._writable = False
+        is_there(self._path)  # refuses what is no store before anybody waits for a lock
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there; reading a store that is not finds it empty."""
+        return is_there(self._path)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def genesis(self) -> bytes | None:
+        return self._newest().genesis() or self._genesis
+
+    def generations(self) -> list[Generation]:
+        return self._newest().generations()
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+        return self._newest().checkpoints(generation)
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        return self._newest().read(generation, table, keys)
+
+    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
+        with self.view() as view:
+            yield from view.scan(table, after=after)
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]:
+        with self.view() as view:
+            yield from view.rejections(table)
+
+    @contextmanager
+    def view(self) -> Iterator[Reader]:
+        # A connection of its own: one transaction of it is one moment, whatever we write here.
+        with translated(self.name):
+            connection = connect_to_read(self._path) if self.exists else _nothing()
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM _binlog_meta").fetchall()  # the moment
+        try:
+            yield SQLiteReader(connection, self.name)
+        finally:
+            connection.close()
+
+    def _newest(self) -> SQLiteReader:
+        if self._connection is None:
+            with translated(self.name):
+                if not self.exists:
+                    return SQLiteReader(_nothing(), self.name)
+                self._connection = connect_to_read(self._path)
+        return SQLiteReader(self._connection, self.name)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def lock(self, *, wait_s: float = 5.0) -> None:
+        self._lock.acquire(wait_s)
+
+    def bind(self, genesis: bytes) -> None:
+        bound = self.genesis()
+        check_binding(self.name, bound, genesis)
+        if bound is None:
+            self.lock()
+            self._genesis = genesis
+            if self.exists:
+                self._writing()
+
+    def create(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> Generation:
+        generation = new_generation(tables, fingerprint, excluded)
+        connection = self._writing()
+        with translated(self.name), transaction(connection):
+            check_creation(self.name, self.generations(), generation)
+            put_generation(connection, generation)
+            for table in generation.tables:
+                create_table(connection, generation.id, table)
+        return generation
+
+    def commit(
+        self,
+        generation: str,
+        writes: Sequence[Write],
+        checkpoints: Sequence[Checkpoint],
+        *,
+        rejections: Sequence[Rejection] = (),
+        tables: Iterable[str] = (),
+    ) -> list[Write]:
+        check_unique(writes)
+        connection = self._writing()
+        reader = SQLiteReader(connection, self.name)
+        with translated(self.name):
+            return commit(connection, reader, generation, writes, checkpoints, rejections, tables)
+
+    def build(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> SQLiteBuild:
+        made = new_generation(tables, fingerprint, excluded)
+        self.lock()
+        with translated(self.name):
+            remove_files(self._path)
+            if not self.exists:
+                return self._build_aside(made)
+            connection = self._writing()
+            remove_hidden(connection)
+
+        def undone() -> None:
+            remove_hidden(connection)
+            remove_files(self._path)
+
+        return SQLiteBuild(
+            connection, made, path=self._path, name=self.name, done=lambda: None, undone=undone
+        )
+
+    def _build_aside(self, made: Generation) -> SQLiteBuild:
+        aside = aside_path(self._path, made.id)
+        connection = new_file(aside)
+        self._put_genesis(connection)
+
+        def done() -> None:
+            self._disconnect()
+            put_in_place(connection, aside, self._path)
+
+        def undone() -> None:
+            connection.close()
+            remove_files(self._path)
+
+        return SQLiteBuild(
+            connection, made, path=self._path, name=self.name, done=done, undone=undone
+        )
+
+    def close(self) -> None:
+        self._disconnect()
+        self._lock.release()
+
+    def _writing(self) -> sqlite3.Connection:
+        """The connection that may write: locked, the file made, bound to its log."""
+        self.lock()
+        if self._connection is not None and self._writable:
+            return self._connection
+        self._disconnect()
+        with translated(self.name):
+            if not self.exists:
+                self._make()
+            connection = connect(self._path)
+            for pragma in _WRITER:
+                connection.execute(f"PRAGMA {pragma}")
+            self._connection, self._writable = connection, True
+            bound = self._newest().genesis()
+            if self._genesis is not None:
+                check_binding(self.name, bound, self._genesis)
+                if bound is None:
+                    with transaction(connection):
+                        self._put_genesis(connection)
+        return connection
+
+    def _make(self) -> None:
+        """An empty store, whole or not at all."""
+        remove_files(self._path)
+        aside = aside_path(self._path, new_generation(None, "", ()).id)
+        connection = new_file(aside)
+        self._put_genesis(connection)
+        put_in_place(connection, aside, self._path)
+
+    def _put_genesis(self, connection: sqlite3.Connection) -> None:
+        if self._genesis is not None:
+            connection.execute("INSERT INTO _binlog_meta VALUES ('genesis', ?)", (self._genesis,))
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._writable = None, False
+
+
+def _nothing() -> sqlite3.Connection:
+    """What a store that is not there yet holds."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(META)
+    return connection

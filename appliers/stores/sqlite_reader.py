@@ -1,0 +1,175 @@
+"""Reading an open SQLite file: the newest, or one moment within a read transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from appliers.item import Rejection, Row
+from appliers.store import Checkpoint, Generation
+from appliers.stores.generations import lost_generation, lost_table
+from appliers.stores.sqlite_errors import translated
+from appliers.stores.sqlite_rows import SELECTED, decode_rows, select_rows
+from appliers.stores.sqlite_schema import quoted, sidecars
+from binlog.errors import DamageError
+
+_KEYS_MAX = 500  # of one statement; older SQLites bind 999 values at most
+_WAIT_S = 5.0  # for another process's hand on the file
+
+
+def connect(path: Path, *, parameters: str = "mode=rw") -> sqlite3.Connection:
+    """A connection in autocommit: transactions are begun and ended in words."""
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?{parameters}",
+        uri=True,
+        isolation_level=None,
+        timeout=_WAIT_S,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, also where the directory cannot be written.
+
+    Read-write at first, since the last one to leave a file in WAL mode tidies up behind it.
+    """
+    connection = connect(path)
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("SELECT 1 FROM _binlog_meta LIMIT 1").fetchall()
+    except sqlite3.OperationalError:
+        connection.close()
+        wal = sidecars(path)[0]
+        if wal.exists() and wal.stat().st_size:
+            raise  # content that only a writer of the directory can see
+        connection = connect(path, parameters="mode=ro&immutable=1")
+    return connection
+
+
+class SQLiteReader:
+    """Reads by a connection that stays its owner's."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self.name = name
+
+    def genesis(self) -> bytes | None:
+        found: bytes | None = self._one("SELECT value FROM _binlog_meta WHERE name = 'genesis'")
+        return found
+
+    def generations(self) -> list[Generation]:
+        rows = self._all(
+            "SELECT id, open, fingerprint, excluded, name FROM _binlog_generations"
+            " LEFT JOIN _binlog_tables ON generation = id ORDER BY number, name"
+        )
+        found: dict[str, Generation] = {}
+        for id_, open_, fingerprint, excluded, table in rows:
+            known = found.get(id_)
+            found[id_] = Generation(
+                id=id_,
+                tables=(*(known.tables if known else ()), *([table] if table else ())),
+                open=bool(open_),
+                fingerprint=fingerprint,
+                excluded=msgspec.json.decode(excluded, type=tuple[str, ...]),
+            )
+        return list(found.values())
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+        self.check_live(generation)
+        rows = self._all(
+            "SELECT partition, shard, sequence, offset, applied, digest, state"
+            " FROM _binlog_checkpoints WHERE generation = ? ORDER BY partition",
+            generation,
+        )
+        try:
+            return {row[0]: Checkpoint(row[0], row[1], int(row[2]), *row[3:]) for row in rows}
+        except ValueError as error:  # never read as "from the start"
+            raise DamageError(
+                f"a checkpoint of generation {generation} is damaged ({error})",
+                self.name,
+                "rebuild the store",
+            ) from error
+
+    def positions(self, generation: str) -> dict[int, Checkpoint]:
+        """The checkpoints without their states, which may be large."""
+        rows = self._all(
+            "SELECT partition, shard, sequence, offset, applied"
+            " FROM _binlog_checkpoints WHERE generation = ?",
+            generation,
+        )
+        return {
+            row[0]: Checkpoint(row[0], row[1], int(row[2]), row[3], row[4], b"", b"")
+            for row in rows
+        }
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        self.check_live(generation)
+        owner, sqlite_name = self.places().get(table, (generation, ""))
+        if owner != generation:
+            raise lost_table(self.name, generation, table)
+        return self.rows(table, sqlite_name, keys) if sqlite_name else {}
+
+    def rows(self, table: str, sqlite_name: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        """The rows of these keys that are in an SQLite table."""
+        found: dict[bytes, Row] = {}
+        with translated(self.name):
+            for start in range(0, len(keys), _KEYS_MAX):
+                some = keys[start : start + _KEYS_MAX]
+                marks = ", ".join("?" * len(some))
+                cursor = self._connection.execute(
+                    f"SELECT {SELECTED} FROM {quoted(sqlite_name)} WHERE key_bytes IN ({marks})",  # noqa: S608 - quoted
+                    some,
+                )
+                found.update(decode_rows(cursor, table, self.name))
+        return found
+
+    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
+        place = self.places().get(table)
+        if place is None:
+            return
+        with translated(self.name):
+            cursor = self._connection.execute(*select_rows(place[1], after=after))
+            yield from decode_rows(cursor, table, self.name)
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]:
+        with translated(self.name):
+            # Joined, since a build that goes on writes its own here before it is live.
+            cursor = self._connection.execute(
+                "SELECT partition, offset, table_name, key_bytes, id, expected, found"
+                " FROM _binlog_rejections JOIN _binlog_tables USING (generation)"
+                " WHERE table_name = name AND (?1 IS NULL OR name = ?1)"
+                " ORDER BY table_name, partition, offset, key_bytes",
+                (table,),
+            )
+            for row in cursor:
+                yield Rejection(*row)
+
+    def places(self) -> dict[str, tuple[str, str]]:
+        """Of each table that somebody has: its generation, and its SQLite table."""
+        rows = self._all("SELECT name, generation, sqlite_name FROM _binlog_tables")
+        return {name: (generation, sqlite_name) for name, generation, sqlite_name in rows}
+
+    def check_live(self, generation: str) -> bool:
+        """Whether the generation is open.
+
+        Raises:
+            LostError: it is not live.
+        """
+        found = self._one("SELECT open FROM _binlog_generations WHERE id = ?", generation)
+        if found is None:
+            raise lost_generation(self.name, generation)
+        return bool(found)
+
+    def _all(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        with translated(self.name):
+            return self._connection.execute(statement, arguments).fetchall()
+
+    def _one(self, statement: str, *arguments: object) -> Any:
+        rows = self._all(statement, *arguments)
+        return rows[0][0] if rows else None
