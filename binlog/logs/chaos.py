@@ -30,7 +30,7 @@ class Ghost(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class Chaos(msgspec.Struct, kw_only=True):
+class Chaos(msgspec.Struct):
     """Fates by chance, as weights against ``land``; `land_ghost`, `shuffle` are probabilities."""
 
     random: Random
