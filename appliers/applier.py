@@ -1,0 +1,213 @@
+"""Appliers of the user's own event types: declared by decorator, built into immutable rules.
+
+::
+
+    orders = Appliers()
+
+
+    @orders.on("OrderPlaced", table="orders", version=1)
+    def place(item, event):
+        return {**event.key, "total": event.data["total"], "state": "placed"}
+
+
+    @orders.on("OrderCancelled", table="orders", version=1)
+    def cancel(item, event):
+        if item is None:
+            raise ApplierError("an order that was never placed")
+        return {**item, "state": "cancelled"}
+
+
+    @orders.upcaster("OrderPlaced", from_version=1)
+    def total_in_cents(data):
+        return {"total": data["total"] * 100}
+
+An applier is pure: item (``None`` where there is none) and event in, item (``None``: delete it)
+out, the same for the same input on every machine and day: no clock, no random numbers, no order of
+a set. It gets copies and may change them. It returns the whole item, key attributes included.
+Whatever it raises is taken for a property of the event: replaying it would only raise it again.
+
+Which item: the event's key in the declared table, or in the event's own where none is declared;
+``key=`` computes another key from the event, ``keys=`` several. The applier may take the item's
+key as a third argument. All must be keys that events of this partition own (`appliers.ownership`):
+by default an item belongs to the events published with its own table and key, and ``owner=``
+declares otherwise (`by_key` for events that are published without a table).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from appliers.ownership import Owner, OwnerRule
+from binlog.envelope import Event
+from binlog.errors import RefusedError
+from binlog.fields import check_table
+from binlog.schema import NO_SCHEMAS, Registry, Schemas, Upcast, check_own_type, check_version
+
+Apply: TypeAlias = Callable[..., Mapping[str, Any] | None]
+KeyOf: TypeAlias = Callable[[Event], Mapping[str, Any]]
+KeysOf: TypeAlias = Callable[[Event], Iterable[Mapping[str, Any]]]
+_Apply = TypeVar("_Apply", bound=Apply)
+_Upcaster = TypeVar("_Upcaster", bound=Upcast)
+
+
+class ApplierError(Exception):
+    """Raise it in an applier: this event cannot be applied, and why. It stops there (PoisonError)
+    until somebody leaves the event out or mends the applier."""  # noqa: D205, D209
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One applier: what it takes, where it goes, and its declared version."""
+
+    event_type: str
+    table: str  # "": the event's own
+    version: int
+    apply: Apply
+    takes_key: bool  # whether it wants the item's key as a third argument
+    key: KeyOf | None = None
+    keys: KeysOf | None = None
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What a fold goes by: immutable, complete, checked."""
+
+    by_type: Mapping[str, tuple[Rule, ...]]
+    owners: Mapping[str, OwnerRule]
+    schemas: Schemas
+
+
+NO_RULES = Rules({}, {}, NO_SCHEMAS)
+"""Built-in actions only."""
+
+
+class Appliers:
+    """Collects appliers, owners and upcasters; `build` makes rules of them."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, list[Rule]] = {}
+        self._owners: dict[str, OwnerRule] = {}
+        self._registry = Registry()
+
+    def on(
+        self,
+        event_type: str,
+        *,
+        table: str | None = None,
+        version: int = 1,
+        key: KeyOf | None = None,
+        keys: KeysOf | None = None,
+        owner: Owner | None = None,
+    ) -> Callable[[_Apply], _Apply]:
+        """Decorate the applier of ``event_type`` for ``table`` (``None``: the event's own).
+
+        ``version`` is the applier's, raised when it comes to compute something else (with its
+        ``key`` or ``keys``). ``owner`` is short for `table` with the same version. One type may
+        have appliers for several tables, one each.
+
+        Raises:
+            RefusedError: a built-in type, no table name, a second applier for the same type and
+                table, or a function that cannot be one.
+        """
+        check_own_type(event_type)
+        check_version("version", version)
+        if key is not None and keys is not None:
+            raise RefusedError(f"the applier of {event_type!r} has key and keys", do="give one")
+        if table is not None:
+            check_table(table)
+        if owner is not None:
+            if table is None:
+                raise RefusedError(f"the applier of {event_type!r} has an owner and no table")
+            self.table(table, owner=owner, version=version)
+        # Declared, so that data of a newer schema is never given to an applier of an older one.
+        rules = self._rules.setdefault(event_type, [])
+
+        def register(apply: _Apply) -> _Apply:
+            rule = Rule(event_type, table or "", version, apply, _takes_key(apply), key, keys)
+            for other in rules:
+                if other.table == rule.table or not (other.table and rule.table):
+                    raise RefusedError(
+                        f"two appliers of {event_type!r} for {_table_named(other.table)} and "
+                        f"{_table_named(rule.table)}",
+                        do="one applier for a type and table",
+                    )
+            rules.append(rule)
+            return apply
+
+        return register
+
+    def table(self, name: str, *, owner: Owner, version: int = 1) -> None:
+        """Declare who owns the items of table ``name``: see `appliers.ownership`.
+
+        Raises:
+            RefusedError: no table name, or another owner declared before.
+        """
+        check_table(name)
+        check_version("version", version)
+        if not callable(owner):
+            raise RefusedError(f"the owner of table {name!r} is no function")
+        present = self._owners.setdefault(name, OwnerRule(owner, version))
+        if present.owner is not owner:
+            raise RefusedError(f"two owners of table {name!r}", do="one function for a table")
+        if version > present.version:
+            self._owners[name] = OwnerRule(owner, version)
+
+    def event_type(self, name: str, *, schema: int = 1) -> None:
+        """Declare the newest schema version of a type; see `binlog.schema.Registry`."""
+        self._registry.event_type(name, schema=schema)
+
+    def upcaster(
+        self, name: str, from_version: int, *, version: int = 1
+    ) -> Callable[[_Upcaster], _Upcaster]:
+        """Decorate an upcaster; see `binlog.schema.Registry`."""
+        return self._registry.upcaster(name, from_version, version=version)
+
+    def build(self) -> Rules:
+        """The rules; later declarations do not change them.
+
+        Raises:
+            RefusedError: a type whose upcasters make no path.
+        """
+        schemas = self._registry.build()
+        known = {name: schemas.steps(name) for name in schemas.types()}
+        # An applier without a word about schemas is one of schema 1.
+        known |= {name: () for name in self._rules if name not in known}
+        return Rules(
+            {name: tuple(rules) for name, rules in sorted(self._rules.items()) if rules},
+            dict(sorted(self._owners.items())),
+            Schemas(known),
+        )
+
+
+def _table_named(table: str) -> str:
+    return f"table {table!r}" if table else "the event's table"
+
+
+def _takes_key(apply: object) -> bool:
+    """Whether the applier takes a third argument.
+
+    Raises:
+        RefusedError: it takes neither two nor three, or gives no item back when called.
+    """
+    name = getattr(apply, "__name__", repr(apply))
+    if not callable(apply):
+        raise RefusedError(f"the applier {name!r} is no function")
+    if inspect.iscoroutinefunction(apply) or inspect.isgeneratorfunction(apply):
+        raise RefusedError(f"the applier {name!r} is async or a generator: it has to be pure")
+    try:
+        parameters = inspect.signature(apply).parameters.values()
+    except ValueError:
+        return False
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in places if p.default is p.empty]
+    if any(p.kind == p.KEYWORD_ONLY and p.default is p.empty for p in parameters) or not (
+        len(required) <= 3
+        and (len(places) >= 2 or any(p.kind == p.VAR_POSITIONAL for p in parameters))
+    ):
+        raise RefusedError(
+            f"the applier {name!r} takes {inspect.signature(apply)}",
+            do="it takes (item, event) or (item, event, key)",
+        )
+    return len(required) == 3

@@ -1,0 +1,158 @@
+"""A batch of runs folded onto what a store holds: at most one write an item (I3).
+
+An item whose first event in the batch is a whole-item put or a delete needs nothing of the store
+and becomes a blind write (I1). One whose first event is a fold (an update, an expected version, a
+user's applier) is read first, with all others of its table at once, and becomes a write on the
+condition of the version read (I2). Which is which follows from the events alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from appliers.fold import Counts, Fold
+from appliers.item import Rejection, Row, Write
+from appliers.routing import Op, Routing
+from appliers.user_rules import keys_of
+from binlog.errors import BinlogError, MismatchError
+from binlog.run import Run
+
+Read: TypeAlias = Callable[[str, Sequence[bytes]], Mapping[bytes, Row]]
+_Keys: TypeAlias = dict[int, dict[str, dict[bytes, None]]]  # partition, table, keys in order met
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What a batch asks of a store. A store that cannot do it all in one transaction makes the
+    rejections durable first, then the writes, then the checkpoint: an event that was rejected is
+    below its item's version after a later write, and would not be looked at again."""  # noqa: D205, D209
+
+    writes: list[Write]
+    rejections: list[Rejection]
+    tables: frozenset[str]
+    """All that an event was routed to, those without a write too."""
+    types: frozenset[str]
+    """Of the domain events met."""
+    counts: Counts
+
+
+def fold_batch(
+    routing: Routing, runs: Sequence[Run], read: Read, *, read_all: bool = False
+) -> Batch:
+    """Fold ``runs``, those of a partition in offset order and without a gap.
+
+    ``read`` gives the rows that exist of the keys asked for, strongly consistent; it is called
+    once a table, before anything is folded. ``read_all`` reads every item, blind writes' too:
+    for the next try after a condition failed, when some writes may have been applied and some
+    not. What is applied already then asks for no write.
+
+    Raises:
+        PoisonError: an event that cannot be applied, of each partition the first; nothing was
+            written. What lies before it can be folded and committed by itself.
+        MismatchError, UpgradeError: see `Fold.preload` and `Fold.add`.
+    """
+    fold = Fold(routing, after=None)
+    _preload(fold, _needed(routing, runs, read_all=read_all), read)
+    for run in runs:
+        fold.add(run)
+    writes = [
+        Write(table, key, Row(entry[0], partition, data), bases.get(key))
+        for partition, table, items, bases in fold.entries()
+        for key, entry in items.items()
+        if entry[0] != bases.get(key)
+        for data in (fold.content(table, key, entry),)
+    ]
+    return Batch(writes, fold.rejections, fold.tables, frozenset(fold.types), fold.counts)
+
+
+def _preload(fold: Fold, needed: _Keys, read: Read) -> None:
+    by_table: dict[str, dict[bytes, int]] = {}
+    for partition, tables in needed.items():
+        for table, keys in tables.items():
+            by_table.setdefault(table, {}).update(dict.fromkeys(keys, partition))
+    for table, owners in by_table.items():
+        found = read(table, list(owners))
+        of_partition: dict[int, dict[bytes, Row | None]] = {}
+        for key, partition in owners.items():
+            row = found.get(key)
+            if row is not None and row.partition != partition:
+                raise MismatchError(
+                    f"an item of table {table} was made by partition {row.partition}, and an event "
+                    f"of partition {partition} may touch it",
+                    do="the owner declared for the table has changed: rebuild it",
+                    table=table,
+                    key=key,
+                )
+            of_partition.setdefault(partition, {})[key] = row
+        for partition, rows in of_partition.items():
+            fold.preload(partition, table, rows)
+
+
+def _needed(routing: Routing, runs: Sequence[Run], *, read_all: bool) -> _Keys:
+    """The keys whose fold begins at what the store holds."""
+    plans = [routing.plan(run.columns.kinds) for run in runs]
+    if not read_all and all(
+        run.columns.expects is None
+        and all(
+            op not in (Op.UPDATE, Op.APPLY) or kind not in run.columns.index
+            for kind, op in enumerate(plan.ops)
+        )
+        for run, plan in zip(runs, plans, strict=True)
+    ):
+        return {}
+    needed: _Keys = {}
+    blind: dict[int, dict[str, set[bytes]]] = {}
+    failed: set[int] = set()
+    for run in runs:
+        if run.partition in failed:
+            continue
+        try:
+            _needed_of(
+                routing,
+                run,
+                needed.setdefault(run.partition, {}),
+                blind.setdefault(run.partition, {}),
+                read_all=read_all,
+            )
+        except BinlogError:
+            # The event that cannot be routed is met again by the fold, which tells; nothing after
+            # it will be folded.
+            failed.add(run.partition)
+    return needed
+
+
+def _needed_of(
+    routing: Routing,
+    run: Run,
+    needed: dict[str, dict[bytes, None]],
+    blind: dict[str, set[bytes]],
+    *,
+    read_all: bool,
+) -> None:
+    """Add the keys that ``run`` needs; those in ``blind`` were put whole before."""
+    columns = run.columns
+    plan = routing.plan(columns.kinds)
+    skipped = (routing.exclusions and routing.exclusions.matches(run)) or frozenset()
+    expects = columns.expects
+    owns = routing.ownership.owns
+    for i, kind in enumerate(columns.index):
+        op = plan.ops[kind]
+        if i in skipped or op > Op.APPLY:
+            continue
+        if op is Op.APPLY:
+            routed = [
+                (rule.table or plan.tables[kind], key)
+                for rule in plan.rules[kind]
+                for key in keys_of(routing, run, i, rule)
+            ]
+        else:
+            routed = [(plan.tables[kind], columns.keys[i])]
+        folds = read_all or op >= Op.UPDATE or (expects is not None and expects[i] is not None)
+        for table, key in routed:
+            if not folds:
+                blind.setdefault(table, set()).add(key)
+            # Nothing is read for an event that may not touch it; the fold refuses that.
+            elif key not in blind.get(table, ()) and owns(run.partition, table, key):
+                needed.setdefault(table, {})[key] = None

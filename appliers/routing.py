@@ -1,0 +1,113 @@
+"""From the kinds of event in a frame to what is to be done with each: once a frame, not an event.
+
+A `Routing` is what does not change while a log is folded: its parameters, the rules, the tables
+that are wanted and the exclusions. It gives a `Plan` for a frame's table of kinds, and remembers
+it, since a log has few different ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import IntEnum
+
+import msgspec
+
+from appliers.applier import NO_RULES, Rule, Rules
+from appliers.exclusion import Exclusions
+from appliers.ownership import Ownership
+from binlog.envelope import CONTROL_PREFIX, DELETE_ITEM, ITEM_TYPES, PUT_ITEM
+from binlog.params import Params
+
+ITEM_SCHEMA = 1
+"""The only schema version there is of PutItem, DeleteItem and UpdateItem."""
+_PLANS_MAX = 10_000  # remembered; beyond, somebody writes a new table or type a frame
+
+
+class Op(IntEnum):
+    """What is to be done with events of a kind. Up to UPDATE the frame's key is the item's."""
+
+    PUT = 0
+    DELETE = 1
+    UPDATE = 2
+    APPLY = 3  # by the user's rules
+    NOTHING = 4  # no applier takes it, or its table is not wanted
+    CONTROL = 5
+    NO_TABLE = 6  # an action that names no table: poison
+    NEWER = 7  # an action of a schema version that this code does not know
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to do with each kind of a frame, by its number."""
+
+    ops: tuple[Op, ...]
+    tables: tuple[str, ...]  # that the events name
+    rules: tuple[tuple[Rule, ...], ...]
+    types: tuple[str, ...]
+    actions_only: bool  # PUT, DELETE and UPDATE
+
+
+class Routing:
+    """Where a log's events go. Holds nothing of what was folded; threads may share it."""
+
+    def __init__(
+        self,
+        params: Params,
+        *,
+        rules: Rules = NO_RULES,
+        tables: Collection[str] | None = None,
+        exclusions: Exclusions | None = None,
+    ) -> None:
+        """``tables`` are those wanted, ``None`` for all; items of others are not touched."""
+        self.params = params
+        self.rules = rules
+        self.tables = None if tables is None else frozenset(tables)
+        self.exclusions = exclusions
+        self.ownership = Ownership(params.partitions, rules.owners)
+        self._plans: dict[tuple[tuple[str, int, str], ...], Plan] = {}
+
+    def plan(self, kinds: Sequence[tuple[str, int, str]]) -> Plan:
+        """The plan for a frame's table of kinds."""
+        key = tuple(kinds)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _PLANS_MAX:
+                self._plans.clear()
+            plan = self._plans[key] = self._make(key)
+        return plan
+
+    def _make(self, kinds: tuple[tuple[str, int, str], ...]) -> Plan:
+        rules = tuple(self._rules_for(event_type, table) for event_type, _, table in kinds)
+        ops = tuple(self._op(*kind, bool(of)) for kind, of in zip(kinds, rules, strict=True))
+        return Plan(
+            ops,
+            tuple(table for _, _, table in kinds),
+            rules,
+            tuple(event_type for event_type, _, _ in kinds),
+            all(op <= Op.UPDATE for op in ops),
+        )
+
+    def _op(self, event_type: str, schema: int, table: str, has_rules: bool) -> Op:  # noqa: FBT001
+        if event_type.startswith(CONTROL_PREFIX):
+            return Op.CONTROL
+        if event_type not in ITEM_TYPES:
+            return Op.APPLY if has_rules else Op.NOTHING
+        if not table:
+            return Op.NO_TABLE
+        if not self._wanted(table):
+            return Op.NOTHING
+        if schema > ITEM_SCHEMA:
+            return Op.NEWER
+        if event_type == PUT_ITEM:
+            return Op.PUT
+        return Op.DELETE if event_type == DELETE_ITEM else Op.UPDATE
+
+    def _rules_for(self, event_type: str, table: str) -> tuple[Rule, ...]:
+        return tuple(
+            rule
+            for rule in self.rules.by_type.get(event_type, ())
+            # A rule that finds no table is kept: it is an error, not an event of no account.
+            if not (rule.table or table) or self._wanted(rule.table or table)
+        )
+
+    def _wanted(self, table: str) -> bool:
+        return self.tables is None or table in self.tables
