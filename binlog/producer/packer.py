@@ -18,8 +18,8 @@ from binlog.params import Params, genesis_hash
 from binlog.producer.lane import Chunk, Lane
 from binlog.producer.session import SessionState
 
-_RATIO_FIRST = 0.5  # stored to decoded bytes of a body, until frames have shown it
-_RATIO_WEIGHT = 0.1  # of the newest frame
+_RATIO_FIRST = 0.5  # a frame's bytes to the reckoned bytes of its events, until one has shown it
+_RATIO_WEIGHT = 0.2  # of the newest frame
 _SLACK_BYTES = 4_096  # header, kinds, and what columns add
 
 
@@ -62,6 +62,8 @@ class Packer:
                 envelopes = [envelope for chunk in chunks for envelope in chunk.envelopes]
             data = self._encode(envelopes, session, lane.partition, first, predecessor)
             if data is not None:
+                ratio = len(data) / sum([chunk.size for chunk in chunks])
+                self._ratio += (ratio - self._ratio) * _RATIO_WEIGHT
                 return Packed(chunks, len(envelopes), data)
             # Too many kinds, or larger than reckoned: rare, so by halves. One alone always fits,
             # `check` has seen to it.
@@ -113,7 +115,6 @@ class Packer:
         data = encode_frame(header, body)
         if len(data) > self._params.frame_bytes_max or len(body) > self._params.body_bytes_max:
             return None
-        self._ratio += (len(data) / len(body) - self._ratio) * _RATIO_WEIGHT
         return data
 
     def _header(

@@ -1,0 +1,81 @@
+"""How long the producer's state machine waits: for company, for a retry, for room."""
+
+from __future__ import annotations
+
+from tests.producer.desk import LOST, THROTTLED, Desk, appended, event, events, ids_of, key_in
+
+KEY = key_in(0)
+OTHER = key_in(1)
+
+
+def test_events_linger_for_company_and_a_full_frame_does_not() -> None:
+    """Linger trades delay for larger frames; there is nothing to win once one is full."""
+    desk = Desk(linger_s=0.5)
+    desk.offer(events(KEY, 1))
+    assert desk.poll() is None
+    assert desk.core.wakeup() == desk.now + 0.5
+    desk.now += 0.4
+    desk.offer(events(KEY, 1, start=1))
+    desk.now += 0.1
+    send = desk.send()
+    assert ids_of(send.puts[0].data) == [f"{KEY}-0", f"{KEY}-1"]
+    desk.reply(send, appended())
+    desk.offer([event(KEY, f"{n}", size=1_000) for n in range(100)])
+    assert desk.poll() is not None
+
+
+def test_urgent_events_do_not_linger_and_take_along_what_does() -> None:
+    """A blocking append waits for the disk, not for company."""
+    desk = Desk(linger_s=0.5)
+    desk.offer(events(KEY, 1))
+    desk.core.offer("t", events(KEY, 1, start=1), desk.now, is_urgent=True)
+    assert ids_of(desk.send().puts[0].data) == [f"{KEY}-0", f"{KEY}-1"]
+
+
+def test_back_off_is_bounded_random_and_grows() -> None:
+    """Full jitter: all producers of an outage must not come back at the same moment."""
+    desk = Desk(retry_first_s=1.0, retry_most_s=8.0, give_up_s=10_000.0)
+    desk.begin()
+    desk.offer(events(KEY, 1))
+    send = desk.send()
+    waits = []
+    for bound in (1.0, 2.0, 4.0, 8.0, 8.0, 8.0):
+        desk.reply(send, THROTTLED)
+        at = desk.core.wakeup()
+        assert at is not None
+        waits.append((at - desk.now) / bound)
+        assert 0 <= waits[-1] <= 1
+        assert desk.poll() is None
+        desk.now = at
+        send = desk.send()
+    assert len(set(waits)) == len(waits)
+
+
+def test_there_is_no_room_beyond_the_queue_until_something_is_decided() -> None:
+    """Back-pressure counts what is in flight too: memory is memory."""
+    desk = Desk(queue_bytes_max=10_000)
+    desk.begin()
+    assert desk.offer([event(KEY, "a", size=6_000)])
+    send = desk.send()
+    assert not desk.offer([event(OTHER, "b", size=6_000)])
+    assert desk.core.pending_events == 1
+    desk.reply(send, appended())
+    assert desk.offer([event(OTHER, "b", size=60_000)])  # alone: otherwise it could never go
+
+
+def test_wakes_up_for_each_deadline_and_for_nothing_else() -> None:
+    """A shell that sleeps until `wakeup` must not miss a retry, nor spin."""
+    desk = Desk(give_up_s=30.0, queue_wait_s=120.0, retry_first_s=0.1)
+    assert desk.core.wakeup() is None
+    desk.begin()
+    assert desk.core.wakeup() is None
+    desk.offer(events(KEY, 1))
+    assert desk.core.wakeup() == desk.now
+    send = desk.send()
+    assert desk.core.wakeup() == desk.now + 30
+    desk.reply(send, LOST)
+    retry = desk.core.wakeup()
+    assert retry is not None
+    assert desk.now <= retry <= desk.now + 0.1
+    desk.offer(events(KEY, 1, start=1))
+    assert desk.core.wakeup() in {retry, desk.now}
