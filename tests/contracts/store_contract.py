@@ -56,7 +56,7 @@ def checkpoint(
     partition: int, sequence: int, *, shard: str = "s0", offset: int | None = None, **more: Any
 ) -> Checkpoint:
     offset = sequence if offset is None else offset
-    values = {
+    values: dict[str, Any] = {
         "applied": offset,
         "digest": bytes([sequence % 256]) * 32,
         "state": b"st%d" % sequence,

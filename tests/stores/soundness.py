@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from binlog.json_values import item_data
 
@@ -15,7 +16,10 @@ def assert_sound(path: Path) -> None:
     """Every invariant of `sqlite_schema` and `generations`, read without our own code."""
     connection = sqlite3.connect(path)
     try:
-        all_ = lambda sql: connection.execute(sql).fetchall()  # noqa: E731
+
+        def all_(statement: str) -> list[tuple[Any, ...]]:
+            return connection.execute(statement).fetchall()
+
         assert all_("PRAGMA integrity_check") == [("ok",)]
         places = {name: place for name, _, place in all_("SELECT * FROM _binlog_tables")}
         live = {id_ for (id_,) in all_("SELECT id FROM _binlog_generations")}
