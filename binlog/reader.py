@@ -18,6 +18,7 @@ import msgspec
 
 from binlog.errors import ConflictError, MismatchError
 from binlog.halt import Halt, Halted, halted_error
+from binlog.lineage import records_after
 from binlog.log import Log, Page, Position, Record, Shard
 from binlog.resolution import find_resolution
 from binlog.run import Run
@@ -220,18 +221,8 @@ class Reader:
     def records_from(self, shard: str, record: Record, partition: int) -> Iterator[Record]:
         """``record`` and all after it of the partition, along the lineage."""
         yield record
-        position = Position(shard, record.sequence)
-        while True:
-            page = self._log.read(
-                position, partitions=frozenset({partition}), bytes_max=self._page_bytes
-            )
-            yield from page.records
-            position = page.next
-            if page.caught_up:
-                child = self._child(position.shard, partition) if page.closed else None
-                if child is None:
-                    return
-                position = Position(child, -1)
+        for _, later in records_after(self._log, Position(shard, record.sequence), partition):
+            yield later
 
     def retry_halted(self) -> None:
         """Let the halted partitions try again: a RESOLVE may have come."""

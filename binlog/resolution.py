@@ -26,6 +26,14 @@ def find_resolution(
 
     ``params`` are those in force at the halted record.
     """
+    found = find_counting(halt, records, params, genesis)
+    return None if found is None else found[1]
+
+
+def find_counting(
+    halt: Halt, records: Iterable[Record], params: Params, genesis: bytes
+) -> tuple[Record, Resolution] | None:
+    """As `find_resolution`, with the record that carries it."""
     mark = halt.mark
     hashed = genesis_hash(genesis)
     log_id = bytes.fromhex(halt.log_id)
@@ -40,5 +48,5 @@ def find_resolution(
             continue
         resolution = decode_resolution(record.data, header)
         if resolution is not None and resolution.fits(halt):
-            return resolution
+            return record, resolution
     return None
