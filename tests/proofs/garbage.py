@@ -98,8 +98,6 @@ def _replace(column: int, value: object) -> Callable[[list[object]], None]:
     return change
 
 
-DEEP = b"\x81\xa1a" * 40 + b"\x01"
-
 GARBAGE: list[tuple[str, Maker]] = [
     ("empty", lambda _log, _frame: b""),
     ("no magic", lambda log, frame: b"JSON" + plain(log, frame)[4:]),
@@ -130,7 +128,6 @@ GARBAGE: list[tuple[str, Maker]] = [
     ("an empty id", with_body(_set(2, 0, ""))),
     ("a table's name", with_body(_set(0, 0, ["PutItem", 1, "no/table"]))),
     ("schema version 0", with_body(_set(0, 0, ["PutItem", 0, "tab"]))),
-    ("a value too deep", with_body(_set(4, 0, DEEP))),
 ]
 
 

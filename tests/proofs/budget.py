@@ -1,0 +1,22 @@
+"""How many examples a proof gets, and that the rare things were among them (invariant 24)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from hypothesis import settings
+
+
+def examples(times: float) -> settings:
+    """The profile's number of examples, times this: proofs differ in what one example costs."""
+    default = settings.default
+    assert default is not None
+    return settings(max_examples=max(1, round(default.max_examples * times)))
+
+
+def assert_met(met: Counter[str], wanted: Iterable[str]) -> None:
+    """That each of these happened; a proof that never met the rare thing proves nothing of it."""
+    print("met:", ", ".join(f"{name} {count}" for name, count in sorted(met.items())))
+    missing = [name for name in wanted if not met[name]]
+    assert not missing, f"never happened in this run: {', '.join(missing)}"
