@@ -80,6 +80,7 @@ class Tail:
         self.note = LOST
         self.recovered_blocks = 0
         self._seen: tuple[bytes, Note] = (b"", LOST)
+        self._ours = LOST  # the last note that this instance wrote
         self._fd = -1
         self._base = -1
         self._sign = b""
@@ -132,8 +133,11 @@ class Tail:
         found = fs.fstat(self._fd)
         if note.segment + found.st_size != note.end or not found.st_nlink:
             return False
-        if note.end == note.segment:
-            return True  # empty, so the next one would have its name
+        # A segment is begun only after a note that names it, so nobody has begun one if the note is
+        # still ours. (Only a power failure can take the note back, and no process outlives that.)
+        # An empty segment's next one would have its name.
+        if note is self._ours or note.end == note.segment:
+            return True
         try:
             fs.stat(segment_path(self._directory, note.end))
         except FileNotFoundError:
@@ -294,7 +298,7 @@ class Tail:
         raw = self._seen[0]
         if len(raw) == NOTE_BYTES:
             self._seen = (raw[:at] + slot + raw[at + len(slot) :], note)
-        self.note = note
+        self.note = self._ours = note
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -1,0 +1,118 @@
+"""Addresses of logs, stores, archives and snapshots: URLs, the same everywhere.
+
+::
+
+    file:DIR            a log, an archive or snapshots in a directory
+    sqlite:FILE         a store in one file
+    memory:             a store, gone with the process
+    kinesis://STREAM    dynamodb://PREFIX    s3://BUCKET/PREFIX
+                        ?region=..&profile=..&endpoint=..  (else the usual AWS environment)
+
+What follows ``file:`` and ``sqlite:`` is the path as it is, blanks, ``%`` and ``?`` included; an
+absolute one may be written ``file:///a/b``, too.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from binlog.clock import Clock
+from binlog.errors import RefusedError
+from binlog.log import Log
+
+PATH_SCHEMES = ("file", "sqlite")
+SERVICE_SCHEMES = ("kinesis", "dynamodb", "s3")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_FORMS = "file:DIR, sqlite:FILE, memory:, kinesis://STREAM, dynamodb://PREFIX, s3://BUCKET/PREFIX"
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One parsed address.
+
+    ``path`` is the directory or file, the stream, the table prefix, or ``BUCKET/PREFIX``; empty
+    for ``memory:``. The rest is for services, ``None`` where the URL leaves it to the environment.
+    """
+
+    scheme: str
+    path: str
+    region: str | None = None
+    profile: str | None = None
+    endpoint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{'//' * (self.scheme in SERVICE_SCHEMES)}{self.path}"
+
+
+def parse_address(url: str) -> Address:
+    """The address that ``url`` is.
+
+    Raises:
+        RefusedError: it is none, with what to write instead.
+    """
+    match = _SCHEME.fullmatch(url)
+    if match is None:
+        kind = "sqlite" if url.endswith((".db", ".sqlite", ".sqlite3")) else "file"
+        raise RefusedError(f"{url!r} is no address", do=f"write {kind}:{url or 'PATH'}")
+    scheme, rest = match[1].lower(), match[2]
+    if scheme in PATH_SCHEMES:
+        return Address(scheme, _path(url, scheme, rest))
+    if scheme == "memory":
+        if rest:
+            raise RefusedError(f"{url!r} names a place in memory", do="write memory:")
+        return Address(scheme, "")
+    if scheme in SERVICE_SCHEMES:
+        return _service(url, scheme, rest)
+    raise RefusedError(f"{url!r} has an unknown scheme", do=f"write one of {_FORMS}", scheme=scheme)
+
+
+def _path(url: str, scheme: str, rest: str) -> str:
+    path = rest
+    if rest.startswith("///"):
+        path = rest[2:]
+    elif rest.startswith("//"):
+        raise RefusedError(f"{url!r} names a host", do=f"write {scheme}:{rest.lstrip('/')}")
+    if not path or "\0" in path:
+        raise RefusedError(f"{url!r} has no path", do=f"write {scheme}:PATH")
+    return path
+
+
+def _service(url: str, scheme: str, rest: str) -> Address:
+    name, _, query = rest.removeprefix("//").partition("?")
+    form = next(form for form in _FORMS.split(", ") if form.startswith(scheme))
+    if not rest.startswith("//") or not name.strip("/"):
+        raise RefusedError(f"{url!r} has no name", do=f"write {form}")
+    try:
+        options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise RefusedError(f"{url!r}: {error}", do=f"write {form}?region=NAME") from error
+    known = ("region", "profile", "endpoint")
+    for option, value in options:
+        if option not in known or not value:
+            raise RefusedError(
+                f"{url!r} has an option {option!r} that is unknown or empty",
+                do=f"options are {', '.join(known)}",
+            )
+    return Address(scheme, unquote(name.rstrip("/")), **dict(options))
+
+
+def open_log(url: str, *, clock: Clock | None = None) -> Log:
+    """The log at an address; its caller closes it.
+
+    Raises:
+        RefusedError: no address of a log, or there is none.
+        MismatchError, DamageError, UpgradeError, StorageError: see the log's own class.
+    """
+    address = parse_address(url)
+    if address.scheme == "file":
+        from binlog.logs.directory import DirectoryLog  # not for `--help`
+
+        return DirectoryLog(address.path, clock=clock)
+    if address.scheme == "memory":
+        raise RefusedError(
+            "a log in memory belongs to the program that made it",
+            do="write file:DIR; in a program, binlog.logs.MemoryLog",
+        )
+    raise RefusedError(f"{url!r} is no log that can be opened", do="write file:DIR")
