@@ -17,6 +17,7 @@ import msgspec
 import uuid_utils
 
 from binlog.actions import BATCH_WRITE, EVENT, ActionBuilder
+from binlog.checked import Checked
 from binlog.envelope import PUT_ITEM, UPDATE_ITEM, Envelope
 from binlog.errors import RefusedError, TooLargeError
 from binlog.json_values import parse_line, untyped_any, untyped_item
@@ -35,7 +36,7 @@ class InputBatch(msgspec.Struct):
     is in the batch, and nothing can be taken after it.
     """
 
-    envelopes: list[Envelope]
+    envelopes: Checked
     lines: list[int]
     refused: RefusedError | None = None
 
@@ -72,7 +73,7 @@ class InputLines:
         """The events of the lines that end in ``data``."""
         head, newline, tail = data.rpartition(b"\n")
         if not newline:
-            return self._keep(data, InputBatch([], []))
+            return self._keep(data, InputBatch(Checked(), []))
         lines = head.split(b"\n")
         lines[0] = b"".join((*self._rest, lines[0]))
         self._rest, self._rest_bytes = [], 0
@@ -83,7 +84,7 @@ class InputLines:
         """The event of a last line that has no end."""
         line = b"".join(self._rest)
         self._rest, self._rest_bytes = [], 0
-        return self._read([line]) if line else InputBatch([], [])
+        return self._read([line]) if line else InputBatch(Checked(), [])
 
     def _keep(self, tail: bytes, batch: InputBatch) -> InputBatch:
         if tail:
@@ -94,7 +95,7 @@ class InputLines:
         return batch
 
     def _read(self, lines: list[bytes]) -> InputBatch:
-        envelopes: list[Envelope] = []
+        envelopes = Checked()
         numbers: list[int] = []
         now_ms, build, number = self._now_ms(), self._build, self._number
         for line in lines:
@@ -138,18 +139,18 @@ def _too_long(size: int, number: int) -> TooLargeError:
 
 # -- what a parsed line becomes ------------------------------------------------------------------
 
-_Build: TypeAlias = Callable[[dict[str, Any], int], list[Envelope]]
+_Build: TypeAlias = Callable[[dict[str, Any], int], Sequence[Envelope]]
 
 
 def _items_only(builder: ActionBuilder) -> _Build:
-    def build(item: dict[str, Any], now_ms: int) -> list[Envelope]:
+    def build(item: dict[str, Any], now_ms: int) -> Sequence[Envelope]:
         return [builder.build_item(item, now_ms)]
 
     return build
 
 
 def _from_typed(builder: ActionBuilder) -> _Build:
-    def build(document: dict[str, Any], now_ms: int) -> list[Envelope]:
+    def build(document: dict[str, Any], now_ms: int) -> Sequence[Envelope]:
         # An item may well have an attribute of that name, whose value is then an object.
         if isinstance(document.get("Action"), str):
             return builder.build(untyped_action(document), now_ms)

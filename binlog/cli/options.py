@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     # Generic for the checker only: at run time it is so from click 8.2 on.
     _AddressParam = click.ParamType[str]
     _BoundParam = click.ParamType["Bound"]
+    _DurationParam = click.ParamType[int]
 else:
-    _AddressParam = _BoundParam = click.ParamType
+    _AddressParam = _BoundParam = _DurationParam = click.ParamType
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?P<fraction>\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)", re.ASCII)
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999, beyond which RFC 3339 has no form
 _SCHEME = re.compile(r"[a-z][a-z0-9]*:")
 
 
@@ -123,6 +127,20 @@ class BoundType(_BoundParam):
         raise ValueError(f"{text!r} is not {forms}")
 
 
+class DurationType(_DurationParam):
+    """A length of time, ``15m``, in milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no length of time such as 15m, 90s or 1h", param, ctx)
+        return int(match[1]) * _UNIT_MS[match[2]]
+
+
 def parse_time(text: str) -> int:
     """Milliseconds since 1970 of an RFC 3339 time; what is finer is cut off.
 
@@ -139,7 +157,12 @@ def parse_time(text: str) -> int:
 
 
 def format_time(ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds, ``2026-01-31T12:00:00.000Z``."""
+    """RFC 3339 in UTC with milliseconds, ``2026-01-31T12:00:00.000Z``.
+
+    A time without such a form, which only a program can have given, is written as ``123ms``.
+    """
+    if not 0 <= ms <= _TIME_MS_MAX:
+        return f"{ms}ms"
     seconds, rest = divmod(ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
 
@@ -166,4 +189,40 @@ format_option = click.option(
     show_default=True,
     help="Values as plain JSON (lossy: binary becomes base64 text, a set a sorted list), or as"
     " DynamoDB JSON (lossless).",
+)
+
+
+def item_key(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
+    """Callback of ``--key JSON``: the key's canonical bytes, from plain or DynamoDB JSON.
+
+    Both are taken whatever the output's format: no value of a key is an object, so no plain key
+    looks like a typed one.
+    """
+    from binlog.errors import RefusedError
+
+    if value is None:
+        return None
+    try:
+        return _encode_key(value)
+    except RefusedError as error:
+        raise click.BadParameter(f"{value!r}: {error.what}", ctx, param) from error
+
+
+def _encode_key(text: str) -> bytes:
+    from binlog.errors import RefusedError
+    from binlog.json_values import parse_line, untyped_item
+    from binlog.values import encode_value
+
+    key = parse_line(text.encode(errors="surrogateescape"))
+    if type(key) is not dict or not key:
+        raise RefusedError("a key is an object of attributes")
+    if all(type(element) is dict for element in key.values()):
+        key = untyped_item(key)
+    return encode_value(key)
+
+
+appliers_option = click.option(
+    "--appliers",
+    metavar="MODULE:OBJECT",
+    help="Your appliers, whose upcasters bring old events up to date.",
 )
