@@ -15,7 +15,7 @@ from binlog.control import decode_resolution
 from binlog.errors import UpgradeError
 from binlog.frame import check_header, decode_header
 from binlog.halt import Halt, Resolution
-from binlog.log import Record
+from binlog.log import Position, Record
 from binlog.params import Params, genesis_hash
 
 
@@ -26,18 +26,18 @@ def find_resolution(
 
     ``params`` are those in force at the halted record.
     """
-    found = find_counting(halt, records, params, genesis)
+    found = find_counting(halt, (("", record) for record in records), params, genesis)
     return None if found is None else found[1]
 
 
 def find_counting(
-    halt: Halt, records: Iterable[Record], params: Params, genesis: bytes
-) -> tuple[Record, Resolution] | None:
-    """As `find_resolution`, with the record that carries it."""
+    halt: Halt, records: Iterable[tuple[str, Record]], params: Params, genesis: bytes
+) -> tuple[Position, Resolution] | None:
+    """As `find_resolution` over records with their shards; gives its position, too."""
     mark = halt.mark
     hashed = genesis_hash(genesis)
     log_id = bytes.fromhex(halt.log_id)
-    for record in records:
+    for shard, record in records:
         mark = max(mark, record.arrival_ms)
         try:
             header = decode_header(record.data, version_allowed=params.frame_version)
@@ -48,5 +48,5 @@ def find_counting(
             continue
         resolution = decode_resolution(record.data, header)
         if resolution is not None and resolution.fits(halt):
-            return record, resolution
+            return Position(shard, record.sequence), resolution
     return None

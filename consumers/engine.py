@@ -25,10 +25,11 @@ from appliers.exclusion import parse_exclusions
 from appliers.fold import Counts
 from appliers.routing import Routing
 from appliers.store import Checkpoint, Generation, Store
-from binlog.errors import LostError, MismatchError, PoisonError
-from binlog.log import Log, Position
-from binlog.reader import PAGE_BYTES, Reader, Start
+from binlog.errors import LostError, PoisonError
+from binlog.log import Log
+from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
+from consumers.checkpoint import starts_of
 from snapshots.rebuild import checkpoint_of
 
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
@@ -75,16 +76,7 @@ class Engine:
     def _start_over(self) -> None:
         """Stand where the store's checkpoints are (C1)."""
         self._committed = self._store.checkpoints(self._generation.id)
-        starts = {p: _start(checkpoint) for p, checkpoint in self._committed.items()}
-        for partition, start in starts.items():
-            if not self._log.holds(start.position):
-                raise MismatchError(
-                    f"the store is ahead of the log: partition {partition} was read up to"
-                    f" {start.position}, where the log has no record",
-                    self._store.name,
-                    "restore the log, or rebuild the store from what is left of it",
-                    partition=partition,
-                )
+        starts = starts_of(self._log, self._store.name, self._committed)
         page_bytes = 1 if self._careful else self._page_bytes
         self._reader = Reader(self._log, starts=starts, page_bytes=page_bytes)
 
@@ -187,12 +179,6 @@ class Engine:
             events=batch.counts.events,
             writes=len(batch.writes),
         )
-
-
-def _start(checkpoint: Checkpoint) -> Start:
-    return Start(
-        Position(checkpoint.shard, checkpoint.sequence), checkpoint.state, checkpoint.applied
-    )
 
 
 def _duplicates(reader: Reader) -> int:

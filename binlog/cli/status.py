@@ -1,0 +1,99 @@
+"""``binlog status``: how far a log is, and a store behind it, partition by partition."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from binlog.cli.options import log_argument, store_argument
+from binlog.cli.output import json_option, note, write_json, write_table, write_text
+from binlog.cli.verb import Verb
+from binlog.halt import halted_error
+from consumers.lag import Lag, measure
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    binlog status file:log
+    binlog status file:log sqlite:replica.db
+    binlog status file:log sqlite:replica.db --json
+    """,
+)
+@log_argument
+@store_argument(required=False)
+@json_option
+@click.pass_context
+def command(context: click.Context, *, log: str, store: str | None, as_json: bool) -> None:
+    """Print the offsets of LOG and, with STORE, how far the store is behind them.
+
+    `lag_seconds` is for how long the oldest event that is not applied has been in the log, `held`
+    the frames that wait for an earlier one. With a store only what lies beyond its checkpoints is
+    read. Exit status 1 if a partition is halted or the log is damaged.
+    """
+    from appliers.address import open_store
+    from binlog.address import open_log
+
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(contextlib.closing(open_log(log)))
+        replica = None
+        if store is not None:
+            replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
+        found = measure(opened, replica)
+        troubles = [str(halted_error(halt, opened.locate(halt.position))) for halt in found.halts]
+    if found.damage is not None:
+        troubles.append(str(found.damage))
+    if as_json:
+        write_json({"partitions": found.partitions})
+    else:
+        _write_text(found, with_store=store is not None)
+    for trouble in troubles:
+        note(f"binlog: {trouble}")
+    if troubles:
+        context.exit(1)
+
+
+def _write_text(found: Lag, *, with_store: bool) -> None:
+    """The partitions that hold anything, the one furthest behind first, and totals."""
+    halted = {halt.partition: halt.rule for halt in found.halts}
+    shown = [p for p in found.partitions if p.offset or p.held or p.partition in halted]
+    shown.sort(key=lambda p: (-(p.lag_events or 0), -(p.lag_seconds or 0), p.partition))
+    store_columns = ("applied", "behind", "for") if with_store else ()
+    write_table(
+        ("partition", "offset", *store_columns, "held", "position", "state"),
+        [
+            (
+                p.partition,
+                f"{p.offset:,}",
+                *((f"{p.applied:,}", f"{p.lag_events:,}", _duration(p.lag_seconds or 0)))
+                * with_store,
+                p.held or "-",
+                p.position,
+                f"halted: {halted[p.partition]}" if p.partition in halted else "ok",
+            )
+            for p in shown
+        ],
+    )
+    events = sum(p.offset for p in found.partitions)
+    line = f"{events:,} events in {len(shown)} of {len(found.partitions)} partitions"
+    if with_store:
+        behind = sum(p.lag_events or 0 for p in found.partitions)
+        since = max((p.lag_seconds or 0 for p in found.partitions), default=0)
+        line += f"; the store is {behind:,} behind" if behind else "; the store has all of them"
+        line += f", for {_duration(since)}" if behind else ""
+    halts = f"; {len(halted)} halted" if halted else ""
+    write_text("", line + halts)
+
+
+def _duration(seconds: float) -> str:
+    """``0 s``, ``59 s``, ``3 min``, ``2.5 h``, ``4.0 d``: as exact as one needs it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds else "-"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172_800:
+        return f"{seconds / 3_600:.1f} h"
+    return f"{seconds / 86_400:.1f} d"

@@ -1,0 +1,31 @@
+"""From a store's checkpoints to where a reader goes on (C1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from appliers.store import Checkpoint
+from binlog.errors import MismatchError
+from binlog.log import Log, Position
+from binlog.reader import Start
+
+
+def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> dict[int, Start]:
+    """Where reading goes on after ``checkpoints`` of the store that is called ``store``.
+
+    Raises:
+        MismatchError: the store is ahead of the log, which lacks a record that was applied.
+    """
+    starts = {}
+    for partition, checkpoint in checkpoints.items():
+        position = Position(checkpoint.shard, checkpoint.sequence)
+        if not log.holds(position):
+            raise MismatchError(
+                f"the store is ahead of the log: partition {partition} was read up to"
+                f" {position}, where the log has no record",
+                store,
+                "restore the log, or rebuild the store from what is left of it",
+                partition=partition,
+            )
+        starts[partition] = Start(position, checkpoint.state, checkpoint.applied)
+    return starts
