@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from binlog.vector import Vector
 
     # Generic for the checker only: at run time it is so from click 8.2 on.
-    _AddressParam = click.ParamType[str]
     _BoundParam = click.ParamType["Bound"]
     _DurationParam = click.ParamType[int]
 else:
-    _AddressParam = _BoundParam = _DurationParam = click.ParamType
+    _BoundParam = _DurationParam = click.ParamType
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _RFC3339 = re.compile(
@@ -34,32 +33,16 @@ _RFC3339 = re.compile(
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999, beyond which RFC 3339 has no form
-_SCHEME = re.compile(r"[a-z][a-z0-9]*:")
-
-
-class AddressType(_AddressParam):
-    """An address such as ``file:DIR``. A bare path is refused, with the address it may mean."""
-
-    def __init__(self, *, example: str) -> None:
-        self.name = "address"
-        self._example = example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not _SCHEME.match(value):
-            scheme = self._example.partition(":")[0]
-            self.fail(f"{value!r} is no address; did you mean {scheme}:{value}?", param, ctx)
-        return str(value)
 
 
 def log_argument(function: _F) -> _F:
     """The argument LOG, passed as ``log``."""
-    return click.argument("log", metavar="LOG", type=AddressType(example="file:DIR"))(function)
+    return click.argument("log", metavar="LOG")(function)
 
 
 def store_argument(name: str = "store", *, required: bool = True) -> Callable[[_F], _F]:
     """The argument STORE, passed under its own name."""
-    kind = AddressType(example="sqlite:FILE")
-    return click.argument(name, metavar=name.upper(), type=kind, required=required)
+    return click.argument(name, metavar=name.upper(), required=required)
 
 
 class Bound(NamedTuple):
