@@ -55,12 +55,17 @@ class Routing:
         *,
         rules: Rules = NO_RULES,
         tables: Collection[str] | None = None,
+        without: Collection[str] = (),
         exclusions: Exclusions | None = None,
     ) -> None:
-        """``tables`` are those wanted, ``None`` for all; items of others are not touched."""
+        """``tables`` are those wanted, ``None`` for all but those of ``without``.
+
+        Items of others are not touched.
+        """
         self.params = params
         self.rules = rules
         self.tables = None if tables is None else frozenset(tables)
+        self._without = frozenset(without)
         self.exclusions = exclusions
         self.ownership = Ownership(params.partitions, rules.owners)
         self._plans: dict[tuple[tuple[str, int, str], ...], Plan] = {}
@@ -110,4 +115,4 @@ class Routing:
         )
 
     def _wanted(self, table: str) -> bool:
-        return self.tables is None or table in self.tables
+        return table not in self._without if self.tables is None else table in self.tables

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from binlog.errors import MismatchError, RefusedError
 from binlog.params import Params
 
 
@@ -129,7 +130,22 @@ class Log(Protocol):
     def locate(self, position: Position) -> str:
         """Where that is in words a person can act on: segment and byte, or shard and number."""
 
+    def size_bytes(self) -> int:
+        """About how much there is to read, as stored: for estimates only."""
+
     def now_ms(self) -> int:
         """The log's own time now: never behind an arrival already given."""
 
     def close(self) -> None: ...
+
+
+def holds(log: Log, position: Position) -> bool:
+    """Whether the log has a place just after the record at ``position``.
+
+    Used to tell a log that was cut or replaced from the one that a checkpoint was taken on.
+    """
+    try:
+        log.read(position, bytes_max=1)
+    except (RefusedError, MismatchError):
+        return False
+    return True

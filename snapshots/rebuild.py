@@ -20,6 +20,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
+from typing import Any, cast
 
 import msgspec
 
@@ -30,7 +31,6 @@ from appliers.fold import Counts, Fold
 from appliers.item import Rejection
 from appliers.routing import Routing
 from appliers.store import Build, Checkpoint, Part, Store
-from binlog.address import reopen_log
 from binlog.errors import BinlogError, StorageError
 from binlog.log import Log
 from binlog.reader import Reader
@@ -82,8 +82,8 @@ def rebuild(
 ) -> Report:
     """Build the wanted tables from the log's beginning and replace them in ``store``.
 
-    ``progress`` is called with the events folded so far, a few times a second. A log or rules that
-    cannot be given to another process are folded in this one.
+    ``progress`` is called with the events folded so far, a few times a second. With other
+    threads about it is not safe to fork, and all is folded in this process.
 
     Raises:
         HaltedError, PoisonError, DamageError: nothing is replaced, the old content stays.
@@ -209,7 +209,7 @@ def _fold_all(
     workers: int,
     progress: Callable[[int], None] | None,
 ) -> list[Folded]:
-    if workers > 1 and log.name != "memory:" and threading.active_count() == 1:
+    if workers > 1 and threading.active_count() == 1:
         return _fold_in_processes(log, build, wanted, workers, progress)
     results: list[Folded] = []
     for group in _groups(log, 1):
@@ -225,17 +225,17 @@ def _adding(progress: Callable[[int], None], before: int) -> Callable[[int], Non
 
 # -- in other processes --------------------------------------------------------------------------
 
-_job: tuple[str, Wanted, Synchronized[int]] | None = None  # in a worker: what it was started with
+_Job = tuple[Log, Wanted, "Synchronized[int]"]
+_job: _Job | None = None  # in a worker: what it was started with
 
 
-def _start_worker(address: str, wanted: Wanted, folded: Synchronized[int]) -> None:
+def _start_worker(*job: Any) -> None:
     global _job  # noqa: PLW0603 (how a pool hands over what cannot be pickled: by inheritance)
-    _job = address, wanted, folded
+    _job = job
 
 
 def _work(group: list[int], part: Part) -> Folded:
-    assert _job is not None
-    address, wanted, folded = _job
+    log, wanted, folded = cast(_Job, _job)
     seen = 0
 
     def tick(events: int) -> None:
@@ -244,11 +244,7 @@ def _work(group: list[int], part: Part) -> Folded:
             folded.value += events - seen
         seen = events
 
-    log = reopen_log(address)
-    try:
-        return _fold_group(log, group, wanted, part, tick)
-    finally:
-        log.close()
+    return _fold_group(log, group, wanted, part, tick)
 
 
 def _fold_in_processes(
@@ -262,7 +258,7 @@ def _fold_in_processes(
     context = multiprocessing.get_context("fork")
     folded = context.Value("q", 0)
     with ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(log.name, wanted, folded)
+        workers, context, initializer=_start_worker, initargs=(log, wanted, folded)
     ) as pool:
         futures = [pool.submit(_work, group, build.part()) for group in _groups(log, workers)]
         try:

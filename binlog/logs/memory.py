@@ -231,6 +231,9 @@ class MemoryLog:
     def locate(self, position: Position) -> str:
         return f"shard {position.shard} record {position.sequence}"
 
+    def size_bytes(self) -> int:
+        return sum(len(r.data) for shard in self._shards.values() for r in shard.records)
+
     def now_ms(self) -> int:
         return max(self._clock.now_ms(), self._last_arrival_ms)
 
