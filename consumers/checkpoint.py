@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from appliers.store import Checkpoint
 from binlog.errors import MismatchError
-from binlog.log import Log, Position
+from binlog.log import Log, Position, holds
 from binlog.reader import Start
 
 
@@ -19,7 +19,7 @@ def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> di
     starts = {}
     for partition, checkpoint in checkpoints.items():
         position = Position(checkpoint.shard, checkpoint.sequence)
-        if not log.holds(position):
+        if not holds(log, position):
             raise MismatchError(
                 f"the store is ahead of the log: partition {partition} was read up to"
                 f" {position}, where the log has no record",

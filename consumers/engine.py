@@ -17,16 +17,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import structlog
 
 from appliers.applier import Rules
 from appliers.batch import Batch, fold_batch
 from appliers.exclusion import parse_exclusions
 from appliers.fold import Counts
+from appliers.item import Row, Write
 from appliers.routing import Routing
 from appliers.store import Checkpoint, Generation, Store
 from binlog.errors import LostError, PoisonError
 from binlog.log import Log
+from binlog.logger import get_logger
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
 from consumers.checkpoint import starts_of
@@ -34,7 +35,7 @@ from snapshots.rebuild import checkpoint_of
 
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
 
-_logger = structlog.get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -124,6 +125,7 @@ class Engine:
 
     def _commit(self, runs: Sequence[Run]) -> Step:
         places = self._moved(sorted(self._reader.take_touched()))
+        failed: list[Write] = []
         for attempt in range(TRIES_MAX):
             batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
             failed = self._store.commit(
@@ -144,7 +146,7 @@ class Engine:
             "see that one consumer writes to the store",
         )
 
-    def _read(self, table: str, keys: Sequence[bytes]) -> dict[bytes, object]:
+    def _read(self, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         return self._store.read(self._generation.id, table, keys)
 
     def _moved(self, partitions: Iterable[int]) -> list[Checkpoint]:

@@ -1,0 +1,26 @@
+"""The project's own logging: structlog events, handed to the standard library's `logging`.
+
+So a library user decides with `logging` alone what is shown and where (by default warnings, to
+standard error), and nothing of ours ever reaches standard output. Events are ``noun.verb-past``
+with key-value pairs: ``checkpoint.lost store='sqlite:a.db'``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import structlog
+
+
+def get_logger(name: str) -> Any:
+    """A structlog logger that writes through ``logging.getLogger(name)``."""
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
