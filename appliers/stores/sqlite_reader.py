@@ -87,14 +87,7 @@ class SQLiteReader:
             " FROM _binlog_checkpoints WHERE generation = ? ORDER BY partition",
             generation,
         )
-        try:
-            return {row[0]: Checkpoint(row[0], row[1], int(row[2]), *row[3:]) for row in rows}
-        except ValueError as error:  # never read as "from the start"
-            raise DamageError(
-                f"a checkpoint of generation {generation} is damaged ({error})",
-                self.name,
-                "rebuild the store",
-            ) from error
+        return {row[0]: self._checkpoint(generation, *row) for row in rows}
 
     def positions(self, generation: str) -> dict[int, Checkpoint]:
         """The checkpoints without their states, which may be large."""
@@ -103,10 +96,30 @@ class SQLiteReader:
             " FROM _binlog_checkpoints WHERE generation = ?",
             generation,
         )
-        return {
-            row[0]: Checkpoint(row[0], row[1], int(row[2]), row[3], row[4], b"", b"")
-            for row in rows
-        }
+        return {row[0]: self._checkpoint(generation, *row) for row in rows}
+
+    def _checkpoint(
+        self,
+        generation: str,
+        partition: int,
+        shard: str,
+        sequence: str,
+        offset: int,
+        applied: int,
+        digest: bytes = b"",
+        state: bytes = b"",
+    ) -> Checkpoint:
+        try:
+            if not partition >= 0 <= applied or offset < 0:
+                raise ValueError("a number below 0")
+            return Checkpoint(partition, shard, int(sequence), offset, applied, digest, state)
+        except (TypeError, ValueError) as error:  # never read as "from the start"
+            raise DamageError(
+                f"a checkpoint of generation {generation} is damaged ({error})",
+                self.name,
+                "was it changed by hand? rebuild the store",
+                partition=partition,
+            ) from error
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         self.check_live(generation)

@@ -2,6 +2,9 @@
 
 The file stays when the lock is free; what counts is the lock, which the kernel gives back when its
 holder dies. Locks of this kind need a local file system, as SQLite in WAL mode does anyway.
+
+A lock belongs to the open file, so a forked child would hold it on for a parent that was killed
+(workers of a pool outlive theirs): every child closes its copies at once.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import time
 from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
+from weakref import WeakSet
 
 from binlog.errors import BusyError, StorageError
 
 _PAUSE_S = 0.02
+_held: WeakSet[WriterLock] = WeakSet()
 
 
 class WriterLock:
@@ -33,12 +38,6 @@ class WriterLock:
         self._monotonic = monotonic
         self._pause = pause
         self._descriptor: int | None = None
-        self._pid = 0
-
-    @property
-    def held(self) -> bool:
-        """Whether this process holds it by this object: a forked child does not."""
-        return self._descriptor is not None and self._pid == os.getpid()
 
     def acquire(self, wait_s: float) -> None:
         """Take it, asking again until ``wait_s`` have passed; nothing if it is held already.
@@ -47,7 +46,7 @@ class WriterLock:
             BusyError: with ``pid``, the holder's, if it is known.
             StorageError: the directory cannot be written.
         """
-        if self.held:
+        if self._descriptor is not None:
             return
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -69,7 +68,8 @@ class WriterLock:
         except BusyError:
             os.close(descriptor)
             raise
-        self._descriptor, self._pid = descriptor, os.getpid()
+        self._descriptor = descriptor
+        _held.add(self)
 
     def _wait(self, descriptor: int, wait_s: float) -> None:
         deadline = self._monotonic() + wait_s
@@ -96,12 +96,25 @@ class WriterLock:
         )
 
     def release(self) -> None:
-        """Give it back; nothing if it is not held. A forked child only closes its copy."""
+        """Give it back; nothing if it is not held."""
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            return
-        if self._pid == os.getpid():
+        if descriptor is not None:
+            _held.discard(self)
             os.ftruncate(descriptor, 0)
-            # Closing is not enough while a forked child has the file open.
             flock(descriptor, LOCK_UN)
-        os.close(descriptor)
+            os.close(descriptor)
+
+    def forget(self) -> None:
+        """In a forked child: close the copy. The parent's lock stays as it is."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _forget_all() -> None:
+    for lock in list(_held):
+        lock.forget()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
