@@ -41,6 +41,9 @@ _DIGITS_38 = 10**38
 # an escaped quote before one is counted too, never less than there are.
 _MEMBERS = re.compile(rb'"[ \t\r\n]*:')
 
+# An int of any size is written with all its digits.
+_SAME_IN_JSON = frozenset({str, int, bool, type(None)})
+
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(float_hook=parse_number).decode
 _decode_plain_json = msgspec.json.Decoder().decode
@@ -152,13 +155,11 @@ def encode_json(document: object) -> bytes:
 def plain(value: object) -> Any:
     """``value`` as `encode_json` takes it: numbers exact, binary base64, sets as sorted lists."""
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _SAME_IN_JSON:
         return value
-    if kind is int:
-        if -_DIGITS_38 < value < _DIGITS_38:  # type: ignore[operator]
-            return value
-        return msgspec.Raw(format_number(value).encode())  # type: ignore[arg-type]
     if kind is dict:
+        if _SAME_IN_JSON.issuperset(map(type, value.values())):  # type: ignore[attr-defined]
+            return value
         return {name: plain(element) for name, element in value.items()}  # type: ignore[attr-defined]
     if kind is list:
         return [plain(element) for element in value]  # type: ignore[attr-defined]

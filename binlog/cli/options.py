@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -147,7 +148,12 @@ def format_time(ms: int) -> str:
     if not 0 <= ms <= _TIME_MS_MAX:
         return f"{ms}ms"
     seconds, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_format_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=256)  # neighbours in a log share it
+def _format_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def key_names(
