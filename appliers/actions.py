@@ -52,7 +52,7 @@ def fixed_names(key: bytes) -> frozenset[str]:
     """
     # One attribute with a name below 32 bytes begins with a byte for the map and the name: the
     # many keys of a table share one entry of the cache.
-    if key[:1] == b"\x81" and 0xA0 < key[1] <= 0xBF:
+    if len(key) > 2 and key[0] == 0x81 and 0xA0 < key[1] <= 0xBF:
         return _fixed_with(key[2 : key[1] - 0x9E])
     named = decode_value(key)
     if type(named) is not dict:
@@ -62,7 +62,8 @@ def fixed_names(key: bytes) -> frozenset[str]:
 
 @lru_cache(maxsize=1_024)
 def _fixed_with(name: bytes) -> frozenset[str]:
-    return _FIXED.union({name.decode()})
+    # Bytes that are no text are no attribute's name, so they keep nothing.
+    return _FIXED.union({name.decode(errors="surrogateescape")})
 
 
 def change_item(item: dict[str, Any] | None, change: Any, key: bytes) -> dict[str, Any]:

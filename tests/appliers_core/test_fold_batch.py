@@ -1,0 +1,186 @@
+"""A batch asks a store for no more than it needs, and writes an item once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from appliers.applier import Appliers
+from appliers.batch import fold_batch
+from appliers.exclusion import Exclusions
+from appliers.item import Row, Write
+from appliers.routing import Routing
+from binlog.envelope import Event
+from binlog.errors import MismatchError, PoisonError, UpgradeError
+from binlog.params import Params
+from binlog.values import decode_value, encode_value
+from tests.appliers_core.fold_support import (
+    PARAMS,
+    DictStore,
+    delete,
+    envelope,
+    partition_for,
+    put,
+    run_of,
+    update,
+)
+
+ONE = Params(log_id="cd" * 16, partitions=1)
+A, B = encode_value({"id": "a"}), encode_value({"id": "b"})
+
+
+def test_whole_item_writes_are_blind_and_read_nothing() -> None:
+    """I1: what was there before does not matter."""
+    store = DictStore()
+    run = run_of([put("a", n=1), put("b"), delete("b"), put("a", n=2)], partition=0, first=5)
+    batch = fold_batch(Routing(ONE), [run], store.read)
+    assert store.reads == []
+    assert batch.writes == [
+        Write("things", A, Row(8, 0, encode_value({"id": "a", "n": 2})), None),
+        Write("things", B, Row(7, 0, None), None),
+    ]
+
+
+def test_a_fold_is_written_on_the_version_that_was_read() -> None:
+    """I2, also for an item that is not there: its base is 0."""
+    store = DictStore()
+    store.apply(Routing(ONE), [run_of([put("a", n=1)], partition=0)])
+    run = run_of(
+        [update("a", Add={"n": 1}), update("b", Add={"n": 1}), update("a", Add={"n": 1})],
+        partition=0,
+        first=2,
+    )
+    batch = fold_batch(Routing(ONE), [run], store.read)
+    assert store.reads == [("things", [A, B])]
+    assert batch.writes == [
+        Write("things", A, Row(4, 0, encode_value({"id": "a", "n": 3})), 1),
+        Write("things", B, Row(3, 0, encode_value({"id": "b", "n": 1})), 0),
+    ]
+
+
+def test_a_fold_after_a_whole_item_write_of_the_same_batch_is_blind() -> None:
+    """What it is folded on is in the batch."""
+    store = DictStore()
+    runs = [
+        run_of([put("a", n=1)], partition=0),
+        run_of([update("a", Add={"n": 1}), put("a", expect=2, n=7)], partition=0, first=2),
+    ]
+    batch = fold_batch(Routing(ONE), runs, store.read)
+    assert store.reads == []
+    assert batch.writes == [Write("things", A, Row(3, 0, encode_value({"id": "a", "n": 7})), None)]
+
+
+def test_an_expected_version_makes_a_put_a_fold() -> None:
+    """I5: its version decides, so the item is read and written on condition."""
+    store = DictStore()
+    store.apply(Routing(ONE), [run_of([put("a")], partition=0)])
+    run = run_of([put("a", n=2, expect=1), put("b", expect=1)], partition=0, first=2)
+    batch = fold_batch(Routing(ONE), [run], store.read)
+    assert store.reads == [("things", [A, B])]
+    assert batch.writes == [Write("things", A, Row(2, 0, encode_value({"id": "a", "n": 2})), 1)]
+    assert [(r.offset, r.expected, r.found) for r in batch.rejections] == [(3, 1, 0)]
+    assert batch.tables == {"things"}
+
+
+def test_events_that_are_in_the_item_already_are_passed_over() -> None:
+    """A worker that read the log further has written; its version says which events it had."""
+    store = DictStore()
+    events = [put("a", n=1), update("a", Add={"n": 1}), update("a", Add={"n": 1})]
+    store.apply(Routing(ONE), [run_of(events[:2], partition=0)])
+    store.apply(Routing(ONE), [run_of(events[1:], partition=0, first=2)])
+    assert store.rows["things", A] == Row(3, 0, encode_value({"id": "a", "n": 3}))
+
+
+def test_reading_all_makes_every_write_conditional() -> None:
+    store = DictStore()
+    store.apply(Routing(ONE), [run_of([put("a")], partition=0)])
+    run = run_of([put("a", n=2), put("b")], partition=0, first=2)
+    batch = fold_batch(Routing(ONE), [run], store.read, read_all=True)
+    assert [(write.key, write.base) for write in batch.writes] == [(A, 1), (B, 0)]
+
+
+def test_excluded_events_are_not_read_for() -> None:
+    store = DictStore()
+    routing = Routing(ONE, exclusions=Exclusions(["offsets=0:1"]))
+    batch = fold_batch(
+        routing, [run_of([update("a", Add={"n": 1}), update("b")], partition=0)], store.read
+    )
+    assert store.reads == [("things", [B])]
+    assert batch.counts.excluded == 1
+
+
+def test_an_excluded_put_is_no_base() -> None:
+    """The update after it is folded on what the store holds, not on an item nobody wrote."""
+    store = DictStore()
+    store.apply(Routing(ONE), [run_of([put("a", n=1)], partition=0)])
+    routing = Routing(ONE, exclusions=Exclusions(["offsets=0:2"]))
+    run = run_of([put("a", n=50), update("a", Add={"n": 1})], partition=0, first=2)
+    store.apply(routing, [run])
+    assert store.rows["things", A] == Row(3, 0, encode_value({"id": "a", "n": 2}))
+
+
+def test_one_read_a_table_whatever_the_number_of_runs_and_partitions() -> None:
+    store = DictStore()
+    events = [update(key, table=table) for key in "abcdefgh" for table in ("things", "other")]
+    runs, firsts = [], dict.fromkeys(range(4), 1)
+    for event in events:
+        partition = partition_for(event)
+        runs.append(run_of([event], first=firsts[partition]))
+        firsts[partition] += 1
+    store.apply(Routing(PARAMS), runs)
+    assert sorted((table, len(keys)) for table, keys in store.reads) == [
+        ("other", 8),
+        ("things", 8),
+    ]
+    assert all(
+        row.partition == partition_for(update(_id(key), table=table))
+        for (table, key), row in store.rows.items()
+    )
+
+
+def _id(key: bytes) -> str:
+    return str(decode_value(key)["id"])
+
+
+def test_nothing_is_read_for_an_item_that_the_event_may_not_touch() -> None:
+    """Ownership is decided before any store is read."""
+    theirs = next(k for k in "abcdefgh" if partition_for(put(k)) == 1)
+    store = DictStore()
+    with pytest.raises(PoisonError, match="belongs to"):
+        fold_batch(Routing(PARAMS), [run_of([update(theirs)], partition=0)], store.read)
+    assert store.reads in ([], [("things", [])])
+
+
+def test_an_item_of_another_partition_is_refused() -> None:
+    """Its rows were made under another owner."""
+    store = DictStore()
+    store.rows["things", A] = Row(3, 2, encode_value({"id": "a"}))
+    with pytest.raises(MismatchError, match="made by partition 2"):
+        fold_batch(Routing(ONE), [run_of([update("a")], partition=0)], store.read)
+
+
+def test_a_parked_item_is_not_continued() -> None:
+    """A version that cannot wait behind it must not overtake."""
+    store = DictStore()
+    store.rows["things", A] = Row(3, 0, encode_value({"id": "a"}), parked=True, tail=3)
+    with pytest.raises(UpgradeError, match="is parked"):
+        fold_batch(Routing(ONE), [run_of([update("a")], partition=0, first=4)], store.read)
+
+
+def test_a_users_appliers_keys_are_read() -> None:
+    appliers = Appliers()
+
+    @appliers.on("Split", table="things", keys=lambda event: [{"id": i} for i in event.data])
+    def split(item: dict[str, Any] | None, event: Event, key: dict[str, Any]) -> dict[str, Any]:
+        return {**key, "n": (item or {"n": 0})["n"] + 1}
+
+    store = DictStore()
+    store.apply(Routing(ONE), [run_of([put("a", n=5)], partition=0)])
+    routing = Routing(ONE, rules=appliers.build())
+    run = run_of([envelope("Split", {"id": "a"}, ["a", "b"], table="things")], partition=0, first=2)
+    batch = store.apply(routing, [run])
+    assert store.reads == [("things", [A, B])]
+    assert [(w.row.version, w.base) for w in batch.writes] == [(2, 1), (2, 0)]
+    assert store.rows["things", A].data == encode_value({"id": "a", "n": 6})
+    assert batch.types == {"Split"}
