@@ -25,7 +25,7 @@ from binlog.cli.options import key_names, log_argument
 from binlog.cli.output import json_option, note, stdout
 from binlog.cli.verb import Verb
 from binlog.clock import SystemClock
-from binlog.errors import BinlogError, NotSentError, UnknownOutcomeError
+from binlog.errors import BinlogError, NotSentError, StorageError, UnknownOutcomeError
 from binlog.input import InputBatch, InputFormat, InputLines
 from binlog.json_values import encode_json
 from binlog.producer import Delivery, Outcome, Producer, ProducerOptions
@@ -212,20 +212,26 @@ class Acknowledger:
         self.count += len(delivery.indexes)
 
     def _lament(self, batch: InputBatch, delivery: Delivery, pieces: list[str]) -> None:
-        cause = delivery.error
-        lost = self._lost.setdefault(
-            delivery.outcome, _Lost(batch.lines[delivery.indexes[0]], cause)
-        )
+        cause = _root_cause(delivery.error)
+        first = batch.lines[delivery.indexes[0]]
+        lost = self._lost.setdefault(delivery.outcome, _Lost(first, cause))
+        lost.line = min(lost.line, first)
         lost.count += len(delivery.indexes)
-        why = "" if cause is None else str(cause)
         for index in delivery.indexes:
             document = {
                 "line": batch.lines[index],
                 "id": batch.envelopes[index].id,
                 "outcome": delivery.outcome.value,
-                "error": why,
+                "error": str(cause),
             }
             pieces.append(encode_json(document).decode() + "\n")
+
+
+def _root_cause(error: BaseException | None) -> BinlogError:
+    """What went wrong in the log; the producer's own error says what that means for an event."""
+    while error is not None and isinstance(error.__cause__, BinlogError):
+        error = error.__cause__
+    return error if isinstance(error, BinlogError) else StorageError("no reason is known")
 
 
 @dataclass
@@ -233,23 +239,21 @@ class _Lost:
     """Events that met the same fate, which is not the log."""
 
     line: int
-    cause: BinlogError | None
+    cause: BinlogError
     count: int = 0
 
     def error(self, outcome: Outcome) -> BinlogError:
         events = "an event" if self.count == 1 else f"{self.count} events"
-        why = f" ({self.cause.what})" if self.cause else ""
-        where = f"from line {self.line} on"
-        if self.cause and self.cause.where:
-            where = f"{self.cause.where}, {where}"
+        where = f"{self.cause.where}, from line {self.line} on".removeprefix(", ")
+        do = f"{self.cause.do}; then ".removeprefix("; then ")
         if outcome is Outcome.UNKNOWN:
             return UnknownOutcomeError(
-                f"{events} may or may not be in the log{why}",
+                f"{events} may or may not be in the log, {self.cause.what}",
                 where,
-                "append the lines that are not acknowledged again, with --id-window and their Ids",
+                f"{do}append what is not acknowledged again, with --id-window and its Id",
             )
         return NotSentError(
-            f"{events} not written{why}",
+            f"{events} not written, {self.cause.what}",
             where,
-            (self.cause.do if self.cause else "") or "append them again",
+            f"{do}append what is not acknowledged again",
         )

@@ -65,8 +65,11 @@ def describe(error: Exception) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         return USAGE, _inline(error.format_message())
     if isinstance(error, OSError) and error.strerror:
+        # What a log or store meets is a StorageError; without a name it is our own reading or
+        # writing.
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return FAILURE, ": ".join([_inline(error.strerror), *names])
+        where = ", ".join(names) or "standard input or output"
+        return FAILURE, f"{_inline(error.strerror)}: {where}"
     kind = type(error).__name__
     what = f"{kind}: {error}" if str(error) else kind
     return FAILURE, f"unexpected {what}: this is a bug: run it again with --debug and report it"
