@@ -88,14 +88,18 @@ class Reader(Protocol):
     def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
 
 
-class Store(Reader, Protocol):
-    """An open store. One writer at a time; readers see whole commits only. One thread a handle.
+class Sink(Protocol):
+    """What a consumer needs of its target: one's own sink implements this and no more.
+
+    One writer at a time; one thread a handle. Position and content belong in one transaction of
+    the target.
 
     * ``bind`` ties a new store to a log, and refuses (`MismatchError`) one of another log.
     * ``lock`` makes this the only writer, waiting up to ``wait_s``; then `BusyError`. Held until
       ``close``. Whatever writes takes the lock first if it is not held. Reading needs none.
     * ``create`` refuses (`ConflictError`) a table that a live generation has, and a second open
       generation.
+    * ``generations``, ``checkpoints`` and ``read`` as in `Reader`.
     * ``commit`` applies the writes in any order, each on its own condition, and then, only if
       every condition held, moves the checkpoints and records the rejections, durably on return.
       It returns the writes whose condition failed; where it returns any, no checkpoint moved, and
@@ -104,20 +108,24 @@ class Store(Reader, Protocol):
       longer live, or if a table is another's by now, `LostError` and nothing else done. Tables of
       an open generation are made when first written; ``tables`` names further ones that exist
       although nothing is in them.
-    * ``build`` begins a private generation (B1), invisible until `Build.finish`. What an earlier,
-      killed build left is removed first.
-    * ``view`` is this store at one moment, while writers go on. Leaving it raises `BusyError` if
-      the store cannot keep a moment and was written meanwhile.
     """
+
+    name: str  # the address, for messages
 
     def bind(self, genesis: bytes) -> None: ...
 
     def lock(self, *, wait_s: float = 5.0) -> None: ...
 
+    def generations(self) -> list[Generation]: ...
+
     def create(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> Generation:
         """A live, empty generation at vector zero; ``tables`` None: the open one."""
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]: ...
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]: ...
 
     def commit(
         self,
@@ -129,14 +137,24 @@ class Store(Reader, Protocol):
         tables: Iterable[str] = (),
     ) -> list[Write]: ...
 
+    def close(self) -> None: ...
+
+
+class Store(Sink, Reader, Protocol):
+    """An open store: a sink that can be read, compared and rebuilt. Readers see whole commits.
+
+    * ``build`` begins a private generation (B1), invisible until `Build.finish`. What an earlier,
+      killed build left is removed first.
+    * ``view`` is this store at one moment, while writers go on. Leaving it raises `BusyError` if
+      the store cannot keep a moment and was written meanwhile.
+    """
+
     def view(self) -> AbstractContextManager[Reader]: ...
 
     def build(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> Build:
         """``tables`` None: all of the log's, replacing all that the store holds."""
-
-    def close(self) -> None: ...
 
 
 class Part(Protocol):

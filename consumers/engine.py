@@ -9,7 +9,7 @@ Read, sequence, fold, write, checkpoint: rules C0 to C4. Invariants:
 * if somebody else moved the checkpoint, all that was folded is thrown away and reading starts
   over at what the store holds.
 
-The engine has no clock and no sleep, and touches the world through a `Log` and a `Store` only.
+The engine has no clock and no sleep, and touches the world through a `Log` and a `Sink` only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.fold import Counts
 from appliers.item import Row, Write
 from appliers.routing import Routing
-from appliers.store import Checkpoint, Generation, Store
+from appliers.store import Checkpoint, Generation, Sink
 from binlog.errors import LostError, PoisonError
 from binlog.log import Log
 from binlog.logger import get_logger
@@ -51,7 +51,7 @@ class Engine:
     def __init__(
         self,
         log: Log,
-        store: Store,
+        store: Sink,
         generation: Generation,
         rules: Rules,
         *,
@@ -71,6 +71,7 @@ class Engine:
             exclusions=parse_exclusions(generation.excluded),
         )
         self._careful = False
+        self._in_doubt = False  # the last step raised: what it read may not be applied
         self.duplicates = 0
         self._start_over()
 
@@ -90,16 +91,23 @@ class Engine:
         """Read, fold and commit one page; ``None`` if there is nothing to read now.
 
         A poison event raises only after all before it is committed: the page that holds it is
-        read again record by record.
+        read again record by record. After any error the next step starts over at the checkpoints.
 
         Raises:
             PoisonError: an event that cannot be applied; the checkpoint stands before its record.
             DamageError: of the log.
             LostError: the generation is no longer live.
         """
+        self._settle_doubt()
+        self._in_doubt = True
+        step = self._step(wait_s)
+        self._in_doubt = False
+        return step
+
+    def _step(self, wait_s: float) -> Step | None:
         runs = self._reader.read(wait_s=wait_s)
         if runs is None:
-            self.checkpoint()
+            self._checkpoint()
             return None
         try:
             return self._commit(runs)
@@ -114,6 +122,16 @@ class Engine:
 
     def checkpoint(self) -> None:
         """Commit every partition's place, also where it only passed others' records."""
+        self._settle_doubt()
+        self._checkpoint()
+
+    def _settle_doubt(self) -> None:
+        """Never go on behind what was read and then not committed: its events would be lost."""
+        if self._in_doubt:
+            self._forget_reader()
+            self._in_doubt = False
+
+    def _checkpoint(self) -> None:
         places = self._moved(self._reader.partitions)
         if places:
             try:

@@ -15,7 +15,7 @@ from appliers.applier import NO_RULES, Rules
 from appliers.exclusion import parse_exclusions
 from appliers.fingerprint import check_fingerprint, fingerprint
 from appliers.fold import Counts
-from appliers.store import Store
+from appliers.store import Sink
 from binlog.clock import Clock, SystemClock
 from binlog.log import Log
 from binlog.reader import PAGE_BYTES
@@ -41,7 +41,7 @@ class Following(msgspec.Struct, frozen=True):
 
 def replicate(
     log: Log,
-    store: Store,
+    store: Sink,
     how: Following,
     *,
     stop: Callable[[], bool] = lambda: False,
@@ -98,7 +98,7 @@ def replicate(
     )
 
 
-def _engines(log: Log, store: Store, how: Following) -> list[Engine]:
+def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
     current = fingerprint(how.rules)
     generations = store.generations()
     if not any(generation.open for generation in generations):
