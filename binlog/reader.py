@@ -76,6 +76,7 @@ class Reader:
         self._cut: dict[int, bytes] = {}  # state before the record that a target vector cuts
         self._done: set[int] = set()
         self._shards: dict[str, Shard] = {}
+        self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
         self._refresh_shards()
         for partition in self.partitions:
@@ -104,11 +105,14 @@ class Reader:
             shards = self._readable()
             for shard in shards:
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
+                self.bytes_read += sum([len(record.data) for record in page.records])
                 runs: list[Run] = []
                 for record in page.records:
                     self._feed(shard, record, wanted, runs)
                 for partition in wanted - self._done - self.halts.keys():
-                    self._positions[partition] = page.next
+                    # While another one was halted this one went on, perhaps beyond this page.
+                    if page.next.sequence > self._positions[partition].sequence:
+                        self._positions[partition] = page.next
                 if page.closed and page.caught_up:
                     progressed |= self._move_on(shard)
                 else:

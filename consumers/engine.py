@@ -77,10 +77,13 @@ class Engine:
 
     def _start_over(self) -> None:
         """Stand where the store's checkpoints are (C1)."""
-        self._committed = self._store.checkpoints(self._generation.id)
-        starts = starts_of(self._log, self._store.name, self._committed)
+        committed = self._store.checkpoints(self._generation.id)
+        starts = starts_of(self._log, self._store.name, committed)
         page_bytes = 1 if self._careful else self._page_bytes
         self._reader = Reader(self._log, starts=starts, page_bytes=page_bytes)
+        self._committed = {
+            p: _place(checkpoint_of(self._reader, p)) for p in self._reader.partitions
+        }
 
     @property
     def reader(self) -> Reader:
@@ -139,7 +142,7 @@ class Engine:
             except LostError:
                 self._forget_reader()
             else:
-                self._committed.update((place.partition, place) for place in places)
+                self._note_committed(places)
 
     def _commit(self, runs: Sequence[Run]) -> Step:
         places = self._moved(sorted(self._reader.take_touched()))
@@ -154,7 +157,7 @@ class Engine:
                 tables=batch.tables,
             )
             if not failed:
-                self._committed.update((place.partition, place) for place in places)
+                self._note_committed(places)
                 self._log_advance(batch, places)
                 return Step(len(batch.writes), batch.counts)
             _logger.info("writes.failed", count=len(failed), attempt=attempt)
@@ -169,20 +172,11 @@ class Engine:
 
     def _moved(self, partitions: Iterable[int]) -> list[Checkpoint]:
         """The checkpoints of those partitions that stand elsewhere than committed."""
-        moved = []
-        for partition in partitions:
-            place = checkpoint_of(self._reader, partition)
-            before = self._committed.get(partition)
-            if before is None:
-                if place.sequence >= 0:
-                    moved.append(place)
-            elif (place.shard, place.sequence, place.applied) != (
-                before.shard,
-                before.sequence,
-                before.applied,
-            ):
-                moved.append(place)
-        return moved
+        places = [checkpoint_of(self._reader, partition) for partition in partitions]
+        return [place for place in places if _place(place) != self._committed[place.partition]]
+
+    def _note_committed(self, places: Iterable[Checkpoint]) -> None:
+        self._committed.update((place.partition, _place(place)) for place in places)
 
     def _forget_reader(self) -> None:
         self.duplicates += _duplicates(self._reader)
@@ -199,6 +193,10 @@ class Engine:
             events=batch.counts.events,
             writes=len(batch.writes),
         )
+
+
+def _place(checkpoint: Checkpoint) -> tuple[str, int, int]:
+    return checkpoint.shard, checkpoint.sequence, checkpoint.applied
 
 
 def _duplicates(reader: Reader) -> int:
