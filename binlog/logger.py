@@ -10,17 +10,27 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import structlog
-
 
 def get_logger(name: str) -> Any:
-    """A structlog logger that writes through ``logging.getLogger(name)``."""
-    return structlog.wrap_logger(
-        logging.getLogger(name),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    """A structlog logger that writes through ``logging.getLogger(name)``; costs nothing unused."""
+    return _Logger(name)
+
+
+class _Logger:
+    """Imports structlog when something is logged: it takes a third of a short command's start."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        import structlog
+
+        bound = structlog.wrap_logger(
+            logging.getLogger(self._name),
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+            ],
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+        return getattr(bound, method)
