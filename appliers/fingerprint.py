@@ -7,7 +7,7 @@ and the canonical form. Beside them stands a hash of each function's source, whi
 declaration: source that changed under the same version is refused, until it is given a new version
 or said to mean the same.
 
-The text is JSON with sorted names, so that equal fingerprints are equal texts.
+The text is JSON in one order, so that equal fingerprints are equal texts.
 """
 
 from __future__ import annotations

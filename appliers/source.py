@@ -1,9 +1,9 @@
 """A hash of a function's source that only changes when the code does.
 
-Comments, blank lines, indentation, line breaks, docstring and decorators do not count, and neither
-does the version of Python: the hash is made of the tokens as they are written, since syntax trees
-and bytecode differ between releases. What the function calls is not looked at; tests with golden
-folds are for that.
+Comments, blank lines, the width of indentation, line breaks within brackets, docstring and
+decorators do not count, and neither does the version of Python: the hash is made of the tokens as
+they are written, since syntax trees and bytecode differ between releases. What the function calls
+is not looked at; tests with golden folds are for that.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import linecache
 import tokenize
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any
 
-_SILENT = frozenset(
-    {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-)
+_SILENT = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER})
+# What says where a statement or a block ends, however it is written.
+_STRUCTURE = {tokenize.NEWLINE: "\n", tokenize.INDENT: "{", tokenize.DEDENT: "}"}
 # From Python 3.12 on an f-string is several tokens; before, it was one.
 _FSTRING_START: int = getattr(tokenize, "FSTRING_START", -1)
 _FSTRING_END: int = getattr(tokenize, "FSTRING_END", -1)
@@ -49,39 +50,43 @@ def _source_of(function: Callable[..., Any]) -> str:
         return ""
     # Several lambdas on one line cannot be told apart for sure: then all of them count.
     return "\n".join(
-        _without_docstring(node, lines)
+        _text_of(node, lines)
         for node in ast.walk(tree)
-        if _first_line(node) == code.co_firstlineno and _name(node) == code.co_name
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        and _first_line(node) == code.co_firstlineno
+        and getattr(node, "name", "<lambda>") == code.co_name
     )
 
 
-def _first_line(node: ast.AST) -> int | None:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return min((d.lineno for d in node.decorator_list), default=node.lineno)
-    return node.lineno if isinstance(node, ast.Lambda) else None
+def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
+    if isinstance(node, ast.Lambda):
+        return node.lineno
+    return min((d.lineno for d in node.decorator_list), default=node.lineno)
 
 
-def _name(node: ast.AST) -> str:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return node.name
-    return "<lambda>"
+def _text_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, lines: list[str]) -> str:
+    """The node's text: decorators stand before it, the docstring is cut out."""
+    encoded = [line.encode() for line in lines]  # columns of a tree are counted in bytes
+    starts = [0, *accumulate(map(len, encoded))]
+    source = b"".join(encoded)
 
+    def between(first: tuple[int, int], last: tuple[int, int]) -> str:
+        return source[starts[first[0] - 1] + first[1] : starts[last[0] - 1] + last[1]].decode()
 
-def _without_docstring(node: ast.AST, lines: list[str]) -> str:
-    """The node's text from its ``def`` on: decorators stand before it, the docstring is cut out."""
-    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-    text = ast.get_source_segment("".join(lines), node) or ""
-    if isinstance(node, ast.Lambda) or ast.get_docstring(node, clean=False) is None:
-        return text
-    docstring = ast.get_source_segment("".join(lines), node.body[0]) or ""
-    return text.replace(docstring, "", 1)
+    begin, end = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+    if isinstance(node, ast.Lambda):
+        # In brackets: outside of those it was cut out of, it could not go over several lines.
+        return f"({between(begin, end)})"
+    if ast.get_docstring(node, clean=False) is None:
+        return between(begin, end)
+    doc = node.body[0]
+    after = (doc.end_lineno or 0, doc.end_col_offset or 0)
+    return between(begin, (doc.lineno, doc.col_offset)) + between(after, end)
 
 
 def _tokens(text: str) -> Iterator[str]:
     rows = text.splitlines(keepends=True)
     depth, start = 0, (0, 0)
-    # In brackets, so that a lambda over several lines is read as one expression; dedented lines
-    # of a method are no trouble there either.
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == _FSTRING_START:
@@ -92,12 +97,10 @@ def _tokens(text: str) -> Iterator[str]:
                 depth -= 1
                 if depth == 0:
                     yield _slice(rows, start, token.end)
-            elif depth == 0 and token.type not in _SILENT and token.string:
-                yield token.string
-    except (tokenize.TokenError, IndentationError, SyntaxError):
-        # The text of an expression cut out of its brackets; what was read until then counts, and
-        # the rest as it is written.
-        yield " ".join(text.split())
+            elif depth == 0 and token.type not in _SILENT:
+                yield _STRUCTURE.get(token.type, token.string)
+    except (tokenize.TokenError, SyntaxError):
+        yield text  # not Python by itself, for whatever reason: then as it is written
 
 
 def _slice(rows: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:

@@ -154,7 +154,7 @@ class Model:
         if event.expect is not None and event.expect != live_version:
             self.rejected.append(offset)
             return
-        data = None if event.data is None else decode_value(event.data)
+        data: Any = None if event.data is None else decode_value(event.data)
         if event.type == PUT_ITEM:
             after: dict[str, Any] | None = data
         elif event.type == DELETE_ITEM:
