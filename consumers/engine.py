@@ -31,7 +31,7 @@ from binlog.logger import get_logger
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
 from consumers.checkpoint import starts_of
-from snapshots.rebuild import checkpoint_of
+from snapshots.rebuild import checkpoint_of, duplicates_of
 
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
 
@@ -179,12 +179,12 @@ class Engine:
         self._committed.update((place.partition, _place(place)) for place in places)
 
     def _forget_reader(self) -> None:
-        self.duplicates += _duplicates(self._reader)
+        self.duplicates += duplicates_of(self._reader)
         self._start_over()
 
     def total_duplicates(self) -> int:
         """Events dropped as copies, since the engine was made."""
-        return self.duplicates + _duplicates(self._reader)
+        return self.duplicates + duplicates_of(self._reader)
 
     def _log_advance(self, batch: Batch, places: Sequence[Checkpoint]) -> None:
         _logger.debug(
@@ -197,7 +197,3 @@ class Engine:
 
 def _place(checkpoint: Checkpoint) -> tuple[str, int, int]:
     return checkpoint.shard, checkpoint.sequence, checkpoint.applied
-
-
-def _duplicates(reader: Reader) -> int:
-    return sum(s.counters.duplicates for s in reader.sequencers.values())

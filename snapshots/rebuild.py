@@ -12,15 +12,10 @@ from the log's size, so that memory does not grow with it.
 from __future__ import annotations
 
 import gc
-import multiprocessing
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.sharedctypes import Synchronized
-from typing import Any, cast
+from typing import TypeAlias
 
 import msgspec
 
@@ -31,11 +26,11 @@ from appliers.fold import Counts, Fold
 from appliers.item import Rejection
 from appliers.routing import Routing
 from appliers.store import Build, Checkpoint, Part, Store
-from binlog.errors import BinlogError, StorageError
 from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
 from binlog.vector import Vector, without_zeros
+from snapshots.workers import Advance, can_fork, run_forked
 
 # A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
 # hold at a time, in bytes of log as stored (about an eighth of its items; see scripts/bench).
@@ -46,9 +41,20 @@ class Wanted(msgspec.Struct, frozen=True):
     """What to rebuild: which tables (``None``: all), how far, by which rules, without what."""
 
     tables: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()  # tables left out of "all"
     target: Target = END
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a rebuild is: events folded, and bytes read of the log's `size_bytes`."""
+
+    events: int
+    log_bytes: int
+
+
+OnProgress: TypeAlias = Callable[[Progress], None]
 
 
 class Report(msgspec.Struct):
@@ -78,11 +84,11 @@ def rebuild(
     wanted: Wanted,
     *,
     workers: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Report:
     """Build the wanted tables from the log's beginning and replace them in ``store``.
 
-    ``progress`` is called with the events folded so far, a few times a second. With other
+    ``progress`` is called with how far it is, a few times a second. With other
     threads about it is not safe to fork, and all is folded in this process.
 
     Raises:
@@ -93,8 +99,11 @@ def rebuild(
     started = time.perf_counter()
     store.lock()
     store.bind(log.genesis)
+    exclusions = parse_exclusions(wanted.excluded)
     build = store.build(
-        tables=wanted.tables, fingerprint=fingerprint(wanted.rules), excluded=wanted.excluded
+        tables=wanted.tables,
+        fingerprint=fingerprint(wanted.rules),
+        excluded=() if exclusions is None else exclusions.rules,
     )
     try:
         results = _fold_all(log, build, wanted, max(1, workers), progress)
@@ -121,7 +130,7 @@ def fold_partitions(
     partitions: Collection[int],
     wanted: Wanted,
     *,
-    tick: Callable[[int], None] | None = None,
+    tick: OnProgress | None = None,
 ) -> tuple[Fold, Reader]:
     """Read and fold ``partitions`` from nothing up to the target.
 
@@ -134,6 +143,7 @@ def fold_partitions(
             log.params,
             rules=wanted.rules,
             tables=wanted.tables,
+            without=frozenset(wanted.without),
             exclusions=parse_exclusions(wanted.excluded),
         )
     )
@@ -142,7 +152,7 @@ def fold_partitions(
             for run in runs:
                 fold.add(run)
             if tick is not None:
-                tick(fold.counts.events)
+                tick(Progress(fold.counts.events, reader.bytes_read))
     reader.raise_halts()
     reader.check_reached()
     return fold, reader
@@ -174,12 +184,18 @@ def checkpoint_of(reader: Reader, partition: int) -> Checkpoint:
     )
 
 
+def duplicates_of(reader: Reader) -> int:
+    """What was dropped as a copy: frames sent again, and events that the id window knew."""
+    counters = [sequencer.counters for sequencer in reader.sequencers.values()]
+    return sum(each.duplicates + each.window_dropped for each in counters)
+
+
 def _fold_group(
     log: Log,
     partitions: Collection[int],
     wanted: Wanted,
     part: Part,
-    tick: Callable[[int], None] | None,
+    tick: OnProgress | None,
 ) -> Folded:
     fold, reader = fold_partitions(log, partitions, wanted, tick=tick)
     for table in sorted(fold.tables):
@@ -191,7 +207,7 @@ def _fold_group(
         tables=fold.tables,
         checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
         rejections=fold.rejections,
-        duplicates=sum(s.counters.duplicates for s in reader.sequencers.values()),
+        duplicates=duplicates_of(reader),
     )
 
 
@@ -207,95 +223,42 @@ def _fold_all(
     build: Build,
     wanted: Wanted,
     workers: int,
-    progress: Callable[[int], None] | None,
+    progress: OnProgress | None,
 ) -> list[Folded]:
-    if workers > 1 and threading.active_count() == 1:
-        return _fold_in_processes(log, build, wanted, workers, progress)
+    if workers > 1 and can_fork():
+        return _fold_forked(log, build, wanted, workers, progress)
     results: list[Folded] = []
+    last = before = Progress(0, 0)
+
+    def tick(now: Progress) -> None:
+        nonlocal last
+        last = Progress(before.events + now.events, before.log_bytes + now.log_bytes)
+        if progress is not None:
+            progress(last)
+
     for group in _groups(log, 1):
-        before = sum(result.counts.events for result in results)
-        tick = None if progress is None else _adding(progress, before)
+        before = last
         results.append(_fold_group(log, group, wanted, build.part(), tick))
     return results
 
 
-def _adding(progress: Callable[[int], None], before: int) -> Callable[[int], None]:
-    return lambda events: progress(before + events)
-
-
-# -- in other processes --------------------------------------------------------------------------
-
-_Job = tuple[Log, Wanted, "Synchronized[int]"]
-_job: _Job | None = None  # in a worker: what it was started with
-
-
-def _start_worker(*job: Any) -> None:
-    global _job  # noqa: PLW0603 (how a pool hands over what cannot be pickled: by inheritance)
-    _job = job
-
-
-def _work(group: list[int], part: Part) -> Folded:
-    log, wanted, folded = cast(_Job, _job)
-    seen = 0
-
-    def tick(events: int) -> None:
-        nonlocal seen
-        with folded.get_lock():
-            folded.value += events - seen
-        seen = events
-
-    return _fold_group(log, group, wanted, part, tick)
-
-
-def _fold_in_processes(
+def _fold_forked(
     log: Log,
     build: Build,
     wanted: Wanted,
     workers: int,
-    progress: Callable[[int], None] | None,
+    progress: OnProgress | None,
 ) -> list[Folded]:
-    # Forked, so that rules made of local functions get there; safe, as there is one thread.
-    context = multiprocessing.get_context("fork")
-    folded = context.Value("q", 0)
-    with ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(log, wanted, folded)
-    ) as pool:
-        futures = [pool.submit(_work, group, build.part()) for group in _groups(log, workers)]
-        try:
-            return _collect(futures, folded, progress)
-        except BrokenProcessPool as error:
-            raise StorageError(
-                "a worker process ended before its work did", log.name, "run it again"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def fold(task: tuple[list[int], Part], advance: Advance) -> Folded:
+        group, part = task
+        return _fold_group(log, group, wanted, part, lambda p: advance(p.events, p.log_bytes))
 
-
-def _collect(
-    futures: Sequence[Future[Folded]],
-    folded: Synchronized[int],
-    progress: Callable[[int], None] | None,
-) -> list[Folded]:
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_EXCEPTION")
-        if progress is not None:
-            progress(folded.value)
-        if any(future.exception() for future in done):
-            break
-    errors = [e for future in futures if future.done() and (e := future.exception())]
-    for error in sorted(errors, key=_place):
-        raise error
-    return [future.result() for future in futures]
-
-
-def _place(error: BaseException) -> tuple[int, int]:
-    """By partition and offset where known, so that the same damage is named each time."""
-    details = error.details if isinstance(error, BinlogError) else {}
-    partition, offset = details.get("partition"), details.get("offset")
-    return (
-        partition if isinstance(partition, int) else 1 << 32,
-        offset if isinstance(offset, int) else 1 << 62,
+    return run_forked(
+        fold,
+        [(group, build.part()) for group in _groups(log, workers)],
+        workers=workers,
+        name=log.name,
+        progress=None if progress is None else lambda *sums: progress(Progress(*sums)),
     )
 
 

@@ -62,9 +62,10 @@ class Verification:
 
     def differences(self, table: str) -> Iterator[Difference]:
         """The keys of ``table`` in which the two differ, in the order of their bytes."""
-        for key, left, right in _merge(_rows(self._left, table), _rows(self._right, table)):
+        left_rows, right_rows = rows_of(self._left, table), rows_of(self._right, table)
+        for key, left, right in merge_rows(left_rows, right_rows):
             self.rows += 1
-            if left != right and not _same(left, right):
+            if left != right and not is_same(left, right):
                 self.differing += 1
                 yield Difference(table, key, left, right)
 
@@ -81,7 +82,7 @@ def verify(left: Store, right: Store) -> Iterator[Verification]:
         yield Verification(a, b)
 
 
-def _same(left: Side, right: Side) -> bool:
+def is_same(left: Side, right: Side) -> bool:
     """Whether two rows have the same hash: all but the partition, which follows from the key."""
     return (
         isinstance(left, Row)
@@ -90,7 +91,7 @@ def _same(left: Side, right: Side) -> bool:
     )
 
 
-def _rows(reader: Reader, table: str) -> Iterator[tuple[bytes, Row | DamageError]]:
+def rows_of(reader: Reader, table: str) -> Iterator[tuple[bytes, Row | DamageError]]:
     """A table's rows; one that cannot be read is a difference and not the end of the comparison."""
     after: bytes | None = None
     while True:
@@ -110,7 +111,8 @@ def _rows(reader: Reader, table: str) -> Iterator[tuple[bytes, Row | DamageError
 _Rows: TypeAlias = Iterator[tuple[bytes, "Row | DamageError"]]
 
 
-def _merge(left: _Rows, right: _Rows) -> Iterator[tuple[bytes, Side, Side]]:
+def merge_rows(left: _Rows, right: _Rows) -> Iterator[tuple[bytes, Side, Side]]:
+    """Every key that either has, in order, with what stands under it on both sides."""
     a, b = next(left, None), next(right, None)
     while a is not None and b is not None:
         if a[0] == b[0]:

@@ -1,0 +1,147 @@
+"""Every broken invariant of a log, and of a store that was made from it.
+
+Nothing is changed, nothing is believed that can be recomputed, and a finding does not end the
+search: what lies behind it is looked at too, as far as it can be told what it should be.
+
+====================  =========================================================================
+damage                bytes of the log that were durable are not what they were
+arrival-order         the log's time went back (D1)
+genesis               a partition does not begin with the log's own parameters (S5)
+event                 an event holds what publish would have refused
+offsets               an offset is missing, or there twice
+halt                  a rule has stopped a partition, and nobody has decided (S3)
+foreign               a record that no producer of this log wrote (S7)
+upgrade               written by a newer version than this code reads
+checkpoint-..         position, offset, digest, state or applied: not what the log gives there (C2)
+generation            a table of two generations, or two open ones (C0)
+fingerprint           made by other rules than the ones given: items could not be compared
+row, key, item        not readable, not canonical, or not under its own key
+partition, version    another partition's key, or ahead of its checkpoint
+parked                a mark that this version does not make
+fold                  not the fold of its events up to the vector; missing, or there too much
+rejection             recorded and not rejected, or the other way round (I5)
+====================  =========================================================================
+
+Mentioned without being broken: ``torn-tail``, ``unnoted``, ``note-lost``, ``aside``; see
+`binlog.logs.directory_check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from appliers.applier import NO_RULES, Rules
+from appliers.store import Reader, Store
+from binlog.address import open_log, parse_address
+from binlog.errors import (
+    ConflictError,
+    DamageError,
+    HaltedError,
+    MismatchError,
+    PoisonError,
+    UpgradeError,
+)
+from binlog.log import Log
+from binlog.logs.directory_check import Finding, check_directory_log
+from binlog.vector import Vector
+from snapshots.check_log import Walk
+from snapshots.check_store import RowCheck, check_against, check_generations, watches_of
+from snapshots.counterpart import check_same_log, counterpart
+
+Tick = Callable[[str, int], None]
+"""Called with what is being done and how many events or rows of it are done."""
+
+
+def check(
+    url: str,
+    store: Store | None = None,
+    *,
+    rules: Rules = NO_RULES,
+    workers: int = 1,
+    tick: Tick | None = None,
+) -> Iterator[Finding]:
+    """What is wrong with the log at ``url``, and with ``store``; see the table above.
+
+    Raises:
+        RefusedError: there is no log.
+        ConflictError: the store was made from another log.
+    """
+    seen: set[str] = set()
+    address = parse_address(url)
+    if address.scheme == "file":
+        for finding in check_directory_log(address.path):
+            seen.add(finding.where)
+            yield finding
+    try:
+        log = open_log(url)
+    except (DamageError, MismatchError) as error:
+        if error.where not in seen:
+            yield Finding("damage", error.where, error.what)
+        return
+    try:
+        for finding in check_log(log, store, rules=rules, workers=workers, tick=tick):
+            # The walk stops at damage that was found before, byte by byte.
+            if finding.rule != "damage" or finding.where not in seen:
+                yield finding
+    finally:
+        log.close()
+
+
+def check_log(
+    log: Log,
+    store: Store | None = None,
+    *,
+    rules: Rules = NO_RULES,
+    workers: int = 1,
+    tick: Tick | None = None,
+) -> Iterator[Finding]:
+    """The same of a log that is open, whatever keeps it: all but its bytes on the disk."""
+    if store is None:
+        walk = Walk(log)
+        walk.run(_named(tick, "walking the log"))
+        yield from walk.found
+        return
+    with store.view() as view:
+        check_same_log(log, view)
+        unreadable: list[Finding] = []
+        walk = Walk(log, watches_of(view, unreadable))
+        reached = walk.run(_named(tick, "walking the log"))
+        yield from walk.found
+        yield from unreadable
+        yield from check_generations(view)
+        if unreadable:
+            return  # without checkpoints nobody can say what the rows should be
+        for generation in view.generations():
+            rows = RowCheck(log, view, generation, rules)
+            for table in generation.tables:
+                try:
+                    yield from rows.findings(table)
+                except DamageError as error:
+                    yield Finding("row", f"{error.where} table {table}", error.what)
+        yield from _against_log(log, view, reached, rules, workers, tick)
+
+
+def _against_log(
+    log: Log, view: Reader, reached: Vector, rules: Rules, workers: int, tick: Tick | None
+) -> Iterator[Finding]:
+    try:
+        with (
+            counterpart(
+                log,
+                view,
+                rules=rules,
+                within=reached,
+                workers=workers,
+                progress=None if tick is None else lambda p: tick("rebuilding", p.events),
+            ) as store,
+            store.view() as other,
+        ):
+            yield from check_against(view, other)
+    except ConflictError as error:
+        yield Finding("fingerprint", error.where, f"{error.what}: {error.do}")
+    except (DamageError, HaltedError, MismatchError, PoisonError, UpgradeError) as error:
+        yield Finding("fold", view.name, f"items could not be compared with the log: {error}")
+
+
+def _named(tick: Tick | None, what: str) -> Callable[[int], None] | None:
+    return None if tick is None else lambda count: tick(what, count)

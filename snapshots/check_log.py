@@ -1,0 +1,226 @@
+"""A walk over a whole log by the code that every reader runs, which reports instead of stopping.
+
+Checked are: the genesis record in every partition, what every accepted event holds (canonical
+bytes, the bounds that publish keeps), that offsets are dense, the partitions that are halted, and
+the checkpoints of stores where the walk passes them: they are equal to the sequencer there, byte
+for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from appliers.store import Checkpoint
+from binlog.checked import check_envelope
+from binlog.columns import FrameError
+from binlog.envelope import Envelope
+from binlog.errors import DamageError, MismatchError, RefusedError, UpgradeError
+from binlog.frame import decode_header
+from binlog.halt import halted_error
+from binlog.log import Log, Position, Record
+from binlog.logs.directory_check import Finding
+from binlog.partition import ordering_key, partition_of
+from binlog.reader import Reader
+from binlog.run import Run
+from binlog.values import is_canonical
+from binlog.vector import Vector
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """A checkpoint of the store ``where``, to be compared when the walk gets there."""
+
+    where: str
+    checkpoint: Checkpoint
+
+    @property
+    def shard(self) -> str:
+        return self.checkpoint.shard
+
+    @property
+    def sequence(self) -> int:
+        return self.checkpoint.sequence
+
+
+class Walk(Reader):
+    """Reads a log to its end, or to each halt; ``found`` grows while it does."""
+
+    def __init__(self, log: Log, watches: Iterable[Watch] = ()) -> None:
+        super().__init__(log)
+        self.found: list[Finding] = []
+        self._watches: dict[int, list[Watch]] = {}
+        for watch in watches:
+            self._watches.setdefault(watch.checkpoint.partition, []).append(watch)
+        self._visited: dict[int, set[str]] = {}  # shards that each partition was read in
+        self._stopped: dict[int, Position] = {}  # records that ended a partition, halts apart
+        self._expected: dict[int, int] = {}  # the next offset of each partition
+
+    def run(self, tick: Callable[[int], None] | None = None) -> Vector:
+        """Walk to the end; the vector that can be read. ``tick`` gets the events so far."""
+        events = 0
+        try:
+            while (runs := self.read()) is not None:
+                for run in runs:
+                    self._check_run(run)
+                    events += len(run.columns)
+                if tick is not None:
+                    tick(events)
+        except DamageError as error:
+            self._report("damage", error.where, error.what)
+        for partition in self.partitions:
+            self._end_watches(partition)
+            if partition not in self._visited:
+                where = f"{self._log.name} partition {partition}"
+                self._report("genesis", where, "it has no record that can be read")
+        for _, halt in sorted(self.halts.items()):
+            halted = halted_error(halt, self._log.locate(halt.position))
+            self._report("halt", halted.where, f"{halted.what}; {halted.do}")
+        return self.vector()
+
+    # -- one record ------------------------------------------------------------------------------
+
+    def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
+        partition = record.partition
+        position = Position(shard, record.sequence)
+        if partition < 0:
+            if self._log.params.foreign != "skip":
+                where = self._log.locate(position)
+                self._report("foreign", where, f"partition key {record.partition_key!r}")
+            return
+        if (
+            partition not in wanted
+            or partition in self._done
+            or partition in self.halts
+            or record.sequence <= self._positions[partition].sequence
+        ):
+            return
+        passed = self._pass_watches(partition, position)
+        if partition not in self._visited:
+            self._check_genesis(record, position)
+        self._visited.setdefault(partition, set()).add(shard)
+        try:
+            super()._feed(shard, record, wanted, runs)
+        except (MismatchError, UpgradeError) as error:
+            rule = "upgrade" if isinstance(error, UpgradeError) else "genesis"
+            self._report(
+                rule, self._log.locate(position), f"{error.what}; the partition ends there"
+            )
+            self._stopped[partition] = position
+            self._done.add(partition)
+        self._check_applied(passed, partition)
+
+    def _check_genesis(self, record: Record, position: Position) -> None:
+        """The sequencer says so if the first record is no genesis; an undecodable one halts."""
+        try:
+            if decode_header(record.data).genesis:
+                return
+        except (FrameError, UpgradeError):
+            pass
+        self._report(
+            "genesis",
+            self._log.locate(position),
+            f"the first record of partition {record.partition} is not the genesis record",
+        )
+
+    # -- what was accepted -----------------------------------------------------------------------
+
+    def _check_run(self, run: Run) -> None:
+        expected = self._expected.get(run.partition, 1)
+        if run.first_offset != expected:
+            self._report(
+                "offsets",
+                self._place(run, 0),
+                f"offset {run.first_offset} follows {expected - 1}",
+            )
+        self._expected[run.partition] = run.last_offset + 1
+        for index, envelope in enumerate(run.columns.envelopes()):
+            reason = self._why_refused(envelope, run.partition)
+            if reason is not None:
+                self._report("event", self._place(run, index), reason)
+
+    def _why_refused(self, envelope: Envelope, partition: int) -> str | None:
+        """What publish would not have let through."""
+        if envelope.is_control:
+            parts = (envelope.key, envelope.data, envelope.meta)
+            broken = not all(is_canonical(part) for part in parts if part is not None)
+            return f"{envelope.type} is not in canonical bytes" if broken else None
+        try:
+            check_envelope(envelope)
+        except (RefusedError, DamageError) as error:
+            return f"{envelope.type}: {error.what}"
+        owner = partition_of(
+            ordering_key(envelope.table, envelope.key), self._log.params.partitions
+        )
+        if owner != partition:
+            return f"{envelope.type}: its key belongs to partition {owner}"
+        return None
+
+    def _place(self, run: Run, index: int) -> str:
+        return f"{self._log.name} partition {run.partition} offset {run.first_offset + index}"
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def _pass_watches(self, partition: int, position: Position) -> list[Watch]:
+        """Compare the checkpoints that lie before the record at ``position``, and give them."""
+        passed = [
+            watch
+            for watch in self._watches.get(partition, ())
+            if (watch.shard == position.shard and watch.sequence < position.sequence)
+            or (watch.shard != position.shard and watch.shard in self._visited.get(partition, ()))
+        ]
+        for watch in passed:
+            self._watches[partition].remove(watch)
+            self._compare(watch, partition)
+        return passed
+
+    def _end_watches(self, partition: int) -> None:
+        """Compare those that are left with where the partition ended."""
+        stop = self._stopped.get(partition)
+        if stop is None and partition in self.halts:
+            stop = self.halts[partition].position
+        here = self._positions[partition]
+        for watch in self._watches.pop(partition, []):
+            if (watch.shard, watch.sequence) <= (here.shard, here.sequence) or (
+                stop is not None and watch.shard == stop.shard and watch.sequence < stop.sequence
+            ):
+                self._compare(watch, partition)
+                self._check_applied([watch], partition)
+            else:
+                self._report(
+                    "checkpoint-position",
+                    watch.where,
+                    f"{watch.shard}:{watch.sequence}, the log can be read up to {here}",
+                )
+
+    def _compare(self, watch: Watch, partition: int) -> None:
+        sequencer, checkpoint = self.sequencers[partition], watch.checkpoint
+        for rule, stored, own in (
+            ("checkpoint-offset", checkpoint.offset, sequencer.offset),
+            ("checkpoint-digest", checkpoint.digest, sequencer.digest),
+            ("checkpoint-state", checkpoint.state, sequencer.encode_state()),
+        ):
+            if stored != own:
+                self._report(rule, watch.where, f"{_shown(stored)}, the log gives {_shown(own)}")
+
+    def _check_applied(self, passed: Iterable[Watch], partition: int) -> None:
+        """C2: what is applied is at most what the record after the checkpoint brings."""
+        reached = self.sequencers[partition].offset
+        for watch in passed:
+            checkpoint = watch.checkpoint
+            if not checkpoint.offset <= checkpoint.applied <= max(reached, checkpoint.offset):
+                self._report(
+                    "checkpoint-applied",
+                    watch.where,
+                    f"{checkpoint.applied} applied, but the record there ends at offset"
+                    f" {checkpoint.offset} and the next one at {reached}",
+                )
+
+    def _report(self, rule: str, where: str, detail: str) -> None:
+        self.found.append(Finding(rule, where, detail))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex() if len(value) <= 32 else f"{len(value)} bytes"
+    return str(value)

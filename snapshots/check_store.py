@@ -1,0 +1,188 @@
+"""What is wrong with a store, seen from the log that it was made from.
+
+Row by row: that it can be read, is in canonical bytes, holds its own key, belongs to its partition,
+and is not ahead of the checkpoint. Then all rows and rejections against a counterpart, rebuilt from
+the log up to the store's own vectors: an item is the fold of its events, a tombstone where they end
+in a delete, and nothing else is there. Checkpoints are compared where the log is walked, see
+`snapshots.check_log`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from appliers.applier import Rules
+from appliers.item import Row
+from appliers.ownership import Ownership
+from appliers.poison import readable_key
+from appliers.store import Generation, Reader, vector_of
+from binlog.errors import BinlogError, DamageError, RefusedError
+from binlog.json_values import encode_json, plain
+from binlog.log import Log
+from binlog.logs.directory_check import Finding
+from binlog.values import decode_value, encode_item, is_canonical
+from binlog.vector import OFFSET_MAX, TIMELINE_SHIFT, offset_of
+from snapshots.check_log import Watch
+from snapshots.verify import Side, is_same, merge_rows, rows_of
+
+_SHOWN_MAX = 200  # characters of an item
+
+
+def watches_of(reader: Reader, unreadable: list[Finding]) -> list[Watch]:
+    """The checkpoints of all generations, for the walk over the log; those that are damaged are
+    added to ``unreadable``."""  # noqa: D205, D209
+    watches = []
+    for generation in reader.generations():
+        tables = ", ".join(generation.tables) or "no table yet"
+        where = f"{reader.name} ({tables})"
+        try:
+            checkpoints = reader.checkpoints(generation.id)
+        except DamageError as error:
+            unreadable.append(Finding("checkpoint", where, error.what))
+            continue
+        for partition, checkpoint in checkpoints.items():
+            watches.append(Watch(f"{where} partition {partition}", checkpoint))
+    return watches
+
+
+def check_generations(reader: Reader) -> Iterator[Finding]:
+    """That each table is of one generation, and one at most is open (C0)."""
+    generations = reader.generations()
+    owners: dict[str, int] = {}
+    for generation in generations:
+        for table in generation.tables:
+            owners[table] = owners.get(table, 0) + 1
+    for table, count in owners.items():
+        if count > 1:
+            where = f"{reader.name} table {table}"
+            yield Finding("generation", where, f"the table is of {count} generations")
+    if sum(generation.open for generation in generations) > 1:
+        yield Finding("generation", reader.name, "more than one generation is open")
+
+
+class RowCheck:
+    """Checks the rows of one generation's tables, each by itself."""
+
+    def __init__(self, log: Log, reader: Reader, generation: Generation, rules: Rules) -> None:
+        self._reader = reader
+        self._timeline = log.params.timeline
+        self._ownership = Ownership(log.params.partitions, rules.owners)
+        self._vector = vector_of(reader.checkpoints(generation.id))
+
+    def findings(self, table: str) -> Iterator[Finding]:
+        """What is wrong with the rows of ``table``; goes on behind each of them."""
+        before: bytes | None = None
+        for key, row in rows_of(self._reader, table):
+            where = place(self._reader.name, table, key)
+            if before is not None and key <= before:
+                yield Finding("row-order", where, "rows are not in the order of their keys")
+            before = key
+            if isinstance(row, DamageError):
+                yield Finding("row", where, row.what)
+                continue
+            for rule, detail in self._wrong(table, key, row):
+                yield Finding(rule, where, detail)
+
+    def _wrong(self, table: str, key: bytes, row: Row) -> Iterator[tuple[str, str]]:
+        try:
+            decoded = decode_value(key)
+        except DamageError as error:
+            yield "key", error.what
+            return
+        if type(decoded) is not dict or not is_canonical(key):
+            yield "key", "not the canonical bytes of a map"
+            return
+        reason = _wrong_item(decoded, row.data)
+        if reason is not None:
+            yield "item", reason
+        yield from self._wrong_place(table, key, row)
+        if row.parked or row.tail:
+            yield "parked", "marked as parked, which this version does not do"
+
+    def _wrong_place(self, table: str, key: bytes, row: Row) -> Iterator[tuple[str, str]]:
+        try:
+            owner = self._ownership.partition_of(table, key)
+        except Exception as error:  # noqa: BLE001 - the user's function, whatever it raises
+            yield "partition", f"its owner cannot be told ({type(error).__name__}: {error})"
+        else:
+            if owner != row.partition:
+                yield "partition", f"partition {row.partition}, its key belongs to {owner}"
+        applied = self._vector.get(row.partition, 0)
+        timeline, offset = row.version >> TIMELINE_SHIFT, offset_of(row.version)
+        if not 0 < offset <= OFFSET_MAX or timeline != self._timeline:
+            yield "version", f"version {row.version} is none of timeline {self._timeline}"
+        elif offset > applied:
+            yield "version", f"version {row.version}, its partition is applied up to {applied}"
+
+
+def _wrong_item(key: Mapping[str, Any], data: bytes | None) -> str | None:
+    """Why ``data`` is no item under ``key``; ``None`` if it is one, or a tombstone."""
+    if data is None:
+        return None
+    try:
+        item = decode_value(data)
+        if type(item) is not dict:
+            return "no map of attributes"
+        if encode_item(item) != data:
+            return "not in canonical bytes"
+    except (DamageError, RefusedError) as error:
+        return error.what
+    if any(name not in item or item[name] != value for name, value in key.items()):
+        return "its key attributes are not its key"
+    return None
+
+
+def check_against(reader: Reader, other: Reader) -> Iterator[Finding]:
+    """Compare all rows and rejections with those of the counterpart ``other``."""
+    ours, theirs = (
+        {table for generation in each.generations() for table in generation.tables}
+        for each in (reader, other)
+    )
+    for table in sorted(ours | theirs):
+        where = f"{reader.name} table {table}"
+        if table not in theirs:
+            yield Finding("fold", where, "the log has no event for such a table up to the vector")
+        if table not in ours:
+            yield Finding("fold", where, "the table is missing")
+        for key, row, folded in merge_rows(rows_of(reader, table), rows_of(other, table)):
+            if row != folded and not is_same(row, folded):
+                detail = f"{_describe(row)}, the fold of its events is {_describe(folded)}"
+                yield Finding("fold", place(reader.name, table, key), detail)
+        yield from _check_rejections(reader, other, table)
+
+
+def _describe(side: Side) -> str:
+    if isinstance(side, DamageError):
+        return "unreadable"
+    if side is None:
+        return "nothing"
+    if side.data is None:
+        return f"a tombstone of version {side.version}"
+    try:
+        text = encode_json(plain(decode_value(side.data))).decode()
+    except BinlogError:
+        text = f"{len(side.data)} bytes that are no item"
+    shown = text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."
+    return f"version {side.version} {shown}"
+
+
+def place(name: str, table: str, key: bytes) -> str:
+    """A row in words."""
+    return f"{name} table {table} key {readable_key(key)[1]}"
+
+
+def _check_rejections(reader: Reader, other: Reader, table: str) -> Iterator[Finding]:
+    """I5: the same events are rejected by every replica, each recorded once."""
+    stored, expected = (set(each.rejections(table)) for each in (reader, other))
+    for what, lone in (
+        ("is not rejected by the log", stored - expected),
+        ("is rejected by the log, but not recorded", expected - stored),
+    ):
+        for rejection in sorted(lone, key=lambda r: (r.partition, r.offset, r.key)):
+            yield Finding(
+                "rejection",
+                place(reader.name, table, rejection.key),
+                f"partition {rejection.partition}, offset {rejection.offset}, id {rejection.id!r}:"
+                f" expected version {rejection.expected}, found {rejection.found}; it {what}",
+            )

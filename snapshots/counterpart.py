@@ -1,0 +1,99 @@
+"""A replica rebuilt from the log to stand beside a given one: what it should hold.
+
+Each generation of the given store is rebuilt as it is recorded there: its tables, up to its vector,
+without the events that it leaves out, by the rules given. The counterpart lies in a temporary
+file, so that neither of the two is held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from appliers.applier import NO_RULES, Rules
+from appliers.fingerprint import check_fingerprint, fingerprint
+from appliers.store import Generation, Reader, Store, vector_of
+from appliers.stores.sqlite import SQLiteStore
+from binlog.errors import ConflictError, MismatchError
+from binlog.log import Log
+from binlog.target import Target
+from binlog.vector import Vector
+from snapshots.rebuild import OnProgress, Wanted, rebuild
+
+
+@contextmanager
+def counterpart(
+    log: Log,
+    reader: Reader,
+    *,
+    rules: Rules = NO_RULES,
+    within: Vector | None = None,
+    workers: int = 1,
+    progress: OnProgress | None = None,
+) -> Iterator[Store]:
+    """The store that a replay of the log makes of what ``reader`` records; gone afterwards.
+
+    ``within`` bounds the vectors, for a store whose checkpoints may lie.
+
+    Raises:
+        ConflictError: made from another log, by other rules, or beyond the log's end.
+        HaltedError, PoisonError, DamageError: the log cannot be replayed that far.
+    """
+    check_same_log(log, reader)
+    generations = reader.generations()
+    check_rules(generations, rules, reader.name)
+    with (
+        TemporaryDirectory(prefix="binlog-") as directory,
+        closing(SQLiteStore(Path(directory, "counterpart.db"), name="the log")) as store,
+    ):
+        store.bind(log.genesis)
+        closed = tuple(t for g in generations if not g.open for t in g.tables)
+        # The open one first: its build makes room for all tables, theirs replace what they have.
+        for generation in sorted(generations, key=lambda g: not g.open):
+            vector = vector_of(reader.checkpoints(generation.id))
+            if within is not None:
+                vector = {p: min(offset, within.get(p, 0)) for p, offset in vector.items()}
+            wanted = Wanted(
+                tables=None if generation.open else generation.tables,
+                without=closed if generation.open else (),
+                target=Target(vector=vector),
+                rules=rules,
+                excluded=generation.excluded,
+            )
+            rebuild(log, store, wanted, workers=workers, progress=progress)
+        yield store
+
+
+def check_same_log(log: Log, reader: Reader) -> None:
+    """That the store was made from this log.
+
+    Raises:
+        ConflictError: from another one, or from none yet.
+    """
+    genesis = reader.genesis()
+    if genesis != log.genesis:
+        made = "another log" if genesis is not None else "no log yet"
+        raise ConflictError(
+            f"the store was made from {made}",
+            f"{reader.name} and {log.name}",
+            "name the log that it was made from",
+        )
+
+
+def check_rules(generations: list[Generation], rules: Rules, name: str) -> None:
+    """That ``rules`` made every generation.
+
+    Raises:
+        ConflictError: they did not; the message names what differs.
+    """
+    current = fingerprint(rules)
+    for generation in generations:
+        where = f"{name}, tables {', '.join(generation.tables) or 'none yet'}"
+        try:
+            check_fingerprint(generation.fingerprint, current, where=where)
+        except MismatchError as error:
+            raise ConflictError(
+                error.what, error.where, "give the appliers that made it: --appliers module:object"
+            ) from error
