@@ -1,77 +1,177 @@
 """Our side of every contest, by the public ways of the project only."""
 
-# ruff: noqa: ARG001 - until the parts are there
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import secrets
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
 
-from scripts.benchmarks.measure import UnavailableError
-from scripts.benchmarks.workload import Action, History, Items
+import uuid_utils
+
+from appliers.address import open_store
+from appliers.store import Reader, Store
+from binlog.actions import build, build_many
+from binlog.address import open_log
+from binlog.clock import SystemClock
+from binlog.logs import create_directory_log
+from binlog.params import Params
+from binlog.producer import Acks, Producer, ProducerOptions
+from binlog.values import decode_value
+from scripts.benchmarks.workload import PARTITIONS, TABLE, Action, History, Items
+from snapshots.rebuild import Wanted, fold_partitions
+from snapshots.rebuild import rebuild as rebuild_tables
 
 KIBIBYTES_PER_MEBIBYTE = 1024
 BINLOG = [str(Path(sys.executable).with_name("binlog"))]
 """The installed command."""
-_NOT_YET = "not built yet"
-
-
-class Workers(Protocol):
-    """Started processes that have their part of the log to replay, and wait for the word."""
-
-    def replay(self) -> None:
-        """Fold every partition; returns when the last one is done."""
-
-    def items(self) -> Items:
-        """What they hold together."""
+_FILL_S = 3_600.0
+_clock = SystemClock()
 
 
 def init(path: Path) -> None:
     """A new, empty log."""
-    raise UnavailableError(_NOT_YET)
+    create_directory_log(path, Params(log_id=secrets.token_hex(16), partitions=PARTITIONS))
 
 
 def publish(path: Path, batches: list[list[Action]]) -> None:
-    """Every batch in one commit; the last acknowledgement has come on return."""
-    raise UnavailableError(_NOT_YET)
+    """Every batch in one commit; the last acknowledgement has come on return.
+
+    The next batch is built while the last one is being made durable, and published when it is.
+    """
+    with contextlib.closing(open_log(f"file:{path}")) as log, Producer(log) as producer:
+        before: Future[Acks] | None = None
+        for batch in batches:
+            envelopes = build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id)
+            if before is not None:
+                before.result()
+            before = producer.publish_many(envelopes)
+        if before is not None:
+            before.result()
 
 
 def publish_singly(path: Path, actions: list[Action]) -> None:
     """Every action acknowledged before the next is published."""
-    raise UnavailableError(_NOT_YET)
+    with contextlib.closing(open_log(f"file:{path}")) as log, Producer(log) as producer:
+        for action in actions:
+            [envelope] = build(action, now_ms=_clock.now_ms(), new_id=_new_id)
+            producer.append(envelope)
 
 
 def write_log(path: Path, spec: History) -> None:
     """A log of the history, as a producer makes it that always has something to send."""
-    raise UnavailableError(_NOT_YET)
+    init(path)
+    options = ProducerOptions(linger_s=_FILL_S)  # a frame goes when it is full
+    with (
+        contextlib.closing(open_log(f"file:{path}")) as log,
+        Producer(log, options=options) as producer,
+    ):
+        futures: deque[Future[Acks]] = deque()
+        for batch in spec.batches(5_000):
+            envelopes = build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id)
+            futures.append(producer.publish_many(envelopes))
+            while futures and futures[0].done():
+                futures.popleft().result()
+        producer.flush()
+        for future in futures:
+            future.result()
 
 
-def replay(path: Path) -> Any:
+def replay(path: Path) -> Store:
     """The log into a store in memory, all checks on, in this process."""
-    raise UnavailableError(_NOT_YET)
+    store = open_store("memory:")
+    with contextlib.closing(open_log(f"file:{path}")) as log:
+        rebuild_tables(log, store, Wanted())
+    return store
 
 
-def rebuild(path: Path, store: Path) -> None:
+def rebuild(path: Path, file: Path) -> None:
     """The log into a new SQLite store, with as many workers as there are CPUs."""
-    raise UnavailableError(_NOT_YET)
+    with (
+        contextlib.closing(open_log(f"file:{path}")) as log,
+        contextlib.closing(open_store(f"sqlite:{file}")) as store,
+    ):
+        rebuild_tables(log, store, Wanted(), workers=os.cpu_count() or 1)
 
 
-def items_of(replica: Any) -> Items:
-    """What a store in memory holds, for the oracle's digest."""
-    raise UnavailableError(_NOT_YET)
+def items_of(store: Reader) -> Items:
+    """What a store holds, for the oracle's digest."""
+    rows = (row for _, row in store.scan(TABLE))
+    items = (decode_value(row.data) for row in rows if row.data is not None)
+    return {item["id"]: item for item in items}
 
 
-def items_in(store: Path) -> Items:
+def items_in(file: Path) -> Items:
     """What an SQLite store holds, for the oracle's digest."""
-    raise UnavailableError(_NOT_YET)
+    with contextlib.closing(open_store(f"sqlite:{file}", must_exist=True)) as store:
+        return items_of(store)
 
 
-def started_workers(path: Path, count: int) -> contextlib.AbstractContextManager[Workers]:
+class Workers:
+    """Started processes that have their part of the log to replay, and wait for the word."""
+
+    def __init__(self, pipes: list[Connection]) -> None:
+        self._pipes = pipes
+
+    def replay(self) -> None:
+        """Fold every partition; returns when the last one is done."""
+        self._ask("replay")
+
+    def items(self) -> Items:
+        """What they hold together."""
+        items: Items = {}
+        for part in self._ask("items"):
+            items.update(part)
+        return items
+
+    def _ask(self, word: str) -> list[Items]:
+        for pipe in self._pipes:
+            pipe.send(word)
+        return [pipe.recv() for pipe in self._pipes]
+
+
+@contextlib.contextmanager
+def started_workers(path: Path, count: int) -> Iterator[Workers]:
     """`count` processes, started and ready."""
-    raise UnavailableError(_NOT_YET)
+    context = multiprocessing.get_context("fork")
+    with contextlib.ExitStack() as stack:
+        pipes = []
+        for number in range(count):
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(path, number, count, there))
+            process.start()
+            there.close()
+            stack.callback(process.join)
+            stack.callback(here.close)  # first: it is the word to go home
+            pipes.append(here)
+        for pipe in pipes:
+            pipe.recv()
+        yield Workers(pipes)
+
+
+def _work(path: Path, number: int, count: int, pipe: Connection) -> None:
+    """A worker's life: open the log, say so, then do as told until nobody tells any more."""
+    with contextlib.closing(open_log(f"file:{path}")) as log, contextlib.suppress(EOFError):
+        pipe.send({})
+        pipe.recv()
+        fold, _ = fold_partitions(log, range(number, PARTITIONS, count), Wanted())
+        pipe.send({})
+        pipe.recv()
+        rows = (row for _, row in fold.rows(TABLE))
+        items = (decode_value(row.data) for row in rows if row.data is not None)
+        pipe.send({item["id"]: item for item in items})
+        pipe.recv()
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
 
 
 def rebuild_in_a_child(path: Path, store: Path) -> float:
