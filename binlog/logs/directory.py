@@ -20,6 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Self
 
 from binlog.clock import Clock, SystemClock
@@ -61,8 +62,9 @@ class DirectoryLog:
         lock_wait_s: float = 10.0,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._path = os.fspath(path)
-        self.name = f"file:{self._path}"
+        self.name = f"file:{os.fspath(path)}"
+        # Absolute, since segments are opened as they are needed, wherever the program is then.
+        self._path = str(Path(path).absolute()) if fs is REAL else os.fspath(path)
         self._fs = fs
         self._clock: Clock = clock or SystemClock()
         self._segment_bytes = segment_bytes
@@ -267,6 +269,9 @@ class DirectoryLog:
 
     def locate(self, position: Position) -> str:
         return self._reader.locate(position.sequence)
+
+    def size_bytes(self) -> int:
+        return max(self._end, self._tail.peek().end)
 
     def now_ms(self) -> int:
         self._check_open()

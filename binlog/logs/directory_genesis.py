@@ -21,7 +21,14 @@ from binlog.frame import HEADER_BYTES, stamp_born
 from binlog.log import Put
 from binlog.logs.append_lock import LOCK_NAME, TURN_NAME
 from binlog.logs.block import ENTRY_BYTES, HEAD_BYTES, Bad, encode_block, signature, unpack_head
-from binlog.logs.filesystem import REAL, FileSystem, read_all, sync_directory, write_file
+from binlog.logs.filesystem import (
+    REAL,
+    FileSystem,
+    read_all,
+    sync_ancestors,
+    sync_directory,
+    write_file,
+)
 from binlog.logs.note import NOTE_BYTES, Note, encode_note
 from binlog.logs.segment import damage, segment_name, segment_path
 from binlog.logs.tail import NOTE_NAME
@@ -52,19 +59,19 @@ def create_directory_log(
     parent, name = os.path.split(target)
     parent = parent or "."
     if _is_taken(fs, target):
-        return _compare(fs, target, params)
+        return _found(fs, target, params)
     aside = ""
     try:
         _make_parents(fs, parent)
         aside = _make_aside(fs, f"{parent}/.{name}.init-")
         _build(fs, aside, params, (clock or SystemClock()).now_ms())
         fs.rename(aside, target)
-        sync_directory(fs, parent)
+        sync_ancestors(fs, target)
     except OSError as error:
         if aside:
             _remove(fs, aside)
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and _is_taken(fs, target):
-            return _compare(fs, target, params)
+            return _found(fs, target, params)
         raise StorageError(
             f"the log cannot be made, {os.strerror(error.errno or 0)}",
             target,
@@ -83,7 +90,7 @@ def _is_taken(fs: FileSystem, path: str) -> bool:
     return not stat.S_ISDIR(found.st_mode) or bool(fs.listdir(path))
 
 
-def _compare(fs: FileSystem, path: str, params: Params) -> Literal["exists"]:
+def _found(fs: FileSystem, path: str, params: Params) -> Literal["exists"]:
     try:
         _, found = read_genesis(fs, path)
     except MismatchError as error:
@@ -95,6 +102,12 @@ def _compare(fs: FileSystem, path: str, params: Params) -> Literal["exists"]:
             "give these, or choose another place",
             differences=unlike,
         )
+    try:
+        sync_ancestors(fs, path)  # who made it may have died before that
+    except OSError as error:
+        raise StorageError(
+            os.strerror(error.errno or 0), path, "try again", errno=error.errno
+        ) from error
     return "exists"
 
 
@@ -110,7 +123,6 @@ def _make_parents(fs: FileSystem, path: str) -> None:
     for made in reversed(missing):
         with contextlib.suppress(FileExistsError):
             fs.mkdir(made)
-        sync_directory(fs, os.path.split(made)[0] or ".")
 
 
 def _make_aside(fs: FileSystem, prefix: str) -> str:
@@ -223,11 +235,3 @@ def _read_file(fs: FileSystem, path: str) -> bytes:
         return fs.pread(fd, _GENESIS_BYTES_MAX, 0)
     finally:
         fs.close(fd)
-
-
-def list_aside(fs: FileSystem, path: str) -> list[str]:
-    """The torn tails that were cut from the log at ``path`` and kept."""
-    try:
-        return sorted(fs.listdir(path))
-    except FileNotFoundError:
-        return []

@@ -7,6 +7,7 @@ The real one is `os` itself: the same functions, nothing in between.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import Protocol
@@ -103,6 +104,17 @@ def sync_directory(fs: FileSystem, path: str) -> None:
         fs.fsync(fd)
     finally:
         fs.close(fd)
+
+
+def sync_ancestors(fs: FileSystem, path: str) -> None:
+    """Make the name of ``path`` durable, and those of all directories above it.
+
+    Names that are seen need not be durable: who made them may have died before the sync.
+    """
+    while path not in {".", "/"}:
+        path = os.path.split(path)[0] or "."
+        with contextlib.suppress(PermissionError):  # not ours to read, so not ours to have made
+            sync_directory(fs, path)
 
 
 def write_file(fs: FileSystem, path: str, data: bytes) -> None:

@@ -16,6 +16,8 @@ Invariants, each with its reason:
 * A segment is begun only right after a sync of the one before it and of a note that names it, so a
   later segment proves everything before it, too. Its first block is acknowledged only after the
   directory is synced: else the file, and not only a block, could be gone.
+* The first commit of every open log is preceded by a sync of the log's own name and of all above
+  it: a log that is seen need not be durable, if who made it died at once.
 * A lost note counts as 0: then everything in the last segment is to be proved again. Not so in
   earlier ones: the segment after them is their proof.
 
@@ -47,7 +49,14 @@ from binlog.logs.block import (
     parse_block,
     signature,
 )
-from binlog.logs.filesystem import FileSystem, read_all, sync_directory, write_all, write_file
+from binlog.logs.filesystem import (
+    FileSystem,
+    read_all,
+    sync_ancestors,
+    sync_directory,
+    write_all,
+    write_file,
+)
 from binlog.logs.note import LOST, NOTE_BYTES, Note, decode_note, encode_note
 from binlog.logs.segment import check_chain, damage, list_segments, segment_name, segment_path
 
@@ -84,19 +93,19 @@ class Tail:
         self._fd = -1
         self._base = -1
         self._sign = b""
+        self._is_named = False
         self._note_fd = self._open_note()
 
     def _open_note(self) -> int:
         path = f"{self._directory}/{NOTE_NAME}"
         try:
-            return self._fs.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            return self._fs.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1  # lost; recovery makes one
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise
-        try:
-            return self._fs.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return -1
+        return self._fs.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def peek(self) -> Note:
         """The note as it is now, read without the lock: a lower bound of what is durable."""
@@ -184,6 +193,9 @@ class Tail:
         if blocks or base != note.segment or not note.counter:
             write_all(fs, self._fd, data[: end - start], start)
             fs.fsync(self._fd)
+            if self._note_fd < 0:
+                path = f"{directory}/{NOTE_NAME}"
+                self._note_fd = fs.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             sync_directory(fs, directory)
             self._move(Note(note.counter + 1, base, base + end, arrival))
             fs.fsync(self._note_fd)
@@ -256,12 +268,15 @@ class Tail:
         """
         fs = self._fs
         offset = self.note.end - self.note.segment
-        if offset and offset + block_bytes(puts) > self._segment_bytes:
-            try:
+        try:
+            if not self._is_named:
+                sync_ancestors(fs, self._directory)
+                self._is_named = True
+            if offset and offset + block_bytes(puts) > self._segment_bytes:
                 self._begin_segment()
-            except OSError as error:
-                raise CommitError(error, untouched=True) from error
-            offset = 0
+                offset = 0
+        except OSError as error:
+            raise CommitError(error, untouched=True) from error
         block = encode_block(self._sign, offset, arrival_ms, puts, datas)
         fd, note = self._fd, self.note
         try:
