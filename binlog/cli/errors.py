@@ -35,7 +35,7 @@ def run(command: Callable[[list[str]], object], argv: list[str]) -> int:
     status = 0
     try:
         try:
-            command(argv)
+            command(list(argv))  # click takes from the list what it has parsed
         except click.exceptions.Exit as end:
             status = end.exit_code
         # A full disk or a reader that left shows here, and not as a trace at the interpreter's end.
