@@ -66,10 +66,15 @@ class Started(subprocess.Popen[bytes]):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         super().__init__([*COMMAND, *args], cwd=cwd, env=environment, **(pipes | options))
 
-    def __exit__(self, *error: object) -> None:
-        if error[0] is not None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
             self.kill()  # a failed test must not wait for it
-        super().__exit__(*error)
+        super().__exit__(kind, error, trace)
 
     def send(self, data: bytes) -> None:
         """Write to its standard input, which stays open."""
