@@ -5,6 +5,7 @@ from __future__ import annotations
 from binlog.producer.core import ProducerCore, Send
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Ack, Acks, Delivery, Frame, Outcome
+from binlog.producer.resolve import Resolved, Verdict, resolve
 from binlog.producer.session import Lineage
 from binlog.producer.shell import Producer
 
@@ -18,5 +19,8 @@ __all__ = [
     "Producer",
     "ProducerCore",
     "ProducerOptions",
+    "Resolved",
     "Send",
+    "Verdict",
+    "resolve",
 ]

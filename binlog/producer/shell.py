@@ -12,15 +12,16 @@ had published belongs to the parent, which goes on with it; its futures never fi
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from random import Random
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
+
+from msgspec import structs
 
 from binlog.checked import check_envelopes
 from binlog.clock import Clock, SystemClock
@@ -29,12 +30,20 @@ from binlog.errors import BinlogError, NotSentError, RefusedError, StorageError
 from binlog.log import Failed, Log, Put, Reply
 from binlog.producer.core import ProducerCore, Send
 from binlog.producer.options import ProducerOptions
-from binlog.producer.outcome import Ack, Acks, Delivery
+from binlog.producer.outcome import Ack, Acks, Delivery, Frame, Outcome
+from binlog.producer.resolve import Resolved, Verdict, resolve
 from binlog.producer.session import Lineage
 from binlog.producer.ticket import OnDelivery, Ticket
+from binlog.reader import Start
 
 _AT_EXIT_S = 10.0
-_logger = logging.getLogger("binlog.producer")
+
+
+def get_logger(name: str) -> Any:
+    """Imported where something is logged: structlog takes a third of a short command's start."""
+    from binlog import logger
+
+    return logger.get_logger(name)
 
 
 class Producer:
@@ -89,6 +98,8 @@ class Producer:
         self._leader: int | None = None  # the thread that does I/O or tells outcomes
         self._open: dict[Ticket, None] = {}  # in the order of publishing
         self._thread: threading.Thread | None = None
+        # Frames to resolve; of those whose birth no reply told, when it was at the latest.
+        self._unknown: dict[Frame, int] = {}
 
     # -- publishing ------------------------------------------------------------------------------
 
@@ -144,6 +155,34 @@ class Producer:
             count = sum(ticket.open for ticket in waited_for)
             raise TimeoutError(f"{count} events without an outcome after {timeout_s} s")
 
+    def resolve(
+        self,
+        frames: Iterable[Frame] | None = None,
+        *,
+        starts: Mapping[int, Start] | None = None,
+    ) -> dict[Frame, Resolved]:
+        """Decide unknown outcomes: all that this producer has met, or the ``frames`` given.
+
+        ``delivery.frame`` names an event's frame. What is decided is forgotten here, what is not
+        may be asked again; see `binlog.producer.resolve`.
+        """
+        with self._changed:
+            wanted = list(self._unknown if frames is None else frames)
+            for frame in wanted:
+                if not frame.born_ms and not self._unknown.get(frame):
+                    # Never acknowledged: it was stamped before now, if at all.
+                    self._unknown[frame] = self._log.now_ms()
+            named = {
+                structs.replace(frame, born_ms=self._unknown.get(frame) or frame.born_ms): frame
+                for frame in wanted
+            }
+        found = resolve(self._log, named, starts=starts)
+        with self._changed:
+            for frame, resolved in found.items():
+                if resolved.verdict is not Verdict.UNDECIDED:
+                    self._unknown.pop(named[frame], None)
+        return {named[frame]: resolved for frame, resolved in found.items()}
+
     def close(self, timeout_s: float | None = None) -> None:
         """Flush, then refuse all that comes later. Repeats do nothing.
 
@@ -165,7 +204,7 @@ class Producer:
             self._changed.notify_all()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -295,11 +334,13 @@ class Producer:
         for owner, delivery in outcomes:
             ticket = cast(Ticket, owner)
             ticket.add(delivery)
+            if delivery.outcome is Outcome.UNKNOWN and delivery.frame is not None:
+                self._unknown[delivery.frame] = 0
             if ticket.on_delivery is not None:
                 try:
                     ticket.on_delivery(delivery)
-                except Exception:
-                    _logger.exception("on_delivery failed; the event's outcome stands")
+                except Exception as error:  # noqa: BLE001 - the caller's; the outcome stands
+                    get_logger("binlog.producer").error("delivery.untold", error=repr(error))
             if not ticket.open:
                 finished.append(ticket)
         for ticket in finished:
@@ -321,7 +362,7 @@ def _flush_at_exit() -> None:
         try:
             producer.flush(_AT_EXIT_S)
         except TimeoutError as error:
-            _logger.error("at exit: %s", error)
+            get_logger("binlog.producer").error("producer.cut_off", error=str(error))
 
 
 os.register_at_fork(after_in_child=_begin_in_child)
