@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from appliers.item import Write
+from appliers.item import Rejection, Write
 from appliers.store import Checkpoint, Generation
 from binlog.errors import BinlogError, ConflictError, LostError, MismatchError
 from binlog.params import decode_genesis
@@ -110,6 +110,13 @@ def check_unique(writes: Sequence[Write]) -> None:
     """Raise `ValueError` where one item is written twice in a batch (I3)."""
     if len({(write.table, write.key) for write in writes}) != len(writes):
         raise ValueError("an item is written twice in one batch: fold its events to one write")
+
+
+def tables_of(
+    writes: Iterable[Write], rejections: Iterable[Rejection], tables: Iterable[str]
+) -> set[str]:
+    """The tables that exist after a commit of these: a rejected event shows its table, too."""
+    return {w.table for w in writes}.union((r.table for r in rejections), tables)
 
 
 def check_open(*, over: bool) -> None:

@@ -25,6 +25,7 @@ from appliers.stores.generations import (
     lost_generation,
     lost_table,
     new_generation,
+    tables_of,
     with_tables,
 )
 from binlog.errors import BusyError
@@ -181,7 +182,7 @@ class MemoryStore:
                 old = standing.get(checkpoint.partition)
                 if old is not None and not moves_on(checkpoint, old):
                     raise lost_checkpoint(self.name, checkpoint, old)
-            wanted = {write.table for write in writes} | set(tables)
+            wanted = tables_of(writes, rejections, tables)
             new = sorted(wanted.difference(mine.tables))
             for table in new:
                 if not mine.open or content.owner(table) is not None:
@@ -294,7 +295,9 @@ class MemoryBuild:
                 self.load(table, rows.items())
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
-        self._rejections.extend(rejections)
+        for rejection in rejections:
+            self.load(rejection.table, ())
+            self._rejections.append(rejection)
 
     def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
         check_open(over=self._over)

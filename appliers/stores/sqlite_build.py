@@ -225,30 +225,41 @@ class SQLiteBuild:
 
     def _merge(self, paths: Sequence[Path]) -> None:
         """Merge sorted tables of several files; SQLite walks them side by side."""
-        places: dict[str, list[str]] = {}
-        names = [f"part_{number}" for number in range(len(paths))]
-        for name, path in zip(names, paths, strict=True):
-            # Opened as it is, or an error: a part that vanished must not count as empty.
-            self._connection.execute(f"ATTACH ? AS {name}", (f"{path.as_uri()}?mode=rw",))
+        names: list[str] = []
+        try:
+            for number, path in enumerate(paths):
+                # Opened as it is, or an error: a part that vanished must not count as empty.
+                name = f"part_{number}"
+                self._connection.execute(f"ATTACH ? AS {name}", (f"{path.as_uri()}?mode=rw",))
+                names.append(name)
+            for table, sources in sorted(self._sources(names).items()):
+                union = " UNION ALL ".join(f"SELECT * FROM {source}" for source in sources)  # noqa: S608
+                order = " ORDER BY key_bytes" if len(sources) > 1 else ""  # one: copied as it lies
+                target = quoted(self._place(table))
+                with transaction(self._connection), loaded_once(table):
+                    self._connection.execute(f"INSERT INTO {target} {union}{order}")
+        finally:
+            for name in names:
+                self._connection.execute(f"DETACH {name}")
+
+    def _sources(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """The SQLite tables of each table in attached files."""
+        sources: dict[str, list[str]] = {}
         for name in names:
-            cursor = self._connection.execute(
+            places = self._connection.execute(
                 f"SELECT name, sqlite_name FROM {name}._binlog_tables"  # noqa: S608 - ours
             )
-            for table, place in cursor.fetchall():
-                places.setdefault(table, []).append(f"{name}.{quoted(place)}")
-        for table, sources in sorted(places.items()):
-            union = " UNION ALL ".join(f"SELECT * FROM {source}" for source in sources)  # noqa: S608
-            order = " ORDER BY key_bytes" if len(sources) > 1 else ""  # one is copied as it lies
-            target = quoted(self._place(table))
-            with transaction(self._connection), loaded_once(table):
-                self._connection.execute(f"INSERT INTO {target} {union}{order}")
-        for name in names:
-            self._connection.execute(f"DETACH {name}")
+            for table, place in places.fetchall():
+                sources.setdefault(table, []).append(f"{name}.{quoted(place)}")
+        return sources
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
         check_open(over=self._over)
+        found = list(rejections)
         with translated(self._name), transaction(self._connection):
-            put_rejections(self._connection, self.generation, rejections)
+            for rejection in found:
+                self._place(rejection.table)
+            put_rejections(self._connection, self.generation, found)
 
     def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
         check_open(over=self._over)

@@ -15,7 +15,7 @@ import msgspec
 
 from appliers.item import Rejection, Write, condition_holds
 from appliers.store import Checkpoint, Generation, moves_on
-from appliers.stores.generations import lost_checkpoint, lost_table
+from appliers.stores.generations import lost_checkpoint, lost_table, tables_of
 from appliers.stores.sqlite_reader import SQLiteReader
 from appliers.stores.sqlite_rows import encode_row, insert_rows
 from appliers.stores.sqlite_schema import TABLE, names_in, quoted, sqlite_name
@@ -61,7 +61,7 @@ def commit(
         with transaction(connection):
             open_ = reader.check_live(generation)
             _check_checkpoints(reader, generation, checkpoints)
-            wanted = {write.table for write in writes} | set(tables)
+            wanted = tables_of(writes, rejections, tables)
             places = _places(connection, reader, generation, wanted, open_=open_)
             for table, group in _by_table(writes):
                 _write(connection, places[table], group)

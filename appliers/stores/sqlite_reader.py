@@ -110,16 +110,18 @@ class SQLiteReader:
         state: bytes = b"",
     ) -> Checkpoint:
         try:
-            if not partition >= 0 <= applied or offset < 0:
-                raise ValueError("a number below 0")
-            return Checkpoint(partition, shard, int(sequence), offset, applied, digest, state)
-        except (TypeError, ValueError) as error:  # never read as "from the start"
-            raise DamageError(
-                f"a checkpoint of generation {generation} is damaged ({error})",
-                self.name,
-                "was it changed by hand? rebuild the store",
-                partition=partition,
-            ) from error
+            if min(partition, offset, applied) >= 0:
+                return Checkpoint(partition, shard, int(sequence), offset, applied, digest, state)
+            why = "a number below 0"
+        except (TypeError, ValueError) as error:
+            why = str(error)
+        # Never read as "from the start".
+        raise DamageError(
+            f"a checkpoint of generation {generation} is damaged ({why})",
+            self.name,
+            "was it changed by hand? rebuild the store",
+            partition=partition,
+        )
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         self.check_live(generation)
