@@ -25,6 +25,7 @@ from binlog.log import Log
 
 PATH_SCHEMES = ("file", "sqlite")
 SERVICE_SCHEMES = ("kinesis", "dynamodb", "s3")
+LOG_SCHEMES = ("file", "kinesis")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _FORMS = "file:DIR, sqlite:FILE, memory:, kinesis://STREAM, dynamodb://PREFIX, s3://BUCKET/PREFIX"
 

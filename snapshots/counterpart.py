@@ -21,6 +21,7 @@ from binlog.log import Log
 from binlog.target import Target
 from binlog.vector import Vector
 from snapshots.rebuild import OnProgress, Wanted, rebuild
+from snapshots.verify import Verification
 
 
 @contextmanager
@@ -64,6 +65,28 @@ def counterpart(
             )
             rebuild(log, store, wanted, workers=workers, progress=progress)
         yield store
+
+
+@contextmanager
+def verify_against_log(
+    store: Store,
+    log: Log,
+    *,
+    rules: Rules = NO_RULES,
+    workers: int = 1,
+    progress: OnProgress | None = None,
+) -> Iterator[Verification]:
+    """Compare ``store``, as it is at one moment, with its counterpart, which is the right side.
+
+    Raises:
+        As `counterpart`.
+    """
+    with (
+        store.view() as view,
+        counterpart(log, view, rules=rules, workers=workers, progress=progress) as rebuilt,
+        rebuilt.view() as other,
+    ):
+        yield Verification(view, other)
 
 
 def check_same_log(log: Log, reader: Reader) -> None:

@@ -13,12 +13,18 @@ import click
 from appliers.address import open_store
 from appliers.item import Row
 from appliers.store import Store
+from binlog.address import LOG_SCHEMES, open_log, parse_address
 from binlog.cli.options import format_option, store_argument
 from binlog.cli.output import json_option, stdout, write_text
+from binlog.cli.progress import progress
+from binlog.cli.rebuild import processors
+from binlog.cli.replay import load_rules, rules_option
 from binlog.cli.verb import Verb
 from binlog.errors import BinlogError
 from binlog.json_values import encode_json, plain, typed_item
 from binlog.values import decode_value
+from snapshots.counterpart import verify_against_log
+from snapshots.rebuild import Progress
 from snapshots.verify import Difference, Side, Verification, verify
 
 _FORMATS: dict[str, Callable[[dict[str, Any]], Any]] = {"plain": plain, "dynamodb": typed_item}
@@ -30,27 +36,61 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
     examples="""
     binlog verify sqlite:one.db sqlite:two.db
     binlog verify sqlite:one.db sqlite:two.db --json --format dynamodb
+    binlog verify sqlite:replica.db file:log
     """,
 )
 @store_argument()
 @store_argument("other")
+@rules_option
 @format_option
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, *, store: str, other: str, output_format: str, as_json: bool
+    context: click.Context,
+    *,
+    store: str,
+    other: str,
+    appliers: str | None,
+    output_format: str,
+    as_json: bool,
 ) -> None:
     """Compare STORE with OTHER, table by table and item by item, deleted ones included.
+
+    OTHER is a store, or a log: then what it should hold is rebuilt into a temporary file, up to
+    the vectors and without the events that STORE names, and is the right side.
 
     Everything is recomputed from the rows. Both must be of the same log, at the same vector, made
     by the same rules and with the same exclusions; else exit status 2. Where they differ, every
     differing key is printed and the exit status is 1.
     """
     form = _FORMATS[output_format]
-    with _opened(store) as left, _opened(other) as right, verify(left, right) as verification:
+    with _compared(store, other, appliers) as verification:
         equal = _write_json(verification, form) if as_json else _write_text(verification, form)
     if not equal:
         context.exit(1)
+
+
+@contextlib.contextmanager
+def _compared(store: str, other: str, appliers: str | None) -> Iterator[Verification]:
+    with _opened(store) as left:
+        if parse_address(other).scheme not in LOG_SCHEMES:
+            with _opened(other) as right, verify(left, right) as verification:
+                yield verification
+            return
+        rules = load_rules(appliers)
+        with (
+            contextlib.closing(open_log(other)) as log,
+            progress("rebuilding to compare") as show,
+        ):
+            whole = max(log.size_bytes(), 1)
+
+            def advance(now: Progress) -> None:
+                show(now.events, fraction=now.log_bytes / whole)
+
+            with verify_against_log(
+                left, log, rules=rules, workers=processors(), progress=advance
+            ) as verification:
+                yield verification
 
 
 @contextlib.contextmanager

@@ -1,0 +1,109 @@
+"""``binlog rebuild``: tables anew from the log, in parallel, put in place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import click
+
+from binlog.cli.options import Bound, BoundType, log_argument, store_argument
+from binlog.cli.output import json_option, write_json
+from binlog.cli.progress import progress
+from binlog.cli.replay import (
+    exclude_option,
+    load_rules,
+    report_document,
+    rules_option,
+    write_report,
+)
+from binlog.cli.verb import Verb
+
+
+def processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    binlog rebuild file:log sqlite:replica.db
+    binlog rebuild file:log sqlite:replica.db --table orders --workers 8
+    binlog rebuild file:log sqlite:yesterday.db --until 2026-01-31T12:00:00Z
+    binlog rebuild file:log sqlite:replica.db --exclude id=8c1f --exclude 'key=users:{"id": "ann"}'
+    binlog rebuild file:log memory: --json
+    binlog rebuild file:log sqlite:replica.db --appliers shop.rules:appliers
+    """,
+)
+@log_argument
+@store_argument()
+@click.option(
+    "--table", "tables", multiple=True, metavar="T", help="Only this table; may be repeated."
+)
+@click.option(
+    "--until",
+    type=BoundType(times=True),
+    metavar="V|TIME",
+    default="end",
+    show_default=True,
+    help="Up to this vector or moment of arrival, inclusive.",
+)
+@exclude_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=processors,
+    show_default="processors",
+    metavar="N",
+    help="Processes that share the partitions.",
+)
+@rules_option
+@json_option
+def command(
+    *,
+    log: str,
+    store: str,
+    tables: tuple[str, ...],
+    until: Bound,
+    excluded: tuple[str, ...],
+    workers: int,
+    appliers: str | None,
+    as_json: bool,
+) -> None:
+    """Rebuild tables of STORE from the beginning of LOG; without --table, all of them.
+
+    The tables are replaced in one step at the end. Until then readers see what was there before,
+    and that stays if the rebuild fails or is killed. An event that cannot be applied stops it with
+    status 3, naming the event and the --exclude that passes it.
+    """
+    from appliers.address import open_store
+    from appliers.summary import summarize
+    from binlog.address import open_log
+    from binlog.fields import check_table
+    from snapshots.rebuild import Progress, Wanted, rebuild
+
+    rules = load_rules(appliers)
+    for table in tables:
+        check_table(table)
+    with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
+        wanted = Wanted(
+            tables=tuple(sorted(set(tables))) or None,
+            target=until.target(opened.params),
+            rules=rules,
+            excluded=excluded,
+        )
+        whole = max(opened.size_bytes(), 1)
+        with progress("rebuilding") as show:
+
+            def advance(now: Progress) -> None:
+                show(now.events, fraction=now.log_bytes / whole)
+
+            report = rebuild(opened, into, wanted, workers=workers, progress=advance)
+        summary = summarize(into)
+    if as_json:
+        write_json(report_document(report, summary))
+    else:
+        write_report(report, summary, what="rebuilt from")

@@ -1,0 +1,77 @@
+"""What the verbs share that replay a log into a store: rules, and what they did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from binlog.cli.digest import write_summary
+from binlog.cli.output import write_text
+
+if TYPE_CHECKING:
+    from appliers.applier import Rules
+    from appliers.summary import Summary
+    from snapshots.rebuild import Report
+
+rules_option = click.option(
+    "--appliers",
+    metavar="MODULE:OBJECT",
+    help="Your appliers, owners and upcasters; the current directory is searched first.",
+)
+
+exclude_option = click.option(
+    "--exclude",
+    "excluded",
+    multiple=True,
+    metavar="RULE",
+    help="Leave events out: id=ID, type=TYPE, key=TABLE:JSON, session=FAMILY.GENERATION or"
+    " offsets=PARTITION:FROM-TO. May be given several times; the store remembers it.",
+)
+
+
+def load_rules(appliers: str | None) -> Rules:
+    """The rules of ``--appliers``, or the built-in actions alone.
+
+    Raises:
+        RefusedError: see `appliers.loading.load_rules`.
+    """
+    from appliers import loading
+    from appliers.applier import NO_RULES
+
+    return NO_RULES if appliers is None else loading.load_rules(appliers)
+
+
+def report_document(report: Report, summary: Summary) -> dict[str, Any]:
+    """What ``rebuild`` and ``replicate`` print: ``items`` are the live ones of ``tables``."""
+    counts = report.counts
+    tables = {name: summary.tables[name] for name in report.tables}
+    return {
+        "events": counts.events,
+        "items": sum(table.items for table in tables.values()),
+        "vector": report.vector,
+        "tables": tables,
+        "seconds": round(report.seconds, 3),
+        "rejected": counts.rejected,
+        "parked": 0,  # this version stops at what cannot be applied
+        "excluded": counts.excluded,
+        "duplicates": report.duplicates,
+    }
+
+
+def write_report(report: Report, summary: Summary, *, what: str) -> None:
+    """The same for people."""
+    counts = report.counts
+    rate = f", {counts.events / report.seconds:,.0f}/s" if report.seconds > 0.5 else ""
+    write_text(f"{what} {counts.events:,} events in {report.seconds:.1f} s{rate}")
+    remarks = [
+        (counts.rejected, "rejected: the item was not at the version that they expected"),
+        (counts.excluded, "excluded by rule"),
+        (
+            counts.unrouted,
+            "of no account here: no applier takes them, or their table is not wanted",
+        ),
+        (report.duplicates, "dropped as copies"),
+    ]
+    write_text(*(f"  {count:,} {remark}" for count, remark in remarks if count), "")
+    write_summary(summary)

@@ -1,0 +1,108 @@
+"""``binlog replicate``: carry a store forward from its checkpoints, once or for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import click
+
+from binlog.cli.options import log_argument, store_argument
+from binlog.cli.output import json_option, write_json
+from binlog.cli.progress import progress
+from binlog.cli.replay import (
+    exclude_option,
+    load_rules,
+    report_document,
+    rules_option,
+    write_report,
+)
+from binlog.cli.verb import Verb
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    binlog replicate file:log sqlite:replica.db --once
+    binlog replicate file:log sqlite:replica.db
+    binlog replicate file:log sqlite:replica.db --rate 500
+    binlog replicate file:log sqlite:replica.db --once --json --appliers shop.rules:appliers
+    """,
+)
+@log_argument
+@store_argument()
+@click.option("--once", is_flag=True, help="End at the log's end, instead of following it.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Write at most N items a second.",
+)
+@exclude_option
+@rules_option
+@click.option(
+    "--same-meaning",
+    is_flag=True,
+    help="The source of the appliers changed, and they compute what they did.",
+)
+@json_option
+def command(
+    *,
+    log: str,
+    store: str,
+    once: bool,
+    rate: float | None,
+    excluded: tuple[str, ...],
+    appliers: str | None,
+    same_meaning: bool,
+    as_json: bool,
+) -> None:
+    """Apply to STORE what LOG has beyond the store's checkpoints; a new store begins at zero.
+
+    It goes on with new events until Ctrl-C or SIGTERM, which end it cleanly: what was applied is
+    committed, and the report is printed. Items and checkpoint change together, so it may be killed
+    at any time and goes on where it was. --exclude is for a store that is made here.
+    """
+    from appliers.address import open_store
+    from appliers.summary import summarize
+    from binlog.address import open_log
+    from consumers.local import Following, replicate
+
+    how = Following(
+        once=once,
+        rate=rate,
+        rules=load_rules(appliers),
+        excluded=excluded,
+        same_meaning=same_meaning,
+    )
+    with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
+        with stopped_by_signals() as stop, progress("replicating" if once else "following") as show:
+            report = replicate(opened, into, how, stop=stop, progress=show)
+        summary = summarize(into)
+    if as_json:
+        write_json(report_document(report, summary))
+    else:
+        write_report(report, summary, what="applied")
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked us to end; who asks twice does not want to wait."""
+    asked = False
+
+    def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
