@@ -15,9 +15,11 @@ from tests.log.log_frames import PARAMS
 
 
 class MemoryPlace(Place):
-    def __init__(self, _: Path, **options: int) -> None:
+    def __init__(self, *, first_sequence: int = 0, sequence_step: int = 1) -> None:
         super().__init__()
-        self.log = MemoryLog(PARAMS, clock=self.clock, **options)
+        self.log = MemoryLog(
+            PARAMS, clock=self.clock, first_sequence=first_sequence, sequence_step=sequence_step
+        )
 
     def open_one(self) -> Log:
         return self.log
@@ -45,11 +47,11 @@ class DirectoryPlace(Place):
 
 
 def memory(directory: Path) -> Place:
-    return MemoryPlace(directory)
+    return MemoryPlace()
 
 
 def memory_with_long_numbers(directory: Path) -> Place:
-    return MemoryPlace(directory, first_sequence=49 * 10**54, sequence_step=16)
+    return MemoryPlace(first_sequence=49 * 10**54, sequence_step=16)
 
 
 def directory(directory: Path) -> Place:
