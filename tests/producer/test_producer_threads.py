@@ -235,7 +235,9 @@ def test_an_unknown_outcome_is_raised_with_all_the_deliveries(log: GateLog) -> N
         assert future.result(WAIT_S).session.generation == 2
 
 
-def test_a_final_failure_before_the_first_byte_is_not_sent(producer: Producer, log: GateLog) -> None:
+def test_a_final_failure_before_the_first_byte_is_not_sent(
+    producer: Producer, log: GateLog
+) -> None:
     """`RefusedError` from a log means that it wrote nothing; the numbers are free again."""
     producer.append(event(KEY, "first"))
     log.error = RefusedError("no such partition")
