@@ -67,11 +67,12 @@ class DirectoryReader:
                 records,
                 after=sequence,
                 partitions=partitions,
-                bytes_max=bytes_max - taken,
+                bytes_max=bytes_max,
+                taken=taken,
             )
             if scan.bad and scan.sequence == after:
                 raise damage(self._directory, base, scan.bad, self._fs)
-            position, sequence, taken = base + scan.offset, scan.sequence, taken + scan.taken
+            position, sequence, taken = base + scan.offset, scan.sequence, scan.taken
             full = scan.offset < stop or taken >= bytes_max
         self._remember(sequence, position)
         return Page(records, Position(SHARD, sequence), caught_up=position >= end)
@@ -110,11 +111,12 @@ class DirectoryReader:
         after: int,
         partitions: frozenset[int] | None,
         bytes_max: int,
+        taken: int = 0,
     ) -> Scan:
         try:
             fd = self._open(base)
         except FileNotFoundError:
-            return Scan(start, after, 0, Bad(start, "the segment is missing"))
+            return Scan(start, after, taken, Bad(start, "the segment is missing"))
         try:
             return scan_blocks(
                 self._fs,
@@ -127,6 +129,7 @@ class DirectoryReader:
                 after=after,
                 partitions=partitions,
                 bytes_max=bytes_max,
+                taken=taken,
             )
         finally:
             self._fs.close(fd)

@@ -33,7 +33,7 @@ class Scan(msgspec.Struct, frozen=True, gc=False):
 
     offset: int
     sequence: int  # of the last frame passed, wanted or not; as given if none was
-    taken: int  # bytes of the records
+    taken: int  # bytes of all the records
     bad: Bad | None = None
 
 
@@ -49,18 +49,19 @@ def scan_blocks(
     after: int,
     partitions: frozenset[int] | None,
     bytes_max: int,
+    taken: int = 0,
 ) -> Scan:
     """Append to ``records`` what lies in the blocks from ``start`` to ``stop`` of one segment.
 
     Both are offsets where a block begins or ends; the block at ``start`` may hold records at or
     before sequence ``after``, which are left out. Ends before the block with which the records
     would exceed ``bytes_max``, unless it is the first that gives any, and after about
-    `SCAN_BYTES_MAX`.
+    `SCAN_BYTES_MAX`. ``taken`` is how many bytes there are in ``records`` already.
     """
     everything = partitions is None
     wanted = partitions or frozenset()
     keep = records.append
-    offset, sequence, taken, need = start, after, 0, 0
+    offset, sequence, need = start, after, 0
     while offset < stop and offset - start < SCAN_BYTES_MAX:
         asked = min(max(CHUNK_BYTES, need), stop - offset)
         buffer = fs.pread(fd, asked, offset)
