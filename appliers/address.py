@@ -7,9 +7,10 @@ from pathlib import Path
 from appliers.store import Store
 from appliers.stores.memory import MemoryStore
 from appliers.stores.sqlite import SQLiteStore
+from binlog.address import parse_address
 from binlog.errors import RefusedError
 
-_FORMS = "write it as sqlite:FILE, or memory:"
+_FORMS = "write sqlite:FILE, or memory:"
 
 
 def open_store(address: str, *, must_exist: bool = False) -> Store:
@@ -21,17 +22,15 @@ def open_store(address: str, *, must_exist: bool = False) -> Store:
         RefusedError: no address of a store, or nothing there that must exist.
         MismatchError: the file is something else; UpgradeError: of a newer format.
     """
-    scheme, colon, rest = address.partition(":")
-    if not colon or scheme not in ("memory", "sqlite"):
-        raise RefusedError(f"{address!r} is no store's address", do=_FORMS)
-    if scheme == "memory":
-        if rest:
-            raise RefusedError(f"{address!r}: a store in memory has no name", do=_FORMS)
+    where = parse_address(address)
+    if where.scheme == "memory":
         return MemoryStore()
-    path = Path(rest.removeprefix("//"))
-    if not rest or path.is_dir():
-        raise RefusedError(f"{address!r} names no file", do=_FORMS)
-    store = SQLiteStore(path, name=address)
+    if where.scheme != "sqlite":
+        raise RefusedError(f"{address!r} is no store's address", do=_FORMS)
+    path = Path(where.path)
+    if path.is_dir():
+        raise RefusedError("a directory, not a file", address, _FORMS)
+    store = SQLiteStore(path, name=str(where))
     if must_exist and not store.exists:
         raise RefusedError("there is no store", address, "make one: binlog rebuild LOG STORE")
     return store
