@@ -122,7 +122,7 @@ def decode_columns(body: bytes, count: int) -> Columns:
     """
     try:
         columns = _decode_columns(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"the body is no set of columns: {error}") from error
     lengths = {
         len(column)
@@ -137,7 +137,7 @@ def decode_columns(body: bytes, count: int) -> Columns:
         )
         if column is not None
     }
-    if lengths != {count}:
+    if lengths != {count} or not count:
         raise FrameError(f"columns of {sorted(lengths)} entries, the header says {count}")
     if len(columns.kinds) > KINDS_MAX or max(columns.index) >= len(columns.kinds):
         raise FrameError("an envelope's kind is not in the frame's table")

@@ -20,6 +20,19 @@ RULES_VERSION = 1
 FRAME_VERSION = 1
 
 
+_POSITIVE = (
+    "id_window",
+    "hold_frames_max",
+    "hold_bytes_max",
+    "frame_bytes_max",
+    "body_bytes_max",
+    "frame_events_max",
+    "frame_version",
+    "rules",
+    "format",
+)
+
+
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The pinned values of one log. Times in milliseconds of the log's own arrival time."""
 
@@ -47,6 +60,11 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"partitions {self.partitions} is not 1 to {PARTITIONS_MAX}")
         if not 0 < self.session_age_ms < self.session_life_ms:
             raise ValueError("session age must be above 0 and below session life")
+        for name in _POSITIVE:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is below 1")
+        if self.born_tolerance_ms < 0 or self.timeline < 0:
+            raise ValueError("born tolerance and timeline must not be below 0")
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -66,7 +84,7 @@ def decode_genesis(data: bytes, where: str) -> Params:
     """
     try:
         loose = msgspec.json.decode(data, type=_Versions)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise DamageError(f"no genesis record ({error})", where, "is this a log?") from error
     for name, found, known in (
         ("genesis format", loose.format, GENESIS_FORMAT),

@@ -96,7 +96,7 @@ class SequencerState(msgspec.Struct, array_like=True):
                     do="upgrade binlog",
                 )
             return _decode(data)
-        except (msgspec.DecodeError, TypeError, IndexError, KeyError) as error:
+        except (msgspec.DecodeError, TypeError, IndexError, KeyError, ValueError) as error:
             raise DamageError(f"a damaged sequencer state ({error})") from error
 
 

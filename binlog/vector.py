@@ -6,16 +6,17 @@ thing is a position in the stream, a segment's end, a snapshot's content and a t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
-import msgspec
-
 from binlog.errors import RefusedError
+from binlog.json_values import parse_line
 
 Vector: TypeAlias = dict[int, int]
 
 TIMELINE_SHIFT = 48
+_PARTITION = re.compile(r"0|-?[1-9]\d{0,9}", re.ASCII)
 OFFSET_MAX = (1 << TIMELINE_SHIFT) - 1
 
 
@@ -35,12 +36,12 @@ def parse_vector(text: str | bytes, partitions: int) -> Vector:
     Raises:
         RefusedError: no JSON object of partitions and offsets, or an unknown partition.
     """
+    data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     try:
-        raw = msgspec.json.decode(text, type=dict[str, int])
-        vector = {int(name): offset for name, offset in raw.items()}
-    except (msgspec.DecodeError, ValueError) as error:
+        vector = _from_document(parse_line(data))
+    except RefusedError as error:
         raise RefusedError(
-            f"no vector: {error}", do='write it as {"0": 12, "5": 7}, @FILE, or end'
+            f"no vector: {error.what}", do='write it as {"0": 12, "5": 7}, @FILE, or end'
         ) from error
     for partition, offset in vector.items():
         if not 0 <= partition < partitions:
@@ -52,6 +53,20 @@ def parse_vector(text: str | bytes, partitions: int) -> Vector:
         if not 0 <= offset <= OFFSET_MAX:
             raise RefusedError(f"the vector names offset {offset} of partition {partition}")
     return without_zeros(vector)
+
+
+def _from_document(document: object) -> Vector:
+    if type(document) is not dict:
+        raise RefusedError("an object of partitions and offsets is needed")
+    vector = {}
+    for name, offset in document.items():
+        # One way to write a partition, so that none is named twice.
+        if not _PARTITION.fullmatch(name):
+            raise RefusedError(f"{name[:20]!r} is no partition")
+        if type(offset) is not int:
+            raise RefusedError(f"the offset of partition {name} is no whole number")
+        vector[int(name)] = offset
+    return vector
 
 
 def without_zeros(vector: Mapping[int, int]) -> Vector:
