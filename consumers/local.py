@@ -17,6 +17,7 @@ from appliers.fingerprint import check_fingerprint, fingerprint
 from appliers.fold import Counts
 from appliers.store import Sink
 from binlog.clock import Clock, SystemClock
+from binlog.errors import ConflictError
 from binlog.log import Log
 from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
@@ -100,15 +101,20 @@ def replicate(
 
 def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
     current = fingerprint(how.rules)
+    exclusions = parse_exclusions(how.excluded)
+    excluded = () if exclusions is None else exclusions.rules
     generations = store.generations()
-    if not any(generation.open for generation in generations):
-        exclusions = parse_exclusions(how.excluded)
-        store.create(
-            tables=None,
-            fingerprint=current,
-            excluded=() if exclusions is None else exclusions.rules,
-        )
+    following = next((generation for generation in generations if generation.open), None)
+    if following is None:
+        store.create(tables=None, fingerprint=current, excluded=excluded)
         generations = store.generations()
+    elif excluded and excluded != following.excluded:
+        raise ConflictError(
+            f"the store was made with the exclusions {', '.join(following.excluded) or 'none'}",
+            store.name,
+            "leave --exclude out to go on with them, or rebuild the store with others",
+            excluded=following.excluded,
+        )
     for generation in generations:
         check_fingerprint(
             generation.fingerprint,
@@ -117,8 +123,9 @@ def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
             same_meaning=how.same_meaning,
         )
     closed = {table for g in generations if not g.open for table in g.tables}
+    page_bytes = how.page_bytes if how.rate is None else min(how.page_bytes, _PACED_PAGE_BYTES)
     return [
-        Engine(log, store, g, how.rules, taken=closed if g.open else (), page_bytes=how.page_bytes)
+        Engine(log, store, g, how.rules, taken=closed if g.open else (), page_bytes=page_bytes)
         for g in generations
     ]
 

@@ -12,6 +12,9 @@ from binlog.cli.options import store_argument
 from binlog.cli.output import json_option, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.json_values import encode_json
+from binlog.vector import Vector
+
+_SHOWN_PARTITIONS = 8
 
 
 @click.command(
@@ -46,9 +49,16 @@ def write_summary(summary: Summary) -> None:
             for name, table in summary.tables.items()
         ],
     )
-    write_text("", f"vector {encode_json(summary.vector).decode()}")
+    write_text("", f"vector {_shown(summary.vector)}")
     for name, table in summary.tables.items():
         if table.vector != summary.vector:
-            write_text(f"vector of {name} {encode_json(table.vector).decode()}")
+            write_text(f"vector of {name} {_shown(table.vector)}")
         if table.excluded:
             write_text(f"excluded from {name}: {', '.join(table.excluded)}")
+
+
+def _shown(vector: Vector) -> str:
+    """As one would type it, or in short where that would fill the screen."""
+    if len(vector) <= _SHOWN_PARTITIONS:
+        return encode_json(vector).decode()
+    return f"{sum(vector.values()):,} offsets in {len(vector)} partitions (--json has them all)"
