@@ -20,7 +20,17 @@ from binlog.errors import ConflictError, DamageError, MismatchError, RefusedErro
 from binlog.frame import HEADER_BYTES, stamp_born
 from binlog.log import Put
 from binlog.logs.append_lock import LOCK_NAME, TURN_NAME
-from binlog.logs.block import ENTRY_BYTES, HEAD_BYTES, Bad, encode_block, signature, unpack_head
+from binlog.logs.block import (
+    BLOCK_BYTES_MAX,
+    ENTRY_BYTES,
+    HEAD_BYTES,
+    Bad,
+    Block,
+    encode_block,
+    parse_block,
+    signature,
+    unpack_head,
+)
 from binlog.logs.filesystem import (
     REAL,
     FileSystem,
@@ -208,24 +218,24 @@ def _check_first_block(fs: FileSystem, path: str, genesis: bytes, params: Params
         raise damage(path, 0, Bad(0, "the first segment is missing")) from None
     try:
         head = fs.pread(fd, HEAD_BYTES, 0)
-        frames = unpack_head(head)[4] if len(head) == HEAD_BYTES else 0
+        _, _, _, size, frames = unpack_head(head.ljust(HEAD_BYTES, b"\0"))
         at = HEAD_BYTES + ENTRY_BYTES * frames + HEADER_BYTES
         found = read_all(fs, fd, len(genesis), at)
+        ours = bytes.fromhex(params.log_id)
+        if head[4:36] == signature(ours, 0) and found == genesis:
+            return
+        block = read_all(fs, fd, min(size, BLOCK_BYTES_MAX), 0)
     finally:
         fs.close(fd)
-    sign = signature(bytes.fromhex(params.log_id), 0)
-    if head[4:36] == sign and found == genesis:
-        return
-    try:
-        other = decode_genesis(found, path)
-    except (DamageError, RefusedError):
-        raise damage(path, 0, Bad(0, "no genesis records"), fs) from None
-    unlike = [f"log_id: found {other.log_id}, expected {params.log_id}"]
+    theirs = head[12:28]
+    parsed = parse_block(block, 0, signature(theirs, 0), 0)
+    if not isinstance(parsed, Block):
+        raise damage(path, 0, Bad(0, "no genesis records"), fs)
+    whose = "has other parameters" if theirs == ours else f"is of log {theirs.hex()}"
     raise MismatchError(
-        f"{GENESIS_NAME} is not this log's ("
-        f"{'; '.join([*unlike * (other.log_id != params.log_id), *differences(other, params)])})",
+        f"{GENESIS_NAME} is of log {params.log_id}, but the first segment {whose}",
         path,
-        "restore it; the first segment's first frame holds its bytes",
+        "restore it; the first frame of the first segment holds its bytes",
     )
 
 

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
-from binlog.errors import RefusedError
+from binlog.errors import DamageError, RefusedError
 from binlog.log import Page, Position, Record
 from binlog.logs.block import (
     BLOCK_BYTES_MAX,
@@ -60,6 +60,10 @@ class DirectoryReader:
         sequence, taken, full = after, 0, False
         while position < end and not full:
             base, stop = self._segment_at(position, end)
+            if position == base and (uneven := self._uneven_before(base)):
+                if sequence == after:
+                    raise uneven
+                break
             scan = self._scan(
                 base,
                 position - base,
@@ -147,6 +151,18 @@ class DirectoryReader:
             base = self._bases[at]
         following = self._bases[at + 1] if at + 1 < len(self._bases) else end
         return base, min(end, following) - base
+
+    def _uneven_before(self, base: int) -> DamageError | None:
+        """Damage, if the segment before ``base`` does not end there but later."""
+        at = bisect_right(self._bases, base) - 1
+        if not at:
+            return None
+        before = self._bases[at - 1]
+        size = self._size(before)
+        if before + size == base:
+            return None
+        detail = f"ends at byte {size}, but the next segment begins after {base - before}"
+        return damage(self._directory, before, Bad(min(base - before, size), detail))
 
     def _size(self, base: int) -> int:
         try:

@@ -111,7 +111,7 @@ def _locate(fs: FileSystem, directory: str, base: int, offset: int) -> tuple[int
         last = end
         try:
             if decode_header(data[start:end]).partition != partition:
-                harmed.append((start, partition))
+                return offset, None  # the entry is harmed, then
         except FrameError:
             harmed.append((start, partition))
     if last == len(data) and len(harmed) == 1:
