@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,7 +17,16 @@ from binlog.logs import DirectoryLog, create_directory_log
 from binlog.logs.chaos import Fate
 from binlog.logs.memory import MemoryLog
 from binlog.params import Params
-from binlog.producer import Frame, Outcome, Producer, ProducerOptions, Resolved, Verdict, resolve
+from binlog.producer import (
+    Delivery,
+    Frame,
+    Outcome,
+    Producer,
+    ProducerOptions,
+    Resolved,
+    Verdict,
+    resolve,
+)
 from binlog.reader import Reader, Start
 from tests.producer.desk import PARAMS, event, key_in
 
@@ -43,9 +52,15 @@ def unknown(log: MemoryLog, producer: Producer, fate: Fate, name: str = "a") -> 
     with pytest.raises(UnknownOutcomeError) as e:
         producer.append(event(KEY, name))
     log._fates.clear()
-    [delivery] = e.value.details["deliveries"]  # type: ignore[misc]
+    return frame_of(e.value)
+
+
+def frame_of(error: UnknownOutcomeError) -> Frame:
+    """The frame of the one event that an error is about."""
+    [delivery] = cast(tuple[Delivery, ...], error.details["deliveries"])
     assert delivery.outcome is Outcome.UNKNOWN
-    return delivery.frame  # type: ignore[no-any-return]
+    assert delivery.frame is not None
+    return delivery.frame
 
 
 def begun(log: MemoryLog, **options: Any) -> Producer:
@@ -246,10 +261,10 @@ def test_a_directory_log_decides_at_once(tmp_path: Path, fails: str, wanted: Ver
         with pytest.raises(UnknownOutcomeError) as e:
             producer.append(event(KEY, "a"))
         log.fails = ""
-        [delivery] = e.value.details["deliveries"]  # type: ignore[misc]
-        assert producer.resolve() == {delivery.frame: producer_why(wanted)}
+        frame = frame_of(e.value)
+        assert producer.resolve() == {frame: producer_why(wanted)}
         size = log.size_bytes()
-        assert producer.resolve([delivery.frame])[delivery.frame].verdict is wanted
+        assert producer.resolve([frame])[frame].verdict is wanted
         assert log.size_bytes() == size  # no no-op was needed
 
 

@@ -288,7 +288,7 @@ def test_refused_events_leave_no_trace(producer: Producer, log: GateLog) -> None
     """All or nothing, before anything has a number."""
     bad = event(OTHER, "")
     for attempt in (producer.append_many, producer.publish_many):
-        with pytest.raises(RefusedError, match="the Id ''.*: event 1") as e:
+        with pytest.raises(RefusedError, match=r"the Id ''.*: event 1") as e:
             attempt([event(KEY, "good"), bad])
         assert e.value.details["index"] == 1
     producer.flush()
