@@ -49,6 +49,7 @@ ID_ATTRIBUTE = "id"
 
 _ITEM_FIELDS = frozenset({"Action", "Table", "Key", "Data", "Expect", "Id", "Meta"})
 _EVENT_FIELDS = _ITEM_FIELDS | {"Type", "Schema"}
+_TABLES_MAX = 4_096  # remembered
 
 
 def build(
@@ -91,7 +92,7 @@ def build_many(
 
 
 class ActionBuilder:
-    """`build` with its defaults bound once. Holds no other state; safe from any thread."""
+    """`build` with its defaults bound once. Safe from any thread."""
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class ActionBuilder:
         self._table = table
         self._key_names = key_names
         self._new_id = new_id
+        self._known_tables: set[str] = set()  # names that were checked before
 
     def build_many(self, actions: Iterable[Mapping[str, Any]], now_ms: int) -> Checked:
         """See the function of this name."""
@@ -158,16 +160,17 @@ class ActionBuilder:
     # -- one action each ---------------------------------------------------------------------
 
     def _put(self, action: Mapping[str, Any], now_ms: int) -> Envelope:
-        get = action.get
         if not _ITEM_FIELDS.issuperset(action):
             raise _unknown_fields(action, _ITEM_FIELDS)
-        if DATA_ATTRIBUTE not in action:
-            raise RefusedError("PutItem without Data", do="Data is the item")
+        get = action.get
         event_id, table, meta, expect = get("Id"), get("Table"), get("Meta"), get("Expect")
+        data = get(DATA_ATTRIBUTE)
+        if data is None and DATA_ATTRIBUTE not in action:
+            raise RefusedError("PutItem without Data", do="Data is the item")
         return self._put_item(
             self._new_id() if event_id is None else check_id(event_id),
-            self._default_table() if table is None else check_table(table),
-            action["Data"],
+            self._default_table() if table is None else self._check_table(table),
+            data,
             get("Key"),
             None if meta is None else encode_meta(meta),
             None if expect is None else check_expect(expect),
@@ -184,7 +187,11 @@ class ActionBuilder:
         expect: int | None,
         now_ms: int,
     ) -> Envelope:
-        item: Mapping[str, Any] = data if isinstance(data, Mapping) else {DATA_ATTRIBUTE: data}
+        item: Mapping[str, Any]
+        if type(data) is dict or isinstance(data, Mapping):
+            item = data
+        else:
+            item = {DATA_ATTRIBUTE: data}
         names = self._key_names
         if key is None and names is not None:
             key = _pick(item, names)
@@ -209,7 +216,7 @@ class ActionBuilder:
             self._new_id() if event_id is None else check_id(event_id),
             DELETE_ITEM,
             1,
-            self._default_table() if table is None else check_table(table),
+            self._default_table() if table is None else self._check_table(table),
             encode_key(_need_key(action), self._key_names),
             None,
             None if meta is None else encode_meta(meta),
@@ -227,7 +234,7 @@ class ActionBuilder:
             self._new_id() if event_id is None else check_id(event_id),
             UPDATE_ITEM,
             1,
-            self._default_table() if table is None else check_table(table),
+            self._default_table() if table is None else self._check_table(table),
             encode_key(key, self._key_names),
             encode_change(get("Data"), key),
             None if meta is None else encode_meta(meta),
@@ -292,6 +299,14 @@ class ActionBuilder:
             now_ms,
         )
 
+    def _check_table(self, table: object) -> str:
+        if type(table) is str and table in self._known_tables:
+            return table
+        name = check_table(table)
+        if len(self._known_tables) < _TABLES_MAX:
+            self._known_tables.add(name)
+        return name
+
     def _default_table(self) -> str:
         if self._table is None:
             raise RefusedError("no table", do="name it in the line (Table) or by --table")
@@ -320,10 +335,10 @@ def _pick(item: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def _join(item: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any]:
     """The stored item, Data and Key together."""
-    for name, value in key.items():
-        if name in item and encode_value(item[name]) != encode_value(value):
+    for name in key:
+        if name in item and encode_value(item[name]) != encode_value(key[name]):
             raise RefusedError(
-                f"the key attribute {name!r} is {value!r}, Data has {item[name]!r}",
+                f"the key attribute {name!r} is {key[name]!r}, Data has {item[name]!r}",
                 do="leave it out of Data, or name the key attributes (--key)",
             )
     return {**item, **key}
