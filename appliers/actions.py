@@ -67,8 +67,9 @@ def _fixed_with(name: bytes) -> frozenset[str]:
 
 
 def change_item(item: dict[str, Any] | None, change: Any, key: bytes) -> dict[str, Any]:
-    """The item after an UpdateItem with the data ``change``; ``item``, ``None`` where there is
-    none, is left alone. ``key`` are the canonical bytes of its key.
+    """The item after an UpdateItem with the data ``change``; ``None`` where there was none.
+
+    ``item`` is left alone; ``key`` are the canonical bytes of its key.
 
     Publish refuses what can be refused without the item; here it is refused again, since a log may
     have been written by other hands.
@@ -76,7 +77,7 @@ def change_item(item: dict[str, Any] | None, change: Any, key: bytes) -> dict[st
     Raises:
         RefusedError: no such sections, an attribute twice, of the key or reserved, an operand that
             does not fit what the item has, or a sum of more than 38 digits.
-    """  # noqa: D205
+    """
     if type(change) is not dict:
         raise RefusedError(_NO_CHANGE)
     taken = fixed_names(key)

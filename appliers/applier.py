@@ -55,8 +55,11 @@ _Upcaster = TypeVar("_Upcaster", bound=Upcast)
 
 
 class ApplierError(Exception):
-    """Raise it in an applier: this event cannot be applied, and why. It stops there (PoisonError)
-    until somebody leaves the event out or mends the applier."""  # noqa: D205, D209
+    """Raise it in an applier: this event cannot be applied, and why.
+
+    Replicas and rebuilds stop there (`PoisonError`) until the event is left out or the applier
+    mended. The message is shown as it is.
+    """
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -25,9 +25,12 @@ _Keys: TypeAlias = dict[int, dict[str, dict[bytes, None]]]  # partition, table, 
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What a batch asks of a store. A store that cannot do it all in one transaction makes the
-    rejections durable first, then the writes, then the checkpoint: an event that was rejected is
-    below its item's version after a later write, and would not be looked at again."""  # noqa: D205, D209
+    """What a batch asks of a store.
+
+    One that cannot do it all in one transaction makes the rejections durable first, then the
+    writes, then the checkpoint: after a later write of its item a rejected event is below the
+    item's version, and is not looked at again.
+    """
 
     writes: list[Write]
     rejections: list[Rejection]
@@ -73,6 +76,8 @@ def _preload(fold: Fold, needed: _Keys, read: Read) -> None:
         for table, keys in tables.items():
             by_table.setdefault(table, {}).update(dict.fromkeys(keys, partition))
     for table, owners in by_table.items():
+        if not owners:
+            continue
         found = read(table, list(owners))
         of_partition: dict[int, dict[bytes, Row | None]] = {}
         for key, partition in owners.items():
@@ -137,6 +142,24 @@ def _needed_of(
     skipped = (routing.exclusions and routing.exclusions.matches(run)) or frozenset()
     expects = columns.expects
     owns = routing.ownership.owns
+    if plan.actions_only and expects is None and not skipped and not read_all:
+        # The common frame: a decision for each update, and next to nothing for the others.
+        folding = [
+            needed.setdefault(t, {}) if op is Op.UPDATE else None
+            for op, t in zip(plan.ops, plan.tables, strict=True)
+        ]
+        put = [blind.setdefault(table, set()) for table in plan.tables]
+        for kind, key in zip(columns.index, columns.keys, strict=True):
+            wanted = folding[kind]
+            if wanted is None:
+                put[kind].add(key)
+            elif (
+                key not in put[kind]
+                and key not in wanted
+                and owns(run.partition, plan.tables[kind], key)
+            ):
+                wanted[key] = None
+        return
     for i, kind in enumerate(columns.index):
         op = plan.ops[kind]
         if i in skipped or op > Op.APPLY:

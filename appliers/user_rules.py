@@ -92,8 +92,8 @@ def check_owner(routing: Routing, run: Run, index: int, *, table: str, key: byte
         run,
         index,
         f"the item belongs to events of {_origin(owner_table, owner_key)}, and this one is of "
-        f"{_origin(event_table, columns.keys[index])} (declare the owner of the table, or publish "
-        "the event with that table and key)",
+        f"{_origin(event_table, columns.keys[index])} (publish it with "
+        "that table and key, or declare the table's owner: see appliers.ownership)",
         table=table,
         key=key,
     )

@@ -151,7 +151,7 @@ def test_an_item_of_another_owner_is_refused_naming_both_keys() -> None:
     text = str(caught.value)
     assert f'table \'things\', key {{"id":"{_id(event)}"}}' in text
     assert f'this one is of no table, key {{"id":"{_id(event)}"}}' in text
-    assert "declare the owner" in text
+    assert "declare the table's owner" in text
     fold = Fold(Routing(PARAMS, rules=with_apply(lambda i, e: e.key, owner=by_key).build()))
     fold.add(run_of([event]))
     assert len(rows_of(fold)) == 1
