@@ -196,3 +196,23 @@ def test_a_users_appliers_keys_are_read() -> None:
     assert [(w.row.version, w.base) for w in batch.writes] == [(2, 1), (2, 0)]
     assert store.rows["things", A].data == encode_value({"id": "a", "n": 6})
     assert batch.types == {"Split"}
+
+
+def test_of_two_impossible_events_of_a_batch_the_first_is_named() -> None:
+    """Although where an event goes is asked before anything is folded."""
+    appliers = Appliers()
+    appliers.on("Split", table="things", keys=lambda event: event.data["absent"])(_never)
+    routing = Routing(ONE, rules=appliers.build())
+    split = envelope("Split", {"id": "a"}, {}, table="things")
+    for events, offset in (
+        ([put("a", n="x"), update("a", Add={"n": 1}), split], 2),
+        ([put("a", n="x"), split, update("a", Add={"n": 1})], 2),
+        ([put("a", n="x"), split], 2),
+    ):
+        with pytest.raises(PoisonError) as caught:
+            fold_batch(routing, [run_of(events, partition=0)], DictStore().read)
+        assert caught.value.details["offset"] == offset
+
+
+def _never(item: object, event: object) -> None:
+    raise AssertionError
