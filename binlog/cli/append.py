@@ -106,7 +106,8 @@ def command(
             acknowledger.close()
     if sys.stderr.isatty():
         took = time.monotonic() - began
-        note(f"{acknowledger.count:,} events acknowledged in {took:.1f} s")
+        events = "event" if acknowledger.count == 1 else "events"
+        note(f"{acknowledger.count:,} {events} acknowledged in {took:.1f} s")
     acknowledger.raise_trouble()
 
 
@@ -152,8 +153,9 @@ class Acknowledger:
         for outcome in (Outcome.UNKNOWN, Outcome.FAILED):
             if outcome in self._lost:
                 raise self._lost[outcome].error(outcome)
-        if self._refused is not None:
-            raise self._refused
+        if (refused := self._refused) is not None:
+            do = refused.do or "mend it and append again from this line on; those before it are in"
+            raise type(refused)(refused.what, refused.where, do, **refused.details) from refused
 
     # -- input -----------------------------------------------------------------------------------
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import click
@@ -272,4 +275,13 @@ def _text_line(event: Event, form: Form) -> bytes:
         fields.append(f"expect {event.expect}")
     if event.data is not None:
         fields.append(encode_json(form(event.data, event.type)).decode())
-    return one_line("  ".join(fields)).encode(errors="backslashreplace") + b"\n"
+    line = one_line("  ".join(fields))
+    width = _terminal_width()
+    if width is not None and len(line) > width:
+        line = line[: width - 1] + "…"  # whole with --json, and in a pipe
+    return line.encode(errors="backslashreplace") + b"\n"
+
+
+@cache
+def _terminal_width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -71,6 +71,18 @@ _DEFAULTS = Params(log_id="0" * 32)
     show_default=True,
     help="What readers do with records that another program put into the stream.",
 )
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help="Events a second, to size a log that is paid for. A directory costs nothing.",
+)
+@click.option(
+    "--producers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that append, for the same purpose.",
+)
 @json_option
 def command(
     *,
@@ -81,6 +93,8 @@ def command(
     id_window: int,
     hold_frames: int,
     foreign: Literal["divert", "halt", "skip"],
+    rate: float | None,  # noqa: ARG001 (no log that can be made so far is paid for)
+    producers: int | None,  # noqa: ARG001
     as_json: bool,
 ) -> None:
     """Make LOG, in one step, and pin its parameters: they cannot be changed later.

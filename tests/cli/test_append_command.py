@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import resource
 import signal
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from binlog.errors import DamageError
+from binlog.log import Put, Reply
+from binlog.logs.memory import MemoryLog
+from binlog.params import Params
 from tests.cli.running import Started, append, assert_one_line, binlog
 
 
@@ -116,6 +121,36 @@ def test_wrong_options_are_refused_before_anything_is_read(
 def test_two_key_attributes_make_one_key(log: str) -> None:
     append(log, {"id": "a", "sort": 2, "v": 1}, key="id, sort")
     assert [event["key"] for event in events(log)] == [{"id": "a", "sort": 2}]
+
+
+class InDoubt(MemoryLog):
+    """Breaks while it writes."""
+
+    def append(self, frames: Sequence[Put]) -> list[Reply]:  # noqa: ARG002
+        raise DamageError("bad bytes", "segment 7, byte 12", "restore it")
+
+
+def test_an_event_that_may_be_in_the_log_is_unknown_and_never_acknowledged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = InDoubt(Params(log_id="ab" * 16, partitions=1))
+    monkeypatch.setattr("binlog.cli.append.open_log", lambda _url: log)
+    ran = append("file:any", {"id": "a"}, {"id": "b"})
+    assert ran.status == 3
+    assert [list(answer) for answer in ran.lines] == [["line", "id", "outcome", "error"]] * 2
+    assert [(a["line"], a["outcome"]) for a in ran.lines] == [(1, "unknown"), (2, "unknown")]
+    assert ran.lines[0]["error"] == "bad bytes: segment 7, byte 12: restore it"
+    assert ran.err == (
+        "binlog: 2 events may or may not be in the log, bad bytes: segment 7, byte 12, from line 1"
+        " on: restore it; then append what is not acknowledged again, with --id-window and its Id\n"
+    )
+
+
+def test_a_lost_event_outweighs_a_refused_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = InDoubt(Params(log_id="ab" * 16, partitions=1))
+    monkeypatch.setattr("binlog.cli.append.open_log", lambda _url: log)
+    ran = append("file:any", {"id": "a"}, b"no JSON")
+    assert (ran.status, len(ran.lines)) == (3, 1)
 
 
 # -- as a process of its own -----------------------------------------------------------------------
