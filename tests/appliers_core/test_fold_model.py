@@ -128,7 +128,7 @@ def encoded(model: Model) -> dict[tuple[str, bytes], tuple[int, bytes | None]]:
 
 
 @given(
-    st.lists(EVENTS, max_size=40),
+    st.one_of(st.lists(EVENTS, max_size=10), st.lists(EVENTS, min_size=15, max_size=60)),
     SIZES,
     SIZES,
     st.sets(st.integers(1, 12), max_size=2),
