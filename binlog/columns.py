@@ -91,22 +91,35 @@ def columns_of(envelopes: Sequence[Envelope]) -> Columns:
     Raises:
         RefusedError: more than `KINDS_MAX` different (type, schema, table).
     """
+    # One loop: at the usual few envelopes a frame half the time of a comprehension each column.
     numbers: dict[tuple[str, int, str], int] = {}
-    index = [numbers.setdefault((e.type, e.schema, e.table), len(numbers)) for e in envelopes]
+    index: list[int] = []
+    ids: list[str] = []
+    keys: list[bytes] = []
+    datas: list[bytes | None] = []
+    times: list[int] = []
+    has_rare = False
+    for e in envelopes:
+        kind = (e.type, e.schema, e.table)
+        number = numbers.get(kind)
+        if number is None:
+            number = numbers[kind] = len(numbers)
+        index.append(number)
+        ids.append(e.id)
+        keys.append(e.key)
+        datas.append(e.data)
+        times.append(e.time_ms)
+        if e.meta is not None or e.expect is not None:
+            has_rare = True
     if len(numbers) > KINDS_MAX:
         raise RefusedError(f"{len(numbers)} kinds of event in one frame, the limit is {KINDS_MAX}")
-    metas = [e.meta for e in envelopes]
-    expects = [e.expect for e in envelopes]
-    return Columns(
-        list(numbers),
-        bytes(index),
-        [e.id for e in envelopes],
-        [e.key for e in envelopes],
-        [e.data for e in envelopes],
-        [e.time_ms for e in envelopes],
-        metas if any(m is not None for m in metas) else None,
-        expects if any(x is not None for x in expects) else None,
-    )
+    metas: list[bytes | None] | None = None
+    expects: list[int | None] | None = None
+    if has_rare:
+        metas, expects = [e.meta for e in envelopes], [e.expect for e in envelopes]
+        metas = metas if any(meta is not None for meta in metas) else None
+        expects = expects if any(expect is not None for expect in expects) else None
+    return Columns(list(numbers), bytes(index), ids, keys, datas, times, metas, expects)
 
 
 def encode_body(columns: Columns) -> bytes:

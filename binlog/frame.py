@@ -58,6 +58,7 @@ COMPRESS_FROM_BYTES = 4_096
 
 _HEADER = struct.Struct(">4sBBHII16s16s16sQQQQQQQIIIHH")
 _HEAD = struct.Struct(">4sBBHI")  # up to and with the header's checksum
+_START, _REST = struct.Struct(">4sBBH"), struct.Struct(">I16s16s16sQQQQQQQIIIHH")  # without it
 HEADER_BYTES = _HEADER.size
 
 
@@ -77,6 +78,9 @@ class Predecessor(NamedTuple):
     generation: int
     number: int
     born_ms: int
+
+
+_NO_PREDECESSOR = Predecessor(0, 0, 0)
 
 
 class Header(msgspec.Struct, frozen=True, gc=False):
@@ -110,42 +114,40 @@ def encode_frame(header: Header, body: bytes) -> bytes:
     ``compressed``, ``body_bytes`` and ``body_crc`` of ``header`` are not looked at.
     """
     stored, flags = body, 0
-    if len(body) >= COMPRESS_FROM_BYTES and not header.resolve and not header.genesis:
+    if header.id_window or header.resolve or header.genesis:
+        flags = (
+            FLAG_ID_WINDOW * header.id_window
+            | FLAG_RESOLVE * header.resolve
+            | FLAG_GENESIS * header.genesis
+        )
+    if len(body) >= COMPRESS_FROM_BYTES and not flags & (FLAG_RESOLVE | FLAG_GENESIS):
         packed = compress(body)
         if len(packed) < len(body):
-            stored, flags = packed, FLAG_COMPRESSED
-    flags |= (
-        FLAG_ID_WINDOW * header.id_window
-        | FLAG_RESOLVE * header.resolve
-        | FLAG_GENESIS * header.genesis
-    )
-    predecessor = header.predecessor or Predecessor(0, 0, 0)
-    head = _HEADER.pack(
-        MAGIC,
-        header.version,
-        flags,
-        HEADER_BYTES,
-        0,
+            stored = packed
+            flags |= FLAG_COMPRESSED
+    family, generation = header.session
+    before_generation, before_number, before_born = header.predecessor or _NO_PREDECESSOR
+    start = _START.pack(MAGIC, header.version, flags, HEADER_BYTES)
+    rest = _REST.pack(
         google_crc32c.value(stored),
         header.log_id,
         header.genesis_hash,
-        header.session.family,
-        header.session.generation,
+        family,
+        generation,
         header.born_ms,
         header.first,
         header.base,
-        *predecessor,
+        before_generation,
+        before_number,
+        before_born,
         header.count,
         len(stored),
         len(body),
         header.partition,
         0,
     )
-    return _checksummed(head) + stored
-
-
-def _checksummed(head: bytes) -> bytes:
-    return head[:8] + _header_crc(head).to_bytes(4, "big") + head[12:]
+    crc = google_crc32c.extend(google_crc32c.value(start), rest)
+    return b"".join((start, crc.to_bytes(4, "big"), rest, stored))
 
 
 def _header_crc(head: bytes) -> int:
@@ -154,8 +156,9 @@ def _header_crc(head: bytes) -> int:
 
 def stamp_born(frame: bytes, born_ms: int) -> bytes:
     """The frame with its ``born`` set, as a log does for a session's first append (D1)."""
-    head = frame[:72] + born_ms.to_bytes(8, "big") + frame[80:HEADER_BYTES]
-    return _checksummed(head) + frame[HEADER_BYTES:]
+    rest = frame[12:72] + born_ms.to_bytes(8, "big") + frame[80:HEADER_BYTES]
+    crc = google_crc32c.extend(google_crc32c.value(frame[:8]), rest)
+    return b"".join((frame[:8], crc.to_bytes(4, "big"), rest, frame[HEADER_BYTES:]))
 
 
 def decode_header(data: bytes, *, version_allowed: int = FRAME_VERSION) -> Header:

@@ -26,13 +26,14 @@ import msgspec
 
 from binlog.envelope import Envelope
 from binlog.errors import BinlogError, NotSentError, UnknownOutcomeError
+from binlog.frame import Session
 from binlog.log import Appended, Expired, Failed, Put, Reply
 from binlog.params import Params
-from binlog.partition import ordering_key, partition_of
-from binlog.producer.lane import Chunk, Flight, Lane, envelope_bytes
+from binlog.producer.lane import Chunk, Flight, Lane, sizes_of
 from binlog.producer.options import ProducerOptions
-from binlog.producer.outcome import Delivery, Frame, Outcome
+from binlog.producer.outcome import Delivery, Outcome
 from binlog.producer.packer import Packer
+from binlog.producer.router import Router
 from binlog.producer.session import Lineage, SessionState
 
 
@@ -65,6 +66,7 @@ class ProducerCore:
             frame_bytes_goal=options.frame_bytes_goal,
             id_window=options.id_window,
         )
+        self._router = Router(params.partitions)
         self._session: SessionState | None = None
         self._lanes: dict[int, Lane] = {}
         self._queued: dict[int, Lane] = {}  # those with a queue, the longest waiting first
@@ -97,20 +99,12 @@ class ProducerCore:
         """
         if not envelopes:
             return True
-        sizes = [envelope_bytes(envelope) for envelope in envelopes]
+        sizes = sizes_of(envelopes)
         size = sum(sizes)
         if self.pending_bytes and self.pending_bytes + size > self._options.queue_bytes_max:
             return False
         self._packer.check(envelopes, sizes)
-        partitions = self._params.partitions
-        groups: dict[int, list[int]] = {}
-        for index, envelope in enumerate(envelopes):
-            partition = partition_of(ordering_key(envelope.table, envelope.key), partitions)
-            group = groups.get(partition)
-            if group is None:
-                groups[partition] = [index]
-            else:
-                group.append(index)
+        groups = self._router.group(envelopes)
         due = now if is_urgent else now + self._options.linger_s
         deadline = now + self._options.queue_wait_s
         for partition, indexes in groups.items():
@@ -217,17 +211,19 @@ class ProducerCore:
 
     def _launch_due(self, flights: list[Flight], now: float) -> None:
         """Add a new flight for each partition whose turn it is."""
-        options = self._options
+        frames_max, bytes_max = self._options.call_frames_max, self._options.call_bytes_max
         size = sum([len(f.data) for f in flights])
         full = self._packer.body_bytes_goal
+        session: SessionState | None = None
         for lane in list(self._queued.values()):
             if lane.flight is not None or (lane.due > now and lane.size < full):
                 continue
-            if len(flights) >= options.call_frames_max or size >= options.call_bytes_max:
+            if len(flights) >= frames_max or size >= bytes_max:
                 return
-            session = self._session_at(now)
-            if session.is_waiting:
-                return
+            if session is None:
+                session = self._session_at(now)
+            if session.launched and not session.born_ms:
+                return  # its first frame travels alone, until a reply tells its birth
             flight = self._launch(lane, session, now)
             flights.append(flight)
             size += len(flight.data)
@@ -242,10 +238,9 @@ class ProducerCore:
     def _launch(self, lane: Lane, session: SessionState, now: float) -> Flight:
         """Make the next frame of a lane; this is where its events get their numbers."""
         first = lane.next_number(session)
-        packed = self._packer.pack(lane, session, first)
-        last = first + packed.events - 1
-        deadline = now + self._options.give_up_s
-        flight = Flight(lane.partition, session, first, last, packed.chunks, packed.data, deadline)
+        chunks, count, data = self._packer.pack(lane, session, first)
+        last, deadline = first + count - 1, now + self._options.give_up_s
+        flight = Flight(lane.partition, session, first, last, chunks, data, deadline)
         lane.launch(flight)
         session.launched = True
         self._flights[lane.partition] = flight
@@ -261,7 +256,7 @@ class ProducerCore:
             session.born_ms = reply.born_ms
         if session.in_time(reply.arrival_ms):
             self._lanes[flight.partition].land(flight)
-            self._decide(flight, Outcome.ACKNOWLEDGED, flight.frame(), None)
+            self._decide(flight, Outcome.ACKNOWLEDGED, flight.session.name, None)
         else:
             age_ms = reply.arrival_ms - session.born_ms
             self._give_up(flight, f"arrived {age_ms} ms after its session's birth")
@@ -311,7 +306,7 @@ class ProducerCore:
         self._lanes[flight.partition].abandon()
         error = UnknownOutcomeError(why, str(flight.error or ""))
         error.__cause__ = flight.error
-        self._decide(flight, Outcome.UNKNOWN, flight.frame(), error)
+        self._decide(flight, Outcome.UNKNOWN, flight.session.name, error)
 
     def _not_sent(self, flight: Flight) -> None:
         """It certainly never left, so its numbers are free again and the session goes on."""
@@ -324,25 +319,23 @@ class ProducerCore:
         self._decide(flight, Outcome.FAILED, None, error)
 
     def _decide(
-        self, flight: Flight, outcome: Outcome, frame: Frame | None, error: BinlogError | None
+        self, flight: Flight, outcome: Outcome, session: Session | None, error: BinlogError | None
     ) -> None:
+        """Tell the outcome to each publish that has events in the frame."""
         flight.call = 0
-        self._resting.pop(flight.partition, None)
-        del self._flights[flight.partition]
-        first, session = flight.first, None if frame is None else frame.session
+        partition = flight.partition
+        if self._resting:
+            self._resting.pop(partition, None)
+        del self._flights[partition]
+        frame = flight.frame() if outcome is Outcome.UNKNOWN else None
+        first = flight.first if session is not None else 0
         for chunk in flight.chunks:
-            delivery = Delivery(
-                outcome,
-                flight.partition,
-                chunk.indexes,
-                session,
-                first if frame is not None else 0,
-                frame,
-                error,
-            )
+            delivery = Delivery(outcome, partition, chunk.indexes, session, first, frame, error)
             self._done.append((chunk.ticket, delivery))
-            first += len(chunk.indexes)
-        self._settle(flight.chunks)
+            self.pending_bytes -= chunk.size
+            self.pending_events -= len(chunk.indexes)
+            if first:
+                first += len(chunk.indexes)
 
     def _fail_queue(self, lane: Lane, count: int, why: str) -> None:
         """The first ``count`` chunks of a queue fail: they were never sent."""
@@ -354,8 +347,5 @@ class ProducerCore:
         for chunk in chunks:
             delivery = Delivery(Outcome.FAILED, lane.partition, chunk.indexes, error=error)
             self._done.append((chunk.ticket, delivery))
-        self._settle(chunks)
-
-    def _settle(self, chunks: Sequence[Chunk]) -> None:
-        self.pending_bytes -= sum([chunk.size for chunk in chunks])
-        self.pending_events -= sum([len(chunk.indexes) for chunk in chunks])
+            self.pending_bytes -= chunk.size
+            self.pending_events -= len(chunk.indexes)

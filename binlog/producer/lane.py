@@ -15,53 +15,41 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from binlog.envelope import Envelope
 from binlog.frame import Predecessor, Session
 from binlog.producer.outcome import Frame
 from binlog.producer.session import SessionState
 
-ENVELOPE_BYTES = 64
-"""What an envelope adds to a body beside its id, key, data and meta: an upper bound."""
+_ENVELOPE_BYTES = 64  # what one adds to a body beside its id, key, data and meta: an upper bound
 
 
-def envelope_bytes(envelope: Envelope) -> int:
-    """About what it takes in a frame's body, and in our memory."""
-    size = ENVELOPE_BYTES + len(envelope.id) + len(envelope.key)
-    if envelope.data is not None:
-        size += len(envelope.data)
-    if envelope.meta is not None:
-        size += len(envelope.meta)
-    return size
+def sizes_of(envelopes: Sequence[Envelope]) -> list[int]:
+    """About what each of them takes in a frame's body, and in our memory."""
+    return [
+        _ENVELOPE_BYTES
+        + len(e.id)
+        + len(e.key)
+        + (0 if e.data is None else len(e.data))
+        + (0 if e.meta is None else len(e.meta))
+        for e in envelopes
+    ]
 
 
-class Chunk:
-    """Consecutive events of one publish in one partition; the unit of all bookkeeping.
+class Chunk(msgspec.Struct, eq=False):
+    """Consecutive events of one publish in one partition; the unit of all bookkeeping."""
 
-    ``indexes`` are the events' places in what was published.
-    """
-
-    __slots__ = ("deadline", "envelopes", "indexes", "size", "ticket")
-
-    def __init__(
-        self,
-        ticket: object,
-        indexes: Sequence[int],
-        envelopes: list[Envelope],
-        size: int,
-        deadline: float,
-    ) -> None:
-        self.ticket = ticket
-        self.indexes = indexes
-        self.envelopes = envelopes
-        self.size = size
-        self.deadline = deadline  # of being sent at all
+    ticket: object
+    indexes: Sequence[int]  # the events' places in what was published
+    envelopes: list[Envelope]
+    size: int
+    deadline: float  # of being sent at all
 
     def split(self, count: int) -> Chunk:
         """Take off the first ``count`` events."""
         envelopes, indexes = self.envelopes[:count], self.indexes[:count]
-        head = Chunk(
-            self.ticket, indexes, envelopes, sum(map(envelope_bytes, envelopes)), self.deadline
-        )
+        head = Chunk(self.ticket, indexes, envelopes, sum(sizes_of(envelopes)), self.deadline)
         self.envelopes = self.envelopes[count:]
         self.indexes = self.indexes[count:]
         self.size -= head.size
@@ -69,58 +57,32 @@ class Chunk:
 
     def fitting(self, size_max: int) -> int:
         """How many of the first events stay within ``size_max`` together."""
-        size = 0
-        for count, envelope in enumerate(self.envelopes):
-            size += envelope_bytes(envelope)
-            if size > size_max:
+        total = 0
+        for count, size in enumerate(sizes_of(self.envelopes)):
+            total += size
+            if total > size_max:
                 return count
         return len(self.envelopes)
 
 
-class Flight:
-    """A frame with its numbers taken and its outcome open."""
+class Flight(msgspec.Struct, eq=False):
+    """A frame with its numbers taken and its outcome open. Numbers are inclusive."""
 
-    __slots__ = (
-        "attempts",
-        "call",
-        "chunks",
-        "data",
-        "deadline",
-        "error",
-        "first",
-        "last",
-        "partition",
-        "retry_at",
-        "session",
-        "size",
-        "tried",
-    )
-
-    def __init__(
-        self,
-        partition: int,
-        session: SessionState,
-        first: int,
-        last: int,
-        chunks: list[Chunk],
-        data: bytes,
-        deadline: float,
-    ) -> None:
-        self.partition = partition
-        self.session = session
-        self.first = first
-        self.last = last
-        self.chunks = chunks
-        self.size = sum([chunk.size for chunk in chunks])
-        self.data = data  # every attempt sends these very bytes
-        self.deadline = deadline  # of being decided
-        self.attempts = 0
-        self.error: Exception | None = None  # of the last attempt
-        self.tried = False  # an attempt may have left something in the log
-        self.call = 0  # the call that carries it; 0 between attempts
-        self.retry_at = 0.0
+    partition: int
+    session: SessionState
+    first: int
+    last: int
+    chunks: list[Chunk]
+    data: bytes  # every attempt sends these very bytes
+    deadline: float  # of being decided
+    attempts: int = 0
+    tried: bool = False  # an attempt may have left something in the log
+    call: int = 0  # the call that carries it; 0 between attempts
+    retry_at: float = 0.0
+    error: Exception | None = None  # of the last attempt
 
     def frame(self) -> Frame:
+        """What has to be resolved if nobody can say what became of it."""
         return Frame(self.session.name, self.session.born_ms, self.partition, self.first, self.last)
 
 
@@ -128,9 +90,9 @@ class Lane:
     """One partition's queue and flight."""
 
     __slots__ = (
-        "_family",
+        "_landed",
+        "_landed_session",
         "_next",
-        "_predecessor",
         "_session",
         "due",
         "flight",
@@ -147,8 +109,8 @@ class Lane:
         self.flight: Flight | None = None
         self._session: SessionState | None = None
         self._next = 1
-        self._family = b""
-        self._predecessor: Predecessor | None = None
+        self._landed = 0  # the last number that was acknowledged, and in which session
+        self._landed_session: SessionState | None = None
 
     def add(self, chunk: Chunk) -> None:
         self.queue.append(chunk)
@@ -156,6 +118,10 @@ class Lane:
 
     def take(self, size_max: int, count_max: int) -> list[Chunk]:
         """The next events, at least one, within both bounds if one event is."""
+        chunk = self.queue[0]
+        if len(self.queue) == 1 and chunk.size <= size_max and len(chunk.envelopes) <= count_max:
+            self.size = 0
+            return [self.queue.popleft()]
         taken: list[Chunk] = []
         size = count = 0
         while self.queue:
@@ -195,7 +161,10 @@ class Lane:
 
     def predecessor(self, session: Session) -> Predecessor | None:
         """The generation that the session's first frame here has to wait for (P7)."""
-        return self._predecessor if self._family == session.family else None
+        landed = self._landed_session
+        if landed is None or landed.name.family != session.family:
+            return None
+        return Predecessor(landed.name.generation, self._landed, landed.born_ms)
 
     def launch(self, flight: Flight) -> None:
         """Take the flight's numbers: from now on its outcome is open."""
@@ -207,9 +176,8 @@ class Lane:
     def land(self, flight: Flight) -> None:
         """The flight is acknowledged."""
         self.flight = None
-        name = flight.session.name
-        self._family = name.family
-        self._predecessor = Predecessor(name.generation, flight.last, flight.session.born_ms)
+        self._landed = flight.last
+        self._landed_session = flight.session
 
     def cancel(self, flight: Flight) -> None:
         """The flight certainly never left, and its numbers are free again."""

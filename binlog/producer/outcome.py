@@ -42,8 +42,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     """The outcome of consecutive events of one publish in one partition.
 
     ``indexes`` are their places in what was published, ascending; event ``indexes[i]`` has number
-    ``first + i`` of ``session``. A failed one has no session and number 0. ``frame`` is all that
-    travelled with them, which is what has to be resolved if the outcome is unknown.
+    ``first + i`` of ``session``. A failed one has no session and number 0. An unknown one names
+    the ``frame`` that has to be resolved: all that travelled with them.
     """
 
     outcome: Outcome

@@ -8,7 +8,6 @@ kinds of event.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from binlog.columns import columns_of, encode_body
 from binlog.envelope import Envelope
@@ -20,15 +19,8 @@ from binlog.producer.session import SessionState
 
 _RATIO_FIRST = 0.5  # a frame's bytes to the reckoned bytes of its events, until one has shown it
 _RATIO_WEIGHT = 0.2  # of the newest frame
+_RATIO_FROM_BYTES = 8 * 1024
 _SLACK_BYTES = 4_096  # header, kinds, and what columns add
-
-
-class Packed(NamedTuple):
-    """A frame and what is in it."""
-
-    chunks: list[Chunk]
-    events: int
-    data: bytes
 
 
 class Packer:
@@ -42,16 +34,17 @@ class Packer:
         self._genesis_hash = genesis_hash(genesis)
         self._goal = frame_bytes_goal
         self._id_window = id_window
-        self._ratio = _RATIO_FIRST
         self._body_bytes_max = min(params.frame_bytes_max, params.body_bytes_max) - _SLACK_BYTES
+        self._ratio = 0.0
+        self._learn(_RATIO_FIRST)
 
-    @property
-    def body_bytes_goal(self) -> int:
-        """How many bytes of events make a full frame."""
-        return min(int(self._goal / self._ratio), self._body_bytes_max)
+    def _learn(self, ratio: float) -> None:
+        self._ratio += (ratio - self._ratio) * (_RATIO_WEIGHT if self._ratio else 1.0)
+        self.body_bytes_goal = min(int(self._goal / self._ratio), self._body_bytes_max)
+        """How many bytes of events, as `lane` reckons them, make a full frame."""
 
-    def pack(self, lane: Lane, session: SessionState, first: int) -> Packed:
-        """Take the next events off a lane, at least one, as the frame that begins with ``first``."""
+    def pack(self, lane: Lane, session: SessionState, first: int) -> tuple[list[Chunk], int, bytes]:
+        """Take the next events off a lane, at least one: chunks, events, frame from ``first`` on."""
         bytes_goal, count_max = self.body_bytes_goal, self._params.frame_events_max
         predecessor = lane.predecessor(session.name) if first == 1 else None
         while True:
@@ -62,9 +55,10 @@ class Packer:
                 envelopes = [envelope for chunk in chunks for envelope in chunk.envelopes]
             data = self._encode(envelopes, session, lane.partition, first, predecessor)
             if data is not None:
-                ratio = len(data) / sum([chunk.size for chunk in chunks])
-                self._ratio += (ratio - self._ratio) * _RATIO_WEIGHT
-                return Packed(chunks, len(envelopes), data)
+                size = sum([chunk.size for chunk in chunks])
+                if size >= _RATIO_FROM_BYTES:  # small frames say little about full ones
+                    self._learn(len(data) / size)
+                return chunks, len(envelopes), data
             # Too many kinds, or larger than reckoned: rare, so by halves. One alone always fits,
             # `check` has seen to it.
             lane.put_back(chunks)
@@ -83,7 +77,8 @@ class Packer:
     def _check_one(self, envelope: Envelope) -> None:
         """Only the compressed bytes can tell."""
         body = encode_body(columns_of([envelope]))
-        frame = encode_frame(self._header(Session(bytes(16), 1), 0, 0, 1, 1, None), body)
+        ids = self._log_id, self._genesis_hash
+        frame = encode_frame(Header(Session(bytes(16), 1), 0, 0, 1, 1, *ids), body)
         for what, size, limit in (
             ("the event", len(body), self._params.body_bytes_max),
             ("the event's frame", len(frame), self._params.frame_bytes_max),
@@ -109,31 +104,18 @@ class Packer:
             body = encode_body(columns_of(envelopes))
         except RefusedError:  # too many kinds
             return None
-        header = self._header(
-            session.name, session.born_ms, partition, first, len(envelopes), predecessor
+        header = Header(
+            session.name,
+            session.born_ms,
+            partition,
+            first,
+            len(envelopes),
+            self._log_id,
+            self._genesis_hash,
+            predecessor=predecessor,
+            id_window=self._id_window,
         )
         data = encode_frame(header, body)
         if len(data) > self._params.frame_bytes_max or len(body) > self._params.body_bytes_max:
             return None
         return data
-
-    def _header(
-        self,
-        session: Session,
-        born_ms: int,
-        partition: int,
-        first: int,
-        count: int,
-        predecessor: Predecessor | None,
-    ) -> Header:
-        return Header(
-            session=session,
-            born_ms=born_ms,
-            partition=partition,
-            first=first,
-            count=count,
-            log_id=self._log_id,
-            genesis_hash=self._genesis_hash,
-            predecessor=predecessor,
-            id_window=self._id_window,
-        )

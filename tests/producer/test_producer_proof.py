@@ -167,10 +167,10 @@ class ProducerMachine(RuleBasedStateMachine):
             if data is None:
                 continue
             header = decode_header(data)
-            frame = delivery.frame
-            if frame is not None and (frame.session, frame.first) == (header.session, header.first):
-                del self.flying[delivery.partition]
-            elif frame is None and delivery.error and "not sent in" not in str(delivery.error):
+            if delivery.session is not None:
+                if delivery.session == header.session and delivery.first >= header.first:
+                    del self.flying[delivery.partition]
+            elif "not sent in" not in str(delivery.error):
                 # It never left: its numbers are free.
                 del self.flying[delivery.partition]
                 del self.bytes[delivery.partition, header.session, header.first]

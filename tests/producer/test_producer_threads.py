@@ -355,6 +355,7 @@ def test_flush_says_when_time_is_up(log: GateLog) -> None:
     with Producer(log) as producer:
         log.gate.clear()
         future = producer.publish(event(KEY, "a"))
+        assert log.entered.acquire(timeout=WAIT_S)
         with pytest.raises(TimeoutError, match="1 events without an outcome"):
             producer.flush(0.01)
         log.gate.set()
