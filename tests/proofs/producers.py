@@ -9,9 +9,12 @@ killed, forked and restarted, clocks go on. All of it is decided by the bytes of
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+
+import msgspec
 
 from binlog.clock import ManualClock
 from binlog.columns import decode_columns
@@ -35,7 +38,7 @@ START_MS = 10_000
 
 PARAMS = Params(
     log_id="a7" * 16,
-    partitions=2,
+    partitions=3,
     session_age_ms=200,
     session_life_ms=600,
     born_tolerance_ms=40,
@@ -118,11 +121,18 @@ class Producers:
     serials: count[int] = field(default_factory=lambda: count(1))
     entropy: count[int] = field(default_factory=lambda: count(1))
     deaths: int = 0
+    make_event: Callable[[int, int, int], Envelope] = lambda a, _b, _c: small_event(a)
 
     @classmethod
-    def begin(cls, *, kinesis: bool) -> Producers:
+    def begin(
+        cls,
+        *,
+        kinesis: bool,
+        make_event: Callable[[int, int, int], Envelope] | None = None,
+        clock: ManualClock | None = None,
+    ) -> Producers:
         """``kinesis``: a log that takes frames of any age, with long sequence numbers."""
-        clock = ManualClock(START_MS)
+        clock = clock or ManualClock(START_MS)
         log = MemoryLog(
             PARAMS,
             clock=clock,
@@ -132,6 +142,8 @@ class Producers:
             enforce_age=not kinesis,
         )
         world = cls(log, clock)
+        if make_event is not None:
+            world.make_event = make_event
         world.processes = [world.start(index) for index in range(PROCESSES)]
         return world
 
@@ -160,8 +172,11 @@ class Producers:
         op, who, a, b, c, d = step
         index = who % PROCESSES
         op %= 32
-        if op < 9:
-            self.publish(index, [small_event(seed) for seed in (a, b, c)[: 1 + d % 3]])
+        if op == 0 and d % 2:
+            self.leave_a_ghost(index, self.make_event(a, b, c))
+        elif op < 9:
+            seeds = ((a, b, c), (b, c, a), (c, a, b))[: 1 + d % 3]
+            self.publish(index, [self.make_event(*seed) for seed in seeds])
         elif op < 22:
             self.work(index, (a, b), reply_at_once=c % 4 > 0)
         elif op < 24:
@@ -195,6 +210,24 @@ class Producers:
         if process.core.offer(ticket, envelopes, self.now, is_urgent=ticket % 2 == 0):
             process.open[ticket] = published
             self.ledger += published
+
+    def leave_a_ghost(self, index: int, event: Envelope) -> None:
+        """A frame is late, its session gives it up, and the next one goes on in its partition."""
+        fates = {fate: FATES.index(fate) for fate in (LAND, LATE)}
+        for fate, wait_ms in ((LATE, 500), (LAND, 1)):
+            self.publish(index, [event])
+            self.tick(5)
+            self.work(index, (fates[fate], fates[fate]), reply_at_once=True)
+            self.tick(wait_ms)
+            self.work(index, (fates[LAND], fates[LAND]), reply_at_once=True)
+
+    def overtake(self, index: int, event: Envelope) -> None:
+        """An acknowledged frame is found behind the one that was sent after it."""
+        for fate in (ACKED_LATE, LAND):
+            place = FATES.index(fate)
+            self.publish(index, [event])
+            self.tick(5)
+            self.work(index, (place, place), reply_at_once=True)
 
     def again(self, index: int, which: int) -> None:
         """An application that does not know emits the same event again, by the same id (P6)."""
@@ -287,8 +320,10 @@ class Producers:
         shards = [shard for shard in self.log.shards() if not shard.closed]
         if len(shards) > 1 and which % 2:
             self.log.merge(shards[0].id, shards[1].id)
+            self.met["resharded"] += 1
         elif len(shards[0].partitions) > 1:
             self.log.split(shards[0].id)
+            self.met["resharded"] += 1
 
     def settle(self) -> None:
         """Everything comes to rest: calls are answered, what can be sent is sent."""
@@ -311,9 +346,7 @@ class Producers:
 
 def event_with(event: Envelope, serial: int) -> Envelope:
     """The event, told from all others by its time, which no rule looks at."""
-    return Envelope(
-        event.id, event.type, event.schema, event.table, event.key, event.data, time_ms=serial
-    )
+    return msgspec.structs.replace(event, time_ms=serial)
 
 
 def meaning_of(record: Record) -> Frame:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from binlog.sequencer import Sequencer
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Numbered, events_of
+from tests.proofs.ledger import check_ledger, check_order
 from tests.proofs.producers import FATES, PARAMS, STEP_BYTES, Producers, meaning_of
-from tests.proofs.reference_sequencer import COPY, Limits, Reference, Verdict
+from tests.proofs.reference_sequencer import Limits, Reference, Verdict
 
 LIMITS = Limits(
     PARAMS.session_life_ms, PARAMS.id_window, PARAMS.hold_frames_max, PARAMS.hold_bytes_max
@@ -43,50 +44,9 @@ def check(world: Producers, met: Counter[str]) -> None:
         ]
         assert sequencer.held == 0, "something is held for ever"
         check_ledger(world, partition, verdict)
-        check_order(world, partition, events)
+        check_order((e.session, e.event) for e in events)
         for name in sequencer.counters.__struct_fields__:
             met[name] += getattr(sequencer.counters, name)
-
-
-def check_ledger(world: Producers, partition: int, verdict: Verdict) -> None:
-    mine = [p for p in world.ledger if p.partition == partition]
-    by_serial = {p.serial: p for p in mine}
-    times = Counter(t.event.time_ms for t in verdict.taken if t.event is not None)
-    assert set(times) <= set(by_serial), "an event that nobody published"
-    assert all(count == 1 for count in times.values()), "an event twice"
-    where = {(t.session, t.number): t for t in verdict.taken}
-    for entry in mine:
-        if entry.outcome is None or entry.session is None:
-            if entry.outcome is not None:
-                assert entry.serial not in times, "reported as never sent, and in the log"
-            continue
-        taken = where.get((entry.session, entry.number))
-        if entry.outcome.name == "ACKNOWLEDGED":
-            assert taken is not None, "an acknowledged event is lost"
-            assert taken.event == entry.event
-            if taken.what == COPY:
-                assert content(entry.event) in map(content, sequenced(verdict, taken.at))
-        elif taken is not None:
-            assert taken.event == entry.event
-
-
-def sequenced(verdict: Verdict, through: int) -> list[object]:
-    return [t.event for t in verdict.sequenced if t.at <= through]
-
-
-def content(event: object) -> tuple[object, ...]:
-    return tuple(getattr(event, name) for name in ("id", "type", "table", "key", "data"))
-
-
-def check_order(world: Producers, partition: int, events: list[Numbered]) -> None:
-    """Of one process life, what came through came in the order of publishing."""
-    owner = {p.serial: p.process for p in world.ledger}
-    last: dict[bytes, int] = {}
-    for event in events:
-        serial, family = event.event.time_ms, event.session.family
-        assert serial > last.get(family, 0), "the order of a process's events is lost"
-        last[family] = serial
-        assert serial in owner
 
 
 MUST_HAPPEN = (

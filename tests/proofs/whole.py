@@ -1,0 +1,302 @@
+"""The whole: producers, a hostile log, consumers that crash and overtake each other, operators.
+
+What the stores hold is compared with the reference: its sequencer over the records of the log as
+they are, then its tables over the events, up to the store's own vector. The ledger of what
+producers were told is compared with the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from appliers.applier import NO_RULES
+from appliers.digest import TableDigest
+from appliers.fingerprint import fingerprint
+from appliers.item import Row
+from appliers.store import Generation, Reader, Store, vector_of
+from appliers.stores.memory import MemoryStore
+from appliers.stores.sqlite import SQLiteStore
+from binlog.control import noop_frame, resolve_frame
+from binlog.errors import StorageError
+from binlog.frame import Session, decode_header
+from binlog.halt import DECISIONS, Halt, resolution_for
+from binlog.log import Appended, Put, Record
+from binlog.target import Target
+from binlog.vector import Vector, without_zeros
+from consumers.engine import Engine
+from snapshots.rebuild import Wanted, rebuild
+from tests.proofs.garbage import GARBAGE
+from tests.proofs.histories import small_event
+from tests.proofs.item_events import item_event
+from tests.proofs.ledger import check_ledger, check_order
+from tests.proofs.loose_store import Crashed, LooseStore
+from tests.proofs.producers import PARAMS, Producers, meaning_of
+from tests.proofs.records import Frame, Garbage, Log, Rec, Resolve
+from tests.proofs.reference_items import Tables
+from tests.proofs.reference_sequencer import COPY, Limits, Reference, Verdict
+
+LIMITS = Limits(
+    PARAMS.session_life_ms, PARAMS.id_window, PARAMS.hold_frames_max, PARAMS.hold_bytes_max
+)
+PAGE_BYTES = (1, 300, 1_000, 4_000, 1 << 20)
+
+
+class Whole:
+    """``kind`` of the store that is replicated into: loose, memory or sqlite."""
+
+    def __init__(self, *, kind: str, kinesis: bool, folder: Path) -> None:
+        self.producers = Producers.begin(kinesis=kinesis, make_event=item_event)
+        self.log = self.producers.log
+        self.kind = kind
+        self.folder = folder
+        self.met: Counter[str] = Counter()
+        self.meanings: dict[bytes, Resolve | Garbage] = {}
+        self._judged: dict[int, tuple[int, Verdict]] = {}
+        self.families = 10**9  # of operators; producers count from 1
+        self.store: Store = self.new_store("replica")
+        self.store.bind(self.log.genesis)
+        self.generation: Generation = self.store.create(
+            tables=None, fingerprint=fingerprint(NO_RULES), excluded=()
+        )
+        self.engine: Engine | None = None
+        self.zombie: Engine | None = None
+        self.zombie_is_busy = False
+
+    def new_store(self, name: str) -> Store:
+        if self.kind == "sqlite":
+            return SQLiteStore(self.folder / f"{name}.db")
+        return LooseStore() if self.kind == "loose" else MemoryStore()
+
+    def close(self) -> None:
+        self.store.close()
+
+    # -- consumers -------------------------------------------------------------------------------
+
+    def new_engine(self, page_bytes: int) -> Engine:
+        return Engine(self.log, self.store, self.generation, NO_RULES, page_bytes=page_bytes)
+
+    def replicate(self, steps: int, page_bytes: int) -> None:
+        """Some pages; what breaks a consumer, breaks it here, and the next one starts over."""
+        if self.engine is None:
+            self.engine = self.new_engine(page_bytes)
+        try:
+            self.engine.reader.retry_halted()
+            for _ in range(steps):
+                if self.engine.step() is None:
+                    return
+        except Crashed:
+            self.met["consumer crashed"] += 1
+            self.engine = None
+        except StorageError:  # the same consumer may try again
+            self.met["commit timed out"] += 1
+
+    def start_zombie(self, page_bytes: int) -> None:
+        self.zombie = self.new_engine(page_bytes)
+
+    def zombie_step(self, steps: int) -> None:
+        """The other consumer goes on from where it stood, however long ago."""
+        zombie = self.zombie
+        if zombie is None or self.zombie_is_busy:
+            return
+        self.zombie_is_busy = True
+        self.met["zombie stepped"] += 1
+        try:
+            for _ in range(steps):
+                if zombie.step() is None:
+                    break
+        except Crashed:
+            self.zombie = None
+        except StorageError:
+            self.met["commit timed out"] += 1
+        finally:
+            self.zombie_is_busy = False
+
+    def halted(self) -> list[Halt]:
+        return [] if self.engine is None else list(self.engine.reader.halts.values())
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def family(self) -> bytes:
+        self.families += 1
+        return self.families.to_bytes(16, "big")
+
+    def damage(self, partition: int, which: int) -> None:
+        """A record that is no frame lands in a partition."""
+        log = Log(PARAMS, partition)
+        why, make = GARBAGE[which % len(GARBAGE)]
+        if why in ("another partition", "too many envelopes"):
+            return  # true of the parameters of the other proofs only
+        born = self.log.now_ms()
+        frame = Frame(born, Session(self.family(), 1), born, 1, (small_event(1), small_event(2)))
+        # Two of a kind would be one record to `meaning`, hence the family.
+        data = make(log, frame)
+        self.meanings[data] = Garbage(born, why, data)
+        self.log.inject(partition, data)
+        self.met["damaged"] += 1
+
+    def resolve(self, which: int) -> None:
+        """Somebody lifts what the consumer reports as halted."""
+        if self.engine is None:
+            return
+        for halt in self.halted():
+            decisions = DECISIONS[halt.rule]
+            decision = decisions[which % len(decisions)]
+            session = Session(self.family(), 1)
+            resolution = resolution_for(halt, decision)
+            frame = resolve_frame(
+                PARAMS,
+                self.log.genesis,
+                resolution,
+                family=session.family,
+                now_ms=self.log.now_ms(),
+            )
+            [reply] = self.log.append([Put(halt.partition, frame)])
+            assert isinstance(reply, Appended)
+            self.meanings[session.family] = self.meaning_of_resolve(halt, decision, session, reply)
+            self.met["resolved"] += 1
+        self.engine.reader.retry_halted()
+
+    def meaning_of_resolve(
+        self, halt: Halt, decision: str, session: Session, reply: Appended
+    ) -> Resolve:
+        places = [
+            (shard, record.sequence) for shard, record in self.log.records(halt.partition)[1:]
+        ]
+        target = places.index((halt.position.shard, halt.position.sequence))
+        return Resolve(
+            reply.arrival_ms,
+            session,
+            reply.born_ms,
+            target,
+            halt.rule,
+            halt.session,
+            halt.offset,
+            decision,
+        )
+
+    def noop(self, partition: int) -> None:
+        """Somebody moves the mark of a quiet partition."""
+        frame = noop_frame(
+            PARAMS, self.log.genesis, partition, family=self.family(), now_ms=self.log.now_ms()
+        )
+        self.log.append([Put(partition, frame)])
+
+    # -- the reference ---------------------------------------------------------------------------
+
+    def meaning(self, record: Record) -> Rec:
+        if record.data in self.meanings:
+            known = self.meanings[record.data]
+            assert isinstance(known, Garbage)
+            return Garbage(record.arrival_ms, known.why, record.data)
+        header = decode_header(record.data)
+        if header.resolve:
+            return self.meanings[header.session.family]
+        return meaning_of(record)
+
+    def verdict(self, partition: int) -> Verdict:
+        records = [record for _, record in self.log.records(partition)][1:]
+        count, verdict = self._judged.get(partition, (-1, None))
+        if verdict is None or count != len(records):
+            history = [self.meaning(record) for record in records]
+            resolvable = {
+                rec.session: meaning_of(record).events[0]
+                for rec, record in zip(history, records, strict=True)
+                if isinstance(rec, Resolve)
+            }
+            verdict = Reference(LIMITS, history, resolvable).judge()
+            self._judged[partition] = len(records), verdict
+        return verdict
+
+    def tables(self, vector: Vector) -> Tables:
+        """What tables have to hold at a vector."""
+        tables = Tables()
+        for partition in range(PARAMS.partitions):
+            sequenced = self.verdict(partition).sequenced
+            through = vector.get(partition, 0)
+            assert through <= len(sequenced), "more was applied than the log has"
+            for offset, taken in enumerate(sequenced[:through], 1):
+                assert taken.event is not None
+                tables.apply(partition, offset, taken.event)
+        return tables
+
+    def end(self) -> Vector:
+        return without_zeros({p: len(self.verdict(p).sequenced) for p in range(PARAMS.partitions)})
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def check_store(self) -> None:
+        """Rows between commits of a loose store may be ahead of its checkpoints; never behind."""
+        vector = vector_of(self.store.checkpoints(self.generation.id))
+        if self.kind != "loose":
+            assert_replica(self.store, self.tables(vector))
+            return
+        ahead = self.tables(self.end())
+        behind = self.tables(vector)
+        for table in ahead.names():
+            rows = dict(self.store.scan(table))
+            for key, (version, _, _) in behind.rows(table).items():
+                assert rows[key].version >= version, "a checkpoint is ahead of the items"
+            for key, row in rows.items():
+                at = self.tables({row.partition: row.version})
+                assert at.rows(table)[key] == (row.version, row.partition, row.data)
+
+    def check_rebuild(self, vector: Vector | None) -> None:
+        """A rebuild to a vector (None: the end) is what the reference says, too."""
+        store = self.new_store(f"rebuilt{self.met['rebuilt']}")
+        target = Target() if vector is None else Target(vector=vector)
+        report = rebuild(self.log, store, Wanted(target=target))
+        wanted = self.end() if vector is None else vector
+        assert report.vector == without_zeros(wanted)
+        assert_replica(store, self.tables(wanted))
+        self.met["rebuilt"] += 1
+        store.close()
+
+    def settle(self) -> None:
+        """All comes to rest: events are sent, halts lifted, the consumer catches up."""
+        self.log.release()
+        self.producers.settle()
+        if isinstance(self.store, LooseStore):
+            self.store.crash_after = None
+        for which in range(100):
+            self.replicate(1_000, PAGE_BYTES[which % len(PAGE_BYTES)])
+            if self.engine is not None and not self.halted():
+                break
+            self.resolve(which)
+        assert not self.halted(), "a halt that nothing lifts"
+        vector = vector_of(self.store.checkpoints(self.generation.id))
+        assert vector == self.end(), "the consumer has not reached the log's end"
+        assert_replica(self.store, self.tables(vector))
+        for partition in range(PARAMS.partitions):
+            verdict = self.verdict(partition)
+            check_ledger(self.producers, partition, verdict)
+            check_order((t.session, t.event) for t in verdict.sequenced if t.event is not None)
+            self.met.update(verdict.counts)
+            self.met["copies"] += sum(t.what == COPY for t in verdict.taken)
+        self.met.update(self.producers.met)
+        if isinstance(self.store, LooseStore):
+            self.met["condition failed"] += self.store.failed
+
+
+def assert_replica(store: Reader, tables: Tables) -> None:
+    """Rows, tombstones, versions, digests and rejections are those of the reference."""
+    names = {table for generation in store.generations() for table in generation.tables}
+    assert names == tables.names()
+    for table in sorted(names):
+        rows = dict(store.scan(table))
+        found = {key: (row.version, row.partition, row.data) for key, row in rows.items()}
+        assert found == tables.rows(table)
+        assert list(rows) == sorted(rows)
+        wanted = TableDigest(table).add(
+            (key, Row(*content)) for key, content in tables.rows(table).items()
+        )
+        assert TableDigest(table).add(rows.items()).hexdigest() == wanted.hexdigest()
+    refused = {
+        (r.partition, r.offset, r.table, r.key, r.id, r.expected, r.found) for r in tables.refused
+    }
+    noted = [
+        (r.partition, r.offset, r.table, r.key, r.id, r.expected, r.found)
+        for r in store.rejections()
+    ]
+    assert len(noted) == len(set(noted)), "a rejection twice"
+    assert set(noted) == refused
