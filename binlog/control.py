@@ -12,7 +12,7 @@ import msgspec
 
 from binlog.columns import Columns, FrameError, columns_of, decode_columns, encode_body
 from binlog.envelope import CONTROL_PREFIX, Envelope
-from binlog.errors import RefusedError
+from binlog.errors import DamageError, RefusedError
 from binlog.frame import (
     Header,
     Session,
@@ -31,6 +31,7 @@ NOOP_TYPE = CONTROL_PREFIX + "noop"
 CHANGEABLE = frozenset(
     {"frame_version", "id_window", "hold_frames_max", "hold_bytes_max", "session_age_ms"}
 )
+CHANGE_MAX = 2**31 - 1
 _EMPTY_KEY = encode_value({})
 
 
@@ -61,26 +62,43 @@ def params_envelope(changes: dict[str, int], *, new_id: Callable[[], str], now_m
     """A PARAMS record; one is needed in every partition.
 
     Raises:
-        RefusedError: a value that cannot be changed within a timeline.
+        RefusedError: a value that cannot be changed within a timeline, or out of bounds.
     """
     if fixed := set(changes) - CHANGEABLE:
         raise RefusedError(
             f"{', '.join(sorted(fixed))} cannot be changed", do="it takes a new log or timeline"
         )
+    for name, value in changes.items():
+        if not 0 < value <= CHANGE_MAX:
+            raise RefusedError(f"{name} {value}: from 1 to {CHANGE_MAX}")
     data = encode_value(changes)
     return Envelope(new_id(), PARAMS_TYPE, 1, "", _EMPTY_KEY, data, time_ms=now_ms)
 
 
-def decode_params_change(columns: Columns) -> dict[str, int]:
-    """What the PARAMS records among the envelopes change; unknown names have no effect."""
+def decode_params_change(columns: Columns, params: Params) -> dict[str, int]:
+    """What the PARAMS records among the envelopes change of ``params``.
+
+    One that is no such record, or that no log could have been made with, has no effect: it has
+    its offset already, so it cannot halt any more, and every reader decides alike. So have names
+    that are unknown, and values out of 1 to `CHANGE_MAX`.
+    """
     changes: dict[str, int] = {}
     for envelope in columns.envelopes():
-        if envelope.type == PARAMS_TYPE and envelope.data is not None:
+        if envelope.type != PARAMS_TYPE or envelope.data is None:
+            continue
+        try:
             value = decode_value(envelope.data)
-            if isinstance(value, dict):
-                changes |= {
-                    k: v for k, v in value.items() if k in CHANGEABLE and type(v) is int and v > 0
-                }
+            if not isinstance(value, dict):
+                continue
+            change = {
+                name: number
+                for name, number in value.items()
+                if name in CHANGEABLE and type(number) is int and 0 < number <= CHANGE_MAX
+            }
+            msgspec.structs.replace(params, **changes | change)
+        except (DamageError, ValueError):
+            continue
+        changes |= change
     return changes
 
 
@@ -95,7 +113,7 @@ def decode_resolution(data: bytes, header: Header) -> Resolution | None:
         return None
     try:
         return msgspec.convert(decode_value(envelope.data), Resolution)
-    except (msgspec.ValidationError, ValueError):
+    except (DamageError, msgspec.ValidationError, ValueError):
         return None
 
 

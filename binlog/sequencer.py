@@ -291,7 +291,7 @@ class Sequencer:
                 self._change_params(columns)
 
     def _change_params(self, columns: Columns) -> None:
-        self._changes = {**self._changes, **decode_params_change(columns)}
+        self._changes = {**self._changes, **decode_params_change(columns, self.params)}
         self.params = msgspec.structs.replace(self._pinned, **self._changes)
         self._window = IdWindow(self.params.id_window, self._window.entries())
 

@@ -25,6 +25,7 @@ from binlog.cli.options import (
 from binlog.cli.output import json_option, stdout
 from binlog.cli.verb import Verb
 from binlog.envelope import CONTROL_PREFIX, UPDATE_ITEM, Event
+from binlog.errors import DamageError
 from binlog.events import event_at
 from binlog.json_values import encode_json, plain, typed_any, typed_item
 from binlog.log import Log
@@ -235,7 +236,14 @@ class Printer:
         try:
             for index in self._selection.indexes(run):
                 event = event_at(run, index, self._schemas, timeline=self._timeline)
-                lines.append(line(event, form))
+                try:
+                    lines.append(line(event, form))
+                except (AttributeError, TypeError, RecursionError) as error:
+                    raise DamageError(
+                        f"what no item can hold ({error})",
+                        f"partition {event.partition}, offset {event.offset}",
+                        "no producer of ours wrote it",
+                    ) from error
         finally:  # what lies before an event that cannot be shown is shown
             self._out.write(b"".join(lines))
 
