@@ -205,7 +205,7 @@ class DirectoryLog:
         if state is None or state == self._examined:
             return False
         try:
-            with _Held(self._mutex, 0), _Held(self._lock, 0):
+            with _Held(self._mutex), _Held(self._lock):
                 self._tail.refresh(cut=False)
                 self._end = max(known, self._tail.note.end)
                 self._examined = self._state_after(self._tail.note) or ()
@@ -323,16 +323,19 @@ class _NotGotError(Exception):
 
 
 class _Held:
-    """A lock, held for the length of a ``with``; `_NotGotError` if it is not free in time."""
+    """A lock, held for the length of a ``with``; `_NotGotError` if it is not free in time.
 
-    def __init__(self, lock: AppendLock | threading.Lock, wait_s: float) -> None:
+    ``wait_s`` None: now, out of turn.
+    """
+
+    def __init__(self, lock: AppendLock | threading.Lock, wait_s: float | None = None) -> None:
         self._lock = lock
         self._wait_s = wait_s
 
     def __enter__(self) -> None:
         lock = self._lock
         if isinstance(lock, AppendLock):
-            got = lock.acquire(self._wait_s) if self._wait_s else lock.try_acquire()
+            got = lock.try_acquire() if self._wait_s is None else lock.acquire(self._wait_s)
         else:
             got = lock.acquire(blocking=False)
         if not got:
