@@ -57,6 +57,7 @@ class Generation(msgspec.Struct, frozen=True):
     open: bool
     fingerprint: str  # see appliers.fingerprint
     excluded: tuple[str, ...]  # RULEs, sorted
+    types: tuple[str, ...] = ()  # domain event types met, taken by an applier or not
 
 
 class Reader(Protocol):
@@ -123,6 +124,13 @@ class Sink(Protocol):
     ) -> Generation:
         """A live, empty generation at vector zero; ``tables`` None: the open one."""
 
+    def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
+        """Replace the fingerprint by one found compatible, and note further event types met.
+
+        Types are noted before the first commit that goes by an event of theirs. `LostError` if the
+        generation is not live.
+        """
+
     def checkpoints(self, generation: str) -> dict[int, Checkpoint]: ...
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]: ...
@@ -183,10 +191,17 @@ class Build(Protocol):
 
     def reject(self, rejections: Iterable[Rejection]) -> None: ...
 
-    def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
+    def finish(
+        self,
+        checkpoints: Mapping[int, Checkpoint],
+        *,
+        tables: Iterable[str],
+        types: Iterable[str] = (),
+    ) -> None:
         """Make it live in one step, durably; the tables it replaces are gone.
 
-        ``tables`` are those that exist although nothing was loaded into them.
+        ``tables`` are those that exist although nothing was loaded into them, ``types`` the
+        domain event types met.
         """
 
     def abandon(self) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from appliers.applier import Rules
 from appliers.batch import Batch, fold_batch
 from appliers.exclusion import parse_exclusions
+from appliers.fingerprint import fingerprint
 from appliers.fold import Counts
 from appliers.item import Row, Write
 from appliers.routing import Routing
@@ -63,6 +64,8 @@ class Engine:
         self._store = store
         self._generation = generation
         self._page_bytes = page_bytes
+        self._fingerprint = fingerprint(rules)
+        self._types = frozenset(generation.types)
         self._routing = Routing(
             log.params,
             rules=rules,
@@ -149,6 +152,7 @@ class Engine:
         failed: list[Write] = []
         for attempt in range(TRIES_MAX):
             batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
+            self._note_types(batch.types)
             failed = self._store.commit(
                 self._generation.id,
                 batch.writes,
@@ -166,6 +170,14 @@ class Engine:
             self._store.name,
             "see that one consumer writes to the store",
         )
+
+    def _note_types(self, types: frozenset[str]) -> None:
+        """Write down event types never met, before anything goes by an event of theirs."""
+        if not types <= self._types:
+            self._store.describe(
+                self._generation.id, fingerprint=self._fingerprint, types=types - self._types
+            )
+            self._types |= types
 
     def _read(self, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         return self._store.read(self._generation.id, table, keys)

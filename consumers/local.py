@@ -120,8 +120,12 @@ def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
             generation.fingerprint,
             current,
             where=f"{store.name}, tables {', '.join(generation.tables) or 'none yet'}",
+            met=generation.types,
+            tables=generation.tables,
             same_meaning=how.same_meaning,
         )
+        if generation.fingerprint != current:  # of types never met, or vouched for
+            store.describe(generation.id, fingerprint=current, types=())
     closed = {table for g in generations if not g.open for table in g.tables}
     page_bytes = how.page_bytes if how.rate is None else min(how.page_bytes, _PACED_PAGE_BYTES)
     return [

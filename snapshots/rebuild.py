@@ -73,6 +73,7 @@ class Folded(msgspec.Struct):
     part: Part
     counts: Counts
     tables: frozenset[str]
+    types: frozenset[str]
     checkpoints: dict[int, Checkpoint]
     rejections: list[Rejection]
     duplicates: int
@@ -112,7 +113,8 @@ def rebuild(
             build.reject(result.rejections)
         checkpoints = {p: c for r in results for p, c in r.checkpoints.items()}
         tables = frozenset(wanted.tables or ()).union(*(r.tables for r in results))
-        build.finish(checkpoints, tables=tables)
+        types = frozenset[str]().union(*(r.types for r in results))
+        build.finish(checkpoints, tables=tables, types=types)
     except BaseException:
         build.abandon()
         raise
@@ -205,6 +207,7 @@ def _fold_group(
         part=part,
         counts=fold.counts,
         tables=fold.tables,
+        types=frozenset(fold.types),
         checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
         rejections=fold.rejections,
         duplicates=duplicates_of(reader),

@@ -58,6 +58,12 @@ def with_tables(generation: Generation, *tables: Iterable[str]) -> Generation:
     return msgspec.structs.replace(generation, tables=met)
 
 
+def described(generation: Generation, fingerprint: str, types: Iterable[str]) -> Generation:
+    """The generation under another fingerprint, having met ``types`` too."""
+    met = sorted_names(generation.types, types)
+    return msgspec.structs.replace(generation, fingerprint=fingerprint, types=met)
+
+
 def after_build(
     live: Sequence[Generation], built: Generation
 ) -> tuple[list[Generation], frozenset[str]]:

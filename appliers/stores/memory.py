@@ -21,6 +21,7 @@ from appliers.stores.generations import (
     check_creation,
     check_open,
     check_unique,
+    described,
     lost_checkpoint,
     lost_generation,
     lost_table,
@@ -200,6 +201,14 @@ class MemoryStore:
             self._reject(generation, rejections)
             return []
 
+    def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
+        self.lock()
+        with self._mutex:
+            known = self._content.generations.get(generation)
+            if known is None:
+                raise lost_generation(self.name, generation)
+            self._content.generations[generation] = described(known, fingerprint, types)
+
     def build(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> MemoryBuild:
@@ -299,9 +308,16 @@ class MemoryBuild:
             self.load(rejection.table, ())
             self._rejections.append(rejection)
 
-    def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
+    def finish(
+        self,
+        checkpoints: Mapping[int, Checkpoint],
+        *,
+        tables: Iterable[str],
+        types: Iterable[str] = (),
+    ) -> None:
         check_open(over=self._over)
         generation = with_tables(self._made, self._tables, tables)
+        generation = described(generation, generation.fingerprint, types)
         self._switch(generation, self._tables, checkpoints, self._rejections)
         self._over = True
 

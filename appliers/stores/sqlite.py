@@ -18,12 +18,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from appliers.item import Rejection, Row, Write
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.generations import (
     check_binding,
     check_creation,
     check_unique,
+    described,
+    lost_generation,
     new_generation,
 )
 from appliers.stores.sqlite_build import (
@@ -135,6 +139,19 @@ class SQLiteStore:
             for table in generation.tables:
                 create_table(connection, generation.id, table)
         return generation
+
+    def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
+        connection = self._writing()
+        reader = SQLiteReader(connection, self.name)
+        with translated(self.name), transaction(connection):
+            known = next((g for g in reader.generations() if g.id == generation), None)
+            if known is None:
+                raise lost_generation(self.name, generation)
+            made = described(known, fingerprint, types)
+            connection.execute(
+                "UPDATE _binlog_generations SET fingerprint = ?, types = ? WHERE id = ?",
+                (made.fingerprint, msgspec.json.encode(made.types).decode(), generation),
+            )
 
     def commit(
         self,

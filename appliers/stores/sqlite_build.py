@@ -21,7 +21,7 @@ from pathlib import Path
 
 from appliers.item import Rejection, Row
 from appliers.store import Checkpoint, Generation, Part
-from appliers.stores.generations import after_build, check_open, with_tables
+from appliers.stores.generations import after_build, check_open, described, with_tables
 from appliers.stores.sqlite_commit import (
     create_table,
     note_table,
@@ -267,9 +267,16 @@ class SQLiteBuild:
                 self._place(rejection.table)
             put_rejections(self._connection, self.generation, found)
 
-    def finish(self, checkpoints: Mapping[int, Checkpoint], *, tables: Iterable[str]) -> None:
+    def finish(
+        self,
+        checkpoints: Mapping[int, Checkpoint],
+        *,
+        tables: Iterable[str],
+        types: Iterable[str] = (),
+    ) -> None:
         check_open(over=self._over)
         made = with_tables(self._made, self._places, tables)
+        made = described(made, made.fingerprint, types)
         with translated(self._name):
             with transaction(self._connection):
                 self._switch(made, checkpoints)

@@ -165,10 +165,16 @@ def note_table(connection: sqlite3.Connection, generation: str, table: str, plac
 
 def put_generation(connection: sqlite3.Connection, generation: Generation) -> None:
     """Write down a generation, without its tables."""
-    excluded = msgspec.json.encode(generation.excluded).decode()
     connection.execute(
-        "INSERT INTO _binlog_generations (id, open, fingerprint, excluded) VALUES (?, ?, ?, ?)",
-        (generation.id, generation.open, generation.fingerprint, excluded),
+        "INSERT INTO _binlog_generations (id, open, fingerprint, excluded, types)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (
+            generation.id,
+            generation.open,
+            generation.fingerprint,
+            msgspec.json.encode(generation.excluded).decode(),
+            msgspec.json.encode(generation.types).decode(),
+        ),
     )
 
 

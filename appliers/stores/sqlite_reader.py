@@ -65,11 +65,11 @@ class SQLiteReader:
 
     def generations(self) -> list[Generation]:
         rows = self._all(
-            "SELECT id, open, fingerprint, excluded, name FROM _binlog_generations"
+            "SELECT id, open, fingerprint, excluded, types, name FROM _binlog_generations"
             " LEFT JOIN _binlog_tables ON generation = id ORDER BY number, name"
         )
         found: dict[str, Generation] = {}
-        for id_, open_, fingerprint, excluded, table in rows:
+        for id_, open_, fingerprint, excluded, types, table in rows:
             known = found.get(id_)
             found[id_] = Generation(
                 id=id_,
@@ -77,6 +77,7 @@ class SQLiteReader:
                 open=bool(open_),
                 fingerprint=fingerprint,
                 excluded=msgspec.json.decode(excluded, type=tuple[str, ...]),
+                types=msgspec.json.decode(types, type=tuple[str, ...]),
             )
         return list(found.values())
 

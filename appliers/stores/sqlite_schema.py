@@ -17,7 +17,7 @@ Each table of the log is one SQLite table, as far as possible of the same name, 
 Beside them::
 
     _binlog_meta         genesis: the bytes of the log's genesis record
-    _binlog_generations  the live generations: id, open, fingerprint, excluded (a JSON array)
+    _binlog_generations  the live generations: id, open, fingerprint, excluded and types (JSON)
     _binlog_tables       which table is of which generation, and the SQLite table that it is in
     _binlog_checkpoints  how far each partition is applied in each generation; a sequence number
                          has up to 56 digits, so it is text
@@ -54,7 +54,7 @@ PRAGMA user_version = {FORMAT};
 CREATE TABLE _binlog_meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE _binlog_generations (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, open INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL, excluded TEXT NOT NULL);
+    fingerprint TEXT NOT NULL, excluded TEXT NOT NULL, types TEXT NOT NULL);
 CREATE TABLE _binlog_tables (
     name TEXT PRIMARY KEY, generation TEXT NOT NULL, sqlite_name TEXT NOT NULL UNIQUE);
 CREATE TABLE _binlog_checkpoints (
