@@ -28,6 +28,7 @@ from binlog.partition import ordering_key, partition_of
 from binlog.producer.core import ProducerCore, Send
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Delivery, Outcome
+from binlog.producer.outcome import Frame as SentFrame
 from binlog.producer.session import Lineage
 from tests.proofs.histories import small_event
 from tests.proofs.records import Frame
@@ -87,6 +88,7 @@ class Published:
     outcome: Outcome | None = None  # None: none yet, or its process died before it had one
     session: Session | None = None
     number: int = 0
+    frame: SentFrame | None = None  # that it travelled in, if it was sent
 
 
 @dataclass
@@ -298,6 +300,7 @@ class Producers:
             assert entry.partition == delivery.partition
             entry.outcome, entry.session = delivery.outcome, delivery.session
             entry.number = delivery.first + i
+            entry.frame = delivery.frame
             self.met[delivery.outcome.name] += 1
 
     def kill(self, index: int) -> None:
