@@ -137,7 +137,10 @@ def test_a_split_closes_the_parent_and_shares_its_partitions(log: MemoryLog) -> 
     assert [s.id for s in log.shards()] == [parent.id, low, high], "parents before children"
     assert shards[parent.id].closed
     assert shards[low].parents == shards[high].parents == (parent.id,)
-    assert (shards[low].partitions, shards[high].partitions) == (frozenset({0, 1}), frozenset({2, 3}))
+    assert (shards[low].partitions, shards[high].partitions) == (
+        frozenset({0, 1}),
+        frozenset({2, 3}),
+    )
     records, closed = read_shard(log, parent.id)
     assert (len(records), closed) == (8, True)
     for name, partitions in ((low, [0, 1]), (high, [2, 3])):
@@ -153,7 +156,11 @@ def test_a_merge_waits_for_both_parents() -> None:
     child = log.merge(names[1], names[2])
     log.append([put(1, partition=p) for p in range(4)])
     [*_, last] = log.shards()
-    assert (last.id, last.parents, last.partitions) == (child, (names[1], names[2]), frozenset({1, 2}))
+    assert (last.id, last.parents, last.partitions) == (
+        child,
+        (names[1], names[2]),
+        frozenset({1, 2}),
+    )
     assert [r.partition for r in read_shard(log, child)[0]] == [1, 2]
     with pytest.raises(ValueError, match="closed"):
         log.split(names[1])

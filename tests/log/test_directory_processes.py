@@ -1,0 +1,186 @@
+"""The directory log among real processes: many append, some are killed, one is forked.
+
+Worker processes print what was acknowledged; afterwards the log must hold it, each once, in order.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from binlog.frame import decode_header
+from binlog.log import Failed, Position
+from binlog.logs import DirectoryLog, check_directory_log, create_directory_log
+from tests.contracts.log_contract import appended, events, read_all
+from tests.log.log_frames import PARAMS, put
+
+ROOT = Path(__file__).parents[2]
+
+APPENDER = """
+import sys
+from binlog.log import Appended
+from binlog.logs import DirectoryLog
+from tests.log.log_frames import put
+path, session, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+log = DirectoryLog(path, segment_bytes=20_000)
+for number in range(1, count + 1):
+    puts = [put(number, session=session, partition=p, data=b"\\xc4\\x80" + bytes(128)) for p in (0, 1)]
+    first, second = log.append(puts)
+    assert isinstance(first, Appended) and isinstance(second, Appended), (first, second)
+    print(number, first.position.sequence, second.position.sequence, flush=True)
+"""
+
+
+def start(source: str, *args: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", source, *map(str, args)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def acknowledged(process: subprocess.Popen[str]) -> list[list[int]]:
+    """(number, position, position) of each whole line that it printed."""
+    assert process.stdout is not None
+    with process.stdout:
+        lines = process.stdout.read().splitlines(keepends=True)
+    return [[int(word) for word in line.split()] for line in lines if line.endswith("\n")]
+
+
+def test_appenders_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    """kill -9 at any moment; the others go on at once, and what was printed is there."""
+    path = tmp_path / "log"
+    create_directory_log(path, PARAMS)
+    seed = 20_261_126
+    moments = random.Random(seed)
+    print("seed", seed)
+    processes: dict[int, subprocess.Popen[str]] = {}
+    for session in range(1, 9):
+        processes[session] = start(APPENDER, path, session, 100_000 if session % 2 else 60)
+    for process in [p for session, p in processes.items() if session % 2]:
+        time.sleep(moments.uniform(0.2, 0.5))
+        process.send_signal(signal.SIGKILL)
+    promised = {}
+    for session, process in processes.items():
+        promised[session] = acknowledged(process)
+        assert process.wait(timeout=60) == (-9 if session % 2 else 0)
+    assert sum(map(len, promised.values())) > 4 * 60
+
+    found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    with DirectoryLog(path) as log:
+        log.settle()
+        for record in events(log):
+            header = decode_header(record.data)
+            session = int.from_bytes(header.session.family, "big")
+            found[session].append((header.first, header.partition, record.sequence))
+    for session, lines in promised.items():
+        expected = [
+            (number, partition, position)
+            for number, *positions in lines
+            for partition, position in enumerate(positions)
+        ]
+        rest = found[session][len(expected) :]
+        assert found[session][: len(expected)] == expected
+        # The commit that was under way when it was killed is there whole or not at all.
+        assert [(number, partition) for number, partition, _ in rest] in (
+            [],
+            [(len(lines) + 1, 0), (len(lines) + 1, 1)],
+        )
+    assert [finding for finding in check_directory_log(path) if finding.broken] == []
+
+
+def test_a_follower_sees_what_other_processes_append_while_they_do(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    create_directory_log(path, PARAMS)
+    writer = start(APPENDER, path, 1, 80)
+    with DirectoryLog(path) as log:
+        after, seen = Position("0", -1), 0
+        deadline = time.monotonic() + 60
+        while seen < PARAMS.partitions + 160:
+            assert time.monotonic() < deadline
+            page = log.read(after, wait_s=5)
+            after = page.next
+            seen += len(page.records)
+    assert len(acknowledged(writer)) == 80
+    assert writer.wait(timeout=60) == 0
+
+
+FORKER = """
+import os, sys
+from binlog.logs import DirectoryLog
+from tests.contracts.log_contract import appended, events
+from tests.log.log_frames import put
+log = DirectoryLog(sys.argv[1], lock_wait_s=20)
+appended(log.append([put(1)]))
+log._lock.acquire(1)  # as if another thread were in the middle of an append
+child = os.fork()
+if child == 0:
+    reply = log.append([put(1, session=2)])  # must wait for the parent, whose lock it inherited
+    os._exit(0 if appended(reply) else 1)
+import time; time.sleep(0.3)
+assert len(events(log)) == 1, "the child did not wait"
+log._lock.release()
+assert os.waitpid(child, 0)[1] == 0
+appended(log.append([put(2)]))
+assert len(events(log)) == 3
+log.close()
+"""
+
+
+def test_a_forked_child_has_a_lock_of_its_own(tmp_path: Path) -> None:
+    """An inherited descriptor shares the parent's lock: both would be in at once."""
+    create_directory_log(tmp_path / "log", PARAMS)
+    process = start(FORKER, tmp_path / "log")
+    assert process.wait(timeout=60) == 0
+    acknowledged(process)
+    assert list(check_directory_log(tmp_path / "log")) == []
+
+
+def test_a_file_size_limit_fails_the_append_and_nothing_else(tmp_path: Path) -> None:
+    """A real short write followed by a real error, as on a full disk."""
+    path = tmp_path / "log"
+    create_directory_log(path, PARAMS)
+    [segment] = path.glob("*.seg")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with DirectoryLog(path) as log:
+        appended(log.append([put(1)]))
+        size = segment.stat().st_size
+        records = read_all(log)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+        try:
+            replies = log.append([put(2), put(2, partition=1)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        for reply in replies:
+            assert isinstance(reply, Failed)
+            assert (reply.untouched, reply.final) == (True, True)
+            assert "EFBIG" in str(reply.error)
+        assert segment.stat().st_size == size
+        assert read_all(log) == records
+        appended(log.append([put(2)]))
+    assert list(check_directory_log(path)) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_write_permission_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    create_directory_log(path, PARAMS)
+    for entry in path.iterdir():
+        entry.chmod(0o444)
+    path.chmod(0o555)
+    with DirectoryLog(path) as log:
+        assert len(read_all(log)) == PARAMS.partitions
+        [reply] = log.append([put(1)])
+        assert isinstance(reply, Failed)
+        assert (reply.untouched, reply.final) == (True, True)
+    path.chmod(0o755)
