@@ -37,6 +37,7 @@ from binlog.fields import (
     encode_change,
     encode_key,
     encode_meta,
+    encode_plain_key,
 )
 from binlog.values import encode_item, encode_value
 
@@ -121,7 +122,7 @@ class ActionBuilder:
             for action in actions:
                 kind = action.get("Action")
                 if kind == PUT_ITEM:
-                    add(self._put(action, now_ms))
+                    add(self._put_plain(action, now_ms) or self._put(action, now_ms))
                 elif kind == UPDATE_ITEM:
                     add(self._update(action, now_ms))
                 elif kind == DELETE_ITEM:
@@ -158,6 +159,26 @@ class ActionBuilder:
         return self._put_item(event_id, self._default_table(), item, None, None, None, now_ms)
 
     # -- one action each ---------------------------------------------------------------------
+
+    def _put_plain(self, action: Mapping[str, Any], now_ms: int) -> Envelope | None:
+        """What `_put` makes of the commonest action, in three quarters of its time, or ``None``.
+
+        That is Table, Key of one short text attribute, and Data without it, nothing else; values
+        that need no rewriting. Whatever is odd, `_put` finds the words for.
+        """
+        if len(action) != 4 or type(action) is not dict:
+            return None
+        table, key, item = action.get("Table"), action.get("Key"), action.get(DATA_ATTRIBUTE)
+        if type(table) is not str or table not in self._known_tables:
+            return None
+        if type(item) is not dict or type(key) is not dict or len(key) != 1:
+            return None
+        [name] = key
+        encoded_key = encode_plain_key(name, key)
+        if encoded_key is None or name in item:
+            return None
+        data = encode_item({**item, **key})
+        return Envelope(self._new_id(), PUT_ITEM, 1, table, encoded_key, data, None, None, now_ms)
 
     def _put(self, action: Mapping[str, Any], now_ms: int) -> Envelope:
         if not _ITEM_FIELDS.issuperset(action):

@@ -30,23 +30,27 @@ _is_table_name = lru_cache(maxsize=4_096)(is_table_name)
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
+def encode_plain_key(name: object, key: dict[Any, Any]) -> bytes | None:
+    """`encode_key` of the commonest key, ``{name: short text}``, else ``None``."""
+    value = key[name]
+    # 512 characters have at most 2,048 bytes.
+    if type(value) is not str or not 0 < len(value) <= 512:
+        return None
+    if type(name) is not str or not 0 < len(name) <= 64 or name == RESERVED_ATTRIBUTE:
+        return None
+    try:
+        return _encode(key)
+    except UnicodeEncodeError:
+        return None
+
+
 def encode_key(key: object, names: tuple[str, ...] | None) -> bytes:
     """Canonical bytes of an item's key, one or two attributes; the first one may be longer."""
     if type(key) is dict and len(key) == 1:
         [name] = key
-        value = key[name]
-        # The common case. 512 characters have at most 2,048 bytes.
-        if (
-            type(value) is str
-            and type(name) is str
-            and 0 < len(value) <= 512
-            and 0 < len(name) <= 64
-            and name != RESERVED_ATTRIBUTE
-        ):
-            try:
-                return _encode(key)
-            except UnicodeEncodeError as error:
-                raise RefusedError(f"text holds a lone surrogate ({error.reason})") from error
+        plain = encode_plain_key(name, key)
+        if plain is not None:
+            return plain
     if not isinstance(key, Mapping):
         raise RefusedError(f"the key {key!r}", do="a key is an object of one or two attributes")
     if not 1 <= len(key) <= 2:
