@@ -474,3 +474,22 @@ def test_a_store_without_anything_is_empty_to_read(handles: Handles) -> None:
         assert view.generations() == []
     with pytest.raises(LostError):
         store.checkpoints("0" * 32)
+
+
+@claim
+def test_event_types_met_stay_with_their_generation(handles: Handles) -> None:
+    """Types add up, the fingerprint is replaced, a build has its own, and both outlive a handle."""
+    store = handles()
+    store.bind(GENESIS)
+    generation = store.create(tables=None, fingerprint="f1", excluded=()).id
+    store.describe(generation, fingerprint="f2", types=["Paid", "Asked"])
+    store.describe(generation, fingerprint="f3", types=["Paid", "Sent"])
+    assert [(g.fingerprint, g.types) for g in handles().generations()] == [
+        ("f3", ("Asked", "Paid", "Sent"))
+    ]
+    store.build(tables=None, fingerprint="f4", excluded=()).finish(
+        {}, tables=["users"], types=["Lost"]
+    )
+    assert [(g.fingerprint, g.types) for g in handles().generations()] == [("f4", ("Lost",))]
+    with pytest.raises(LostError):
+        store.describe(generation, fingerprint="f5", types=[])
