@@ -36,6 +36,8 @@ from binlog.producer.packer import Packer
 from binlog.producer.router import Router
 from binlog.producer.session import Lineage, SessionState
 
+_NEVER = float("inf")
+
 
 class Send(msgspec.Struct, frozen=True, gc=False):
     """One `Log.append` to make; its replies go to `ProducerCore.reply` under ``call``."""
@@ -74,6 +76,7 @@ class ProducerCore:
         self._calls: dict[int, list[Flight]] = {}
         self._call = 0
         self._resting: dict[int, Flight] = {}  # in no call: they wait for their next attempt
+        self._first_deadline = _NEVER  # of all that is open, or earlier
         self._done: list[tuple[object, Delivery]] = []
         self.pending_bytes = 0
         """Of all events without an outcome, queued and in flight."""
@@ -107,6 +110,7 @@ class ProducerCore:
         groups = self._router.group(envelopes)
         due = now if is_urgent else now + self._options.linger_s
         deadline = now + self._options.queue_wait_s
+        self._first_deadline = min(self._first_deadline, deadline)
         for partition, indexes in groups.items():
             chunk = Chunk(
                 ticket,
@@ -240,6 +244,7 @@ class ProducerCore:
         first = lane.next_number(session)
         chunks, count, data = self._packer.pack(lane, session, first)
         last, deadline = first + count - 1, now + self._options.give_up_s
+        self._first_deadline = min(self._first_deadline, deadline)
         flight = Flight(lane.partition, session, first, last, chunks, data, deadline)
         lane.launch(flight)
         session.launched = True
@@ -270,6 +275,7 @@ class ProducerCore:
         if lane.queue:
             del self._queued[flight.partition]
         lane.put_back(flight.chunks)
+        self._first_deadline = min(self._first_deadline, flight.chunks[0].deadline)
         lane.due = now
         self._queued = {flight.partition: lane, **self._queued}  # they have waited longest
 
@@ -287,11 +293,18 @@ class ProducerCore:
     # -- outcomes --------------------------------------------------------------------------------
 
     def _pass_deadlines(self, now: float) -> None:
+        if now < self._first_deadline:
+            return
         for flight in [f for f in self._flights.values() if f.deadline <= now]:
             self._end(flight)
         for lane in [lane for lane in self._queued.values() if lane.queue[0].deadline <= now]:
             count = sum(1 for chunk in lane.queue if chunk.deadline <= now)
             self._fail_queue(lane, count, f"not sent in {self._options.queue_wait_s:g} s")
+        self._first_deadline = min(
+            [f.deadline for f in self._flights.values()]
+            + [lane.queue[0].deadline for lane in self._queued.values()],
+            default=_NEVER,
+        )
 
     def _end(self, flight: Flight) -> None:
         """Out of time or hope: an attempt that is out now may land whatever came before."""

@@ -25,6 +25,9 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
 
 
+_ACKNOWLEDGED = Outcome.ACKNOWLEDGED
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """Which numbers of a session one frame took: 'first' to 'last', both inclusive.
 
@@ -112,6 +115,8 @@ def error_of(deliveries: Iterable[Delivery]) -> BinlogError | None:
     ``deliveries``, the acknowledged ones too.
     """
     deliveries = tuple(deliveries)
+    if all(delivery.outcome is _ACKNOWLEDGED for delivery in deliveries):
+        return None
     counts = dict.fromkeys(Outcome, 0)
     first: dict[Outcome, Delivery] = {}
     for delivery in deliveries:

@@ -305,16 +305,17 @@ class Producer:
         return True
 
     def _call(self, send: Send) -> list[tuple[object, Delivery]]:
-        """Make the call; a call that is interrupted leaves its frames in doubt, not lost."""
-        in_doubt = Failed(StorageError("interrupted", self._log.name))
-        replies: list[Reply] = [in_doubt] * len(send.puts)
+        """Make the call; what its replies decide."""
         try:
             replies = self._append(send.puts)
-        finally:
+        except BaseException:  # interrupted: the frames are in doubt, not lost
+            in_doubt = Failed(StorageError("interrupted", self._log.name))
             with self._changed:
-                self._core.reply(send.call, replies, self._clock.monotonic())
-                outcomes = self._core.outcomes()
-        return outcomes
+                self._core.reply(send.call, [in_doubt] * len(send.puts), self._clock.monotonic())
+            raise
+        with self._changed:
+            self._core.reply(send.call, replies, self._clock.monotonic())
+            return self._core.outcomes()
 
     def _append(self, puts: list[Put]) -> list[Reply]:
         failed: Failed

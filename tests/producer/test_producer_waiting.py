@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.producer.desk import LOST, THROTTLED, Desk, appended, event, events, ids_of, key_in
+from binlog.producer import Outcome
+from tests.producer.desk import (
+    EXPIRED,
+    LOST,
+    THROTTLED,
+    Desk,
+    appended,
+    event,
+    events,
+    ids_of,
+    key_in,
+)
 
 KEY = key_in(0)
 OTHER = key_in(1)
@@ -79,3 +90,23 @@ def test_wakes_up_for_each_deadline_and_for_nothing_else() -> None:
     assert desk.now <= retry <= desk.now + 0.1
     desk.offer(events(KEY, 1, start=1))
     assert desk.core.wakeup() in {retry, desk.now}
+
+
+def test_events_refused_for_age_keep_the_deadline_that_they_had() -> None:
+    """They have waited since they came, whatever session they were packed for."""
+    desk = Desk(queue_wait_s=50.0, give_up_s=1_000.0, linger_s=0.0)
+    desk.begin()
+    desk.offer(events(KEY, 1))
+    send = desk.send()
+    desk.now += 30
+    desk.poll()
+    desk.reply(send, EXPIRED)
+    desk.core._session = None
+    blocked = desk.core._session_at(desk.now)
+    blocked.launched = True  # as if its first frame were on its way
+    desk.now += 19
+    desk.poll()
+    assert desk.told == []
+    desk.now += 1
+    desk.poll()
+    assert desk.outcomes() == [Outcome.FAILED]
