@@ -13,11 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-SHELL = next(
-    block
-    for block in re.findall(r"(?:^    .*\n|^\n)+", TEXT, re.MULTILINE)
-    if "binlog init" in block
-)
+INDENTED: list[str] = re.findall(r"(?:^    .*\n|^\n)+", TEXT, re.MULTILINE)
+SHELL = next(block for block in INDENTED if "binlog init" in block)
 
 
 def shell_lines() -> str:
