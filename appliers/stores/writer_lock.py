@@ -14,12 +14,11 @@ import time
 from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
-from weakref import WeakSet
 
 from binlog.errors import BusyError, StorageError
 
 _PAUSE_S = 0.02
-_held: WeakSet[WriterLock] = WeakSet()
+_held: set[WriterLock] = set()  # a store that is dropped without `close` keeps its lock
 
 
 class WriterLock:

@@ -243,6 +243,7 @@ NOT_BEYOND = [
     checkpoint(0, 9, offset=7),
     checkpoint(0, 9, offset=8),
     checkpoint(0, 11, offset=6),
+    checkpoint(0, 11, offset=6, applied=7),
     checkpoint(0, 10, offset=7, applied=6),
     checkpoint(0, 11, offset=8, applied=6),
     checkpoint(0, 99, shard="child", offset=6),

@@ -123,6 +123,31 @@ def test_a_build_that_is_killed_leaves_what_was_there_and_the_next_one_tidies(
         assert path.stat().st_size < 100_000
 
 
+@pytest.mark.parametrize("step", ["put_generation", "note_table", "put_checkpoints"])
+def test_a_switch_that_fails_half_way_changes_nothing(
+    path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables dropped and not yet replaced, or rows without their checkpoints, must not be seen."""
+    generation = begin(path)
+    with closing(SQLiteStore(path)) as store:
+        store.commit(generation, [put("old", 1)], [Checkpoint(0, "s0", 1, 1, 1, b"", b"")])
+        before = state(store)
+        build = store.build(tables=None, fingerprint="", excluded=())
+        build.load("orders", [(key("new"), row("new", 1))])
+        build.load("users", [(key("new"), row("new", 1))])
+
+        def fail(*_: object) -> None:
+            raise OSError(5, "pulled the plug")
+
+        monkeypatch.setattr(f"appliers.stores.sqlite_build.{step}", fail)
+        with pytest.raises(StorageError, match="pulled the plug"):
+            build.finish({}, tables=[])
+        assert state(store) == before
+        monkeypatch.undo()
+        build.finish({}, tables=[])
+        assert set(content(store)) == {key("new")}
+
+
 def test_files_that_only_look_like_ours_are_left_alone(path: Path) -> None:
     """A person's backup beside the store is nobody's leftover."""
     names = ["store.db.build-notes", "store.db.build-" + "a" * 31, "x.store.db.build-" + "a" * 32]
