@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from binlog.errors import MismatchError, RefusedError
+from binlog.errors import DamageError, MismatchError, RefusedError
 from binlog.params import Params
 
 
@@ -142,10 +142,13 @@ class Log(Protocol):
 def holds(log: Log, position: Position) -> bool:
     """Whether the log has a place just after the record at ``position``.
 
-    Used to tell a log that was cut or replaced from the one that a checkpoint was taken on.
+    Used to tell a log that was cut or replaced from the one that a checkpoint was taken on. Where
+    the log is damaged it cannot be told; whoever reads on will meet the damage.
     """
     try:
         log.read(position, bytes_max=1)
     except (RefusedError, MismatchError):
         return False
+    except DamageError:
+        return True
     return True

@@ -108,9 +108,10 @@ def check_log(
         reached = walk.run(_named(tick, "walking the log"))
         yield from walk.found
         yield from unreadable
-        yield from check_generations(view)
-        if unreadable:
-            return  # without checkpoints nobody can say what the rows should be
+        mixed = list(check_generations(view))
+        yield from mixed
+        if unreadable or mixed:
+            return  # nobody can say what the rows should be
         for generation in view.generations():
             rows = RowCheck(log, view, generation, rules)
             for table in generation.tables:
@@ -136,7 +137,7 @@ def _against_log(
             ) as store,
             store.view() as other,
         ):
-            yield from check_against(view, other)
+            yield from check_against(view, other, reached)
     except ConflictError as error:
         yield Finding("fingerprint", error.where, f"{error.what}: {error.do}")
     except (DamageError, HaltedError, MismatchError, PoisonError, UpgradeError) as error:

@@ -19,7 +19,7 @@ from binlog.envelope import Envelope
 from binlog.errors import DamageError, MismatchError, RefusedError, UpgradeError
 from binlog.frame import decode_header
 from binlog.halt import halted_error
-from binlog.log import Log, Position, Record
+from binlog.log import Log, Position, Record, holds
 from binlog.logs.directory_check import Finding
 from binlog.partition import ordering_key, partition_of
 from binlog.reader import Reader
@@ -202,6 +202,9 @@ class Walk(Reader):
         ):
             if stored != own:
                 self._report(rule, watch.where, f"{_shown(stored)}, the log gives {_shown(own)}")
+        position = Position(watch.shard, watch.sequence)
+        if not holds(self._log, position):
+            self._report("checkpoint-position", watch.where, f"{position}, no record stands there")
 
     def _check_applied(self, passed: Iterable[Watch], partition: int) -> None:
         """C2: what is applied is at most what the record after the checkpoint brings."""

@@ -9,7 +9,7 @@ in a delete, and nothing else is there. Checkpoints are compared where the log i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from appliers.applier import Rules
@@ -22,7 +22,7 @@ from binlog.json_values import encode_json, plain
 from binlog.log import Log
 from binlog.logs.directory_check import Finding
 from binlog.values import decode_value, encode_item, is_canonical
-from binlog.vector import OFFSET_MAX, TIMELINE_SHIFT, offset_of
+from binlog.vector import OFFSET_MAX, TIMELINE_SHIFT, Vector, offset_of
 from snapshots.check_log import Watch
 from snapshots.verify import Side, is_same, merge_rows, rows_of
 
@@ -101,14 +101,14 @@ class RowCheck:
             yield "parked", "marked as parked, which this version does not do"
 
     def _wrong_place(self, table: str, key: bytes, row: Row) -> Iterator[tuple[str, str]]:
+        owner = row.partition
         try:
             owner = self._ownership.partition_of(table, key)
         except Exception as error:  # noqa: BLE001 - the user's function, whatever it raises
             yield "partition", f"its owner cannot be told ({type(error).__name__}: {error})"
-        else:
-            if owner != row.partition:
-                yield "partition", f"partition {row.partition}, its key belongs to {owner}"
-        applied = self._vector.get(row.partition, 0)
+        if owner != row.partition:
+            yield "partition", f"partition {row.partition}, its key belongs to {owner}"
+        applied = self._vector.get(owner, 0)
         timeline, offset = row.version >> TIMELINE_SHIFT, offset_of(row.version)
         if not 0 < offset <= OFFSET_MAX or timeline != self._timeline:
             yield "version", f"version {row.version} is none of timeline {self._timeline}"
@@ -133,23 +133,40 @@ def _wrong_item(key: Mapping[str, Any], data: bytes | None) -> str | None:
     return None
 
 
-def check_against(reader: Reader, other: Reader) -> Iterator[Finding]:
-    """Compare all rows and rejections with those of the counterpart ``other``."""
-    ours, theirs = (
-        {table for generation in each.generations() for table in generation.tables}
-        for each in (reader, other)
-    )
-    for table in sorted(ours | theirs):
+def check_against(reader: Reader, other: Reader, reached: Vector) -> Iterator[Finding]:
+    """Compare all rows and rejections with those of the counterpart ``other``.
+
+    ``reached`` is how far the log can be read. What the store has rightly from beyond it (damage
+    or a halt came later) cannot be compared; that is one finding.
+    """
+    applied = {
+        table: vector_of(reader.checkpoints(generation.id))
+        for generation in reader.generations()
+        for table in generation.tables
+    }
+    theirs = {table for generation in other.generations() for table in generation.tables}
+    beyond = 0
+    for table in sorted(applied.keys() | theirs):
         where = f"{reader.name} table {table}"
-        if table not in theirs:
+        vector = applied.get(table, {})
+
+        def unreadable(partition: int, offset: int, vector: Mapping[int, int] = vector) -> bool:
+            return reached.get(partition, 0) < offset <= vector.get(partition, 0)
+
+        if table not in theirs and not any(unreadable(p, o) for p, o in vector.items()):
             yield Finding("fold", where, "the log has no event for such a table up to the vector")
-        if table not in ours:
+        if table not in applied:
             yield Finding("fold", where, "the table is missing")
         for key, row, folded in merge_rows(rows_of(reader, table), rows_of(other, table)):
-            if row != folded and not is_same(row, folded):
+            if isinstance(row, Row) and unreadable(row.partition, offset_of(row.version)):
+                beyond += 1
+            elif row != folded and not is_same(row, folded):
                 detail = f"{_describe(row)}, the fold of its events is {_describe(folded)}"
                 yield Finding("fold", place(reader.name, table, key), detail)
-        yield from _check_rejections(reader, other, table)
+        yield from _check_rejections(reader, other, table, unreadable)
+    if beyond:
+        detail = f"{beyond} items are from beyond what can be read of the log, and not compared"
+        yield Finding("fold", reader.name, detail)
 
 
 def _describe(side: Side) -> str:
@@ -172,7 +189,9 @@ def place(name: str, table: str, key: bytes) -> str:
     return f"{name} table {table} key {readable_key(key)[1]}"
 
 
-def _check_rejections(reader: Reader, other: Reader, table: str) -> Iterator[Finding]:
+def _check_rejections(
+    reader: Reader, other: Reader, table: str, unreadable: Callable[[int, int], bool]
+) -> Iterator[Finding]:
     """I5: the same events are rejected by every replica, each recorded once."""
     stored, expected = (set(each.rejections(table)) for each in (reader, other))
     for what, lone in (
@@ -180,6 +199,8 @@ def _check_rejections(reader: Reader, other: Reader, table: str) -> Iterator[Fin
         ("is rejected by the log, but not recorded", expected - stored),
     ):
         for rejection in sorted(lone, key=lambda r: (r.partition, r.offset, r.key)):
+            if unreadable(rejection.partition, rejection.offset):
+                continue
             yield Finding(
                 "rejection",
                 place(reader.name, table, rejection.key),

@@ -3,7 +3,7 @@
 Forked, so that a task may use what cannot be pickled (rules made of local functions, an open log);
 only results travel. Safe only while the parent has no other thread: see `can_fork`.
 
-* An error in a worker is raised here, the first by partition and offset, and ends the others.
+* An error in a worker is raised here and ends the others.
 * Ctrl-C ends the workers at once, and so does any other way out of `run_forked`.
 * A parent that is killed takes its workers along: they watch for its end.
 """

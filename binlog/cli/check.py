@@ -82,4 +82,4 @@ def _write_text(found: list[Finding], broken: list[Finding], store: str | None) 
         return
     rules = Counter(finding.rule for finding in broken)
     counted = ", ".join(f"{count:,} {rule}" for rule, count in rules.most_common())
-    write_text("", f"not ok: {len(broken):,} findings ({counted})")
+    write_text("", f"not ok: {len(broken):,} finding{'s' * (len(broken) != 1)} ({counted})")
