@@ -10,7 +10,7 @@ from binlog.cli.options import log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.halt import halted_error
-from consumers.lag import Lag, measure
+from consumers.lag import Lag, PartitionLag, measure
 
 
 @click.command(
@@ -66,8 +66,7 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
             (
                 p.partition,
                 f"{p.offset:,}",
-                *((f"{p.applied:,}", f"{p.lag_events:,}", _duration(p.lag_seconds or 0)))
-                * with_store,
+                *(_behind(p) if with_store else ()),
                 p.held or "-",
                 p.position,
                 f"halted: {halted[p.partition]}" if p.partition in halted else "ok",
@@ -84,6 +83,10 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
         line += f", for {_duration(since)}" if behind else ""
     halts = f"; {len(halted)} halted" if halted else ""
     write_text("", line + halts)
+
+
+def _behind(lag: PartitionLag) -> tuple[str, str, str]:
+    return f"{lag.applied or 0:,}", f"{lag.lag_events or 0:,}", _duration(lag.lag_seconds or 0)
 
 
 def _duration(seconds: float) -> str:

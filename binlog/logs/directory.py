@@ -26,6 +26,7 @@ from typing import Self
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BusyError, DamageError, MismatchError, RefusedError, TooLargeError
 from binlog.log import Failed, Page, Position, Put, Reply, Shard
+from binlog.logger import get_logger
 from binlog.logs.admission import Admission
 from binlog.logs.append_lock import AppendLock
 from binlog.logs.block import BLOCK_BYTES_MAX, FRAMES_MAX, block_bytes
@@ -37,6 +38,7 @@ from binlog.logs.note import Note
 from binlog.logs.segment import SEGMENT_BYTES, segment_path
 from binlog.logs.tail import Tail
 
+_logger = get_logger(__name__)
 _POLL_MIN_S, _POLL_MAX_S = 0.001, 0.05
 
 
@@ -221,11 +223,7 @@ class DirectoryLog:
             if error.errno not in FINAL:
                 raise
             self._examined = state
-            import structlog
-
-            structlog.get_logger("binlog").warning(
-                "tail.unproved", log=self.name, durable_end=known, error=str(error)
-            )
+            _logger.warning("tail.unproved", log=self.name, durable_end=known, error=str(error))
         return self._end > known
 
     def _state_after(self, note: Note) -> tuple[object, ...] | None:

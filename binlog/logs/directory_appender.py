@@ -21,11 +21,13 @@ from binlog.clock import Clock
 from binlog.errors import StorageError
 from binlog.frame import stamp_born
 from binlog.log import Appended, Expired, Failed, Position, Put, Reply
+from binlog.logger import get_logger
 from binlog.logs.admission import Admission, born_of, is_same_frame, session_of
 from binlog.logs.block import ENTRY_BYTES
 from binlog.logs.directory_reader import SHARD, DirectoryReader
 from binlog.logs.tail import READ_ONLY, CommitError, Tail
 
+_logger = get_logger(__name__)
 CLOCK_BEHIND_MS = 5_000
 _IN_DOUBT_MAX = 4_096
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -109,11 +111,7 @@ class Appender:
         now, last = self._clock.now_ms(), self._tail.note.arrival_ms
         behind = last - now
         if behind > CLOCK_BEHIND_MS and not self._clock_was_behind:
-            import structlog  # takes a third of the command's whole start
-
-            structlog.get_logger("binlog").warning(
-                "clock.behind", log=self._name, behind_ms=behind, last_arrival_ms=last
-            )
+            _logger.warning("clock.behind", log=self._name, behind_ms=behind, last_arrival_ms=last)
         self._clock_was_behind = behind > CLOCK_BEHIND_MS
         return max(now, last)
 
