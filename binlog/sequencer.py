@@ -21,34 +21,28 @@ own frame, and after it, by generation, those of its family that waited for it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 import msgspec
 
+from binlog.arrival import Arrival, Decisions
 from binlog.columns import Columns, FrameError, decode_columns
 from binlog.control import PARAMS_TYPE, decode_params_change
 from binlog.errors import MismatchError
 from binlog.frame import Header, Session, check_header, decode_body, decode_header
-from binlog.halt import EXPIRED_HELD, HOLD_BOUND, UNDECODABLE, Halt, Halted
+from binlog.halt import EXPIRED_HELD, HOLD_BOUND, UNDECODABLE, Halted
 from binlog.log import Position, Record
 from binlog.params import Params, genesis_hash
+from binlog.plain_frame import IDENTITY, read_plain
 from binlog.run import Run
 from binlog.sequencer_state import Counters, Held, SequencerState, SessionState
 from binlog.sessions import Sessions
 from binlog.window import IdWindow
 
 _RUN = struct.Struct(">QI")
-Decisions = Mapping[tuple[str, str | None], str]
 _UNDECIDED: Decisions = {}
-
-
-class _Arrival(msgspec.Struct, frozen=True, gc=False):
-    """The record being fed, and what was decided about it."""
-
-    shard: str
-    record: Record
-    decisions: Decisions
+_PLAIN_MAX = 256
 
 
 class Sequencer:
@@ -75,6 +69,8 @@ class Sequencer:
         self.params = msgspec.structs.replace(self._pinned, **state.changes)
         self._sessions = Sessions(self.params.session_life_ms, state.sessions, state.closed)
         self._window = IdWindow(self.params.id_window, state.window)
+        # Sessions whose next frame is probably a plain one, by the bytes it will have in common.
+        self._plain: dict[bytes, SessionState] = {}
 
     def encode_state(self) -> bytes:
         """All that the next record's outcome depends on; equal states have equal bytes."""
@@ -116,7 +112,10 @@ class Sequencer:
             UpgradeError: a frame version that the log allows and this code cannot read.
             MismatchError: the first record is not the genesis record: the log was cut.
         """
-        arrival = _Arrival(shard, record, decisions)
+        state = self._plain.get(record.data[IDENTITY])
+        if state is not None and not decisions and (run := self._feed_next(state, record)):
+            return (run,)
+        arrival = Arrival(self._pinned.log_id, self.partition, shard, record, decisions)
         mark = self.mark
         # When something expires, perhaps several things, any of them may halt: be able to go back.
         expiring = record.arrival_ms > self._sessions.deadline
@@ -133,7 +132,7 @@ class Sequencer:
                 )
             ) from error.__cause__
 
-    def _advance(self, arrival: _Arrival) -> Sequence[Run]:
+    def _advance(self, arrival: Arrival) -> Sequence[Run]:
         record = arrival.record
         runs: list[Run] = []
         header, frame = self._read(arrival)
@@ -147,7 +146,7 @@ class Sequencer:
 
     # -- one frame -------------------------------------------------------------------------------
 
-    def _read(self, arrival: _Arrival) -> tuple[Header | None, tuple[bytes, Columns] | None]:
+    def _read(self, arrival: Arrival) -> tuple[Header | None, tuple[bytes, Columns] | None]:
         """Header, body and columns of what will be accepted or held; no frame if it is dropped.
 
         Nothing changes here but counters, so that an undecodable record halts cleanly.
@@ -164,12 +163,12 @@ class Sequencer:
         except FrameError as error:
             if not self._begun:
                 self._begin(arrival, header)
-            if arrival.decisions.get((UNDECODABLE, None)) != "skip":
-                raise self._halted(arrival, UNDECODABLE, None, str(error)) from error
+            if arrival.decision(UNDECODABLE) != "skip":
+                raise arrival.halted(UNDECODABLE, None, str(error)) from error
             self.counters.skipped += 1
             return None, None
 
-    def _begin(self, arrival: _Arrival, header: Header | None) -> None:
+    def _begin(self, arrival: Arrival, header: Header | None) -> None:
         """The genesis record, which must come first and may come again (C1, S5)."""
         if header is not None and header.genesis:
             if decode_body(arrival.record.data, header) != self._genesis:
@@ -208,7 +207,7 @@ class Sequencer:
         return body, decode_columns(body, header.count)
 
     def _admit(
-        self, arrival: _Arrival, header: Header, frame: tuple[bytes, Columns], runs: list[Run]
+        self, arrival: Arrival, header: Header, frame: tuple[bytes, Columns], runs: list[Run]
     ) -> None:
         session, record = header.session, arrival.record
         if self._sessions.is_closed(session):  # by what this very record's arrival set free
@@ -262,42 +261,74 @@ class Sequencer:
         taken: Sequence[int] = range(skip, header.count)
         if header.id_window:
             taken = self._window.admit(columns, taken, self.counters)
+        else:
+            if len(self._plain) >= _PLAIN_MAX:
+                self._plain.clear()
+            self._plain[carried.data[IDENTITY]] = state
         if not taken:
             return
         numbers: Sequence[int] = range(header.first + skip, header.last + 1)
-        digest = sha256(self.digest)
-        digest.update(_RUN.pack(self.offset + 1, len(taken)))
+        which = b""
         if len(taken) != header.count:
             columns = columns.take(taken)
             numbers = [header.first + i for i in taken]
-            digest.update(b"".join(i.to_bytes(4, "big") for i in taken))
+            which = b"".join(i.to_bytes(4, "big") for i in taken)
+        place = carried.arrival_ms, carried.sequence
+        runs.append(self._number(columns, numbers, header.session, place, which, body))
+
+    def _number(
+        self,
+        columns: Columns,
+        numbers: Sequence[int],
+        session: Session,
+        place: tuple[int, int],
+        which: bytes,
+        body: bytes,
+    ) -> Run:
+        digest = sha256(self.digest + _RUN.pack(self.offset + 1, len(numbers)) + which)
         digest.update(body)
         self.digest = digest.digest()
-        runs.append(
-            Run(
-                partition=self.partition,
-                first_offset=self.offset + 1,
-                columns=columns,
-                numbers=numbers,
-                session=header.session,
-                arrival_ms=carried.arrival_ms,
-                sequence=carried.sequence,
-            )
-        )
-        self.offset += len(taken)
-        self.counters.accepted += len(taken)
+        run = Run(self.partition, self.offset + 1, columns, numbers, session, *place)
+        self.offset += len(numbers)
+        self.counters.accepted += len(numbers)
         for kind in columns.kinds:
             if kind[0] == PARAMS_TYPE:
                 self._change_params(columns)
+        return run
 
     def _change_params(self, columns: Columns) -> None:
         self._changes = {**self._changes, **decode_params_change(columns, self.params)}
         self.params = msgspec.structs.replace(self._pinned, **self._changes)
         self._window = IdWindow(self.params.id_window, self._window.entries())
 
+    # -- the common frame ------------------------------------------------------------------------
+
+    def _feed_next(self, state: SessionState, record: Record) -> Run | None:
+        """The run of a record that is the next one of a session, as `_advance` would give it.
+
+        ``None``, and nothing changed, if anything else has to be looked at: what is held or
+        expires, a frame that is not plain, broken, or not the next one.
+        """
+        sessions, arrival_ms = self._sessions, record.arrival_ms
+        if (
+            arrival_ms > sessions.deadline
+            or sessions.held_frames
+            or state.born_ms > arrival_ms + self.params.born_tolerance_ms
+            or sessions.get(state.session) is not state  # forgotten, perhaps closed
+        ):
+            return None
+        plain = read_plain(record.data, self.partition, self.params)
+        if plain is None or plain[0] != state.next:
+            return None
+        first, body, columns = plain
+        state.next = first + len(columns)
+        self.mark = max(self.mark, arrival_ms)
+        numbers, place = range(first, state.next), (arrival_ms, record.sequence)
+        return self._number(columns, numbers, state.session, place, b"", body)
+
     # -- holding ---------------------------------------------------------------------------------
 
-    def _hold(self, arrival: _Arrival, state: SessionState, held: Held) -> bool:
+    def _hold(self, arrival: Arrival, state: SessionState, held: Held) -> bool:
         """Keep a frame until its turn; ``False`` if a RESOLVE dropped it instead (S3)."""
         sessions, params, factor = self._sessions, self.params, self._hold_factor
         if (
@@ -305,11 +336,11 @@ class Sequencer:
             or sessions.held_bytes + len(held.data) > params.hold_bytes_max * factor
         ):
             lowest = min([held.first, *(h.first for h in state.held)])
-            decision = arrival.decisions.get((HOLD_BOUND, str(state.session)))
+            decision = arrival.decision(HOLD_BOUND, state.session)
             if decision is None:
                 detail = f"{sessions.held_frames} frames, {sessions.held_bytes} bytes held"
                 missing = (state.next, lowest - 1) if lowest > state.next else None
-                raise self._halted(arrival, HOLD_BOUND, str(state.session), detail, missing)
+                raise arrival.halted(HOLD_BOUND, state.session, detail, missing)
             if decision == "skip":
                 self.counters.skipped += 1
                 return False
@@ -338,7 +369,7 @@ class Sequencer:
 
     # -- time ------------------------------------------------------------------------------------
 
-    def _expire(self, arrival: _Arrival, runs: list[Run]) -> None:
+    def _expire(self, arrival: Arrival, runs: list[Run]) -> None:
         """What the new mark ends (S1): waits, sessions, memories of closed generations.
 
         One pass by (family, generation): an older generation ends, and halts if it still holds
@@ -354,38 +385,15 @@ class Sequencer:
                 self._sessions.forget(state)
         self._sessions.end_waits_and_memories(self.mark)
 
-    def _end_held(self, arrival: _Arrival, state: SessionState, runs: list[Run]) -> None:
-        decision = arrival.decisions.get((EXPIRED_HELD, str(state.session)))
+    def _end_held(self, arrival: Arrival, state: SessionState, runs: list[Run]) -> None:
+        decision = arrival.decision(EXPIRED_HELD, state.session)
         if decision is None:
             lowest = min(h.first for h in state.held)
             detail = f"{len(state.held)} frames held, number {state.next} never came"
             missing = state.next, lowest - 1
-            raise self._halted(arrival, EXPIRED_HELD, str(state.session), detail, missing)
+            raise arrival.halted(EXPIRED_HELD, state.session, detail, missing)
         if decision == "drop":
             self.counters.skipped += len(state.held)
         while decision == "accept" and state.held:
             state.give_up(min(h.first for h in state.held))
             self._drain(state, runs)
-
-    def _halted(
-        self,
-        arrival: _Arrival,
-        rule: str,
-        session: str | None,
-        detail: str,
-        numbers: tuple[int, int] | None = None,
-    ) -> Halted:
-        return Halted(
-            Halt(
-                log_id=self._pinned.log_id,
-                partition=self.partition,
-                position=Position(arrival.shard, arrival.record.sequence),
-                rule=rule,
-                session=session,
-                offset=self.offset,
-                digest=self.digest.hex(),
-                mark=self.mark,
-                detail=detail,
-                numbers=numbers,
-            )
-        )

@@ -19,13 +19,14 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from binlog.arrival import Decisions
 from binlog.control import noop_frame
 from binlog.log import Log, Put, Record
 from binlog.params import Params
 from binlog.producer.outcome import Frame
 from binlog.reader import Reader, Start
 from binlog.run import Run
-from binlog.sequencer import Decisions, Sequencer
+from binlog.sequencer import Sequencer
 from binlog.sequencer_state import SequencerState
 
 _UNDECIDED: Decisions = {}
