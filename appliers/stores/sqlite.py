@@ -45,6 +45,7 @@ from appliers.stores.sqlite_schema import META, is_there
 from appliers.stores.writer_lock import WriterLock
 
 _WRITER = (
+    "journal_mode = WAL",  # made so; a copy by VACUUM INTO is not
     "synchronous = FULL",
     # Four times SQLite's own: with 500 writes a commit a third faster, and 16 MB on the disk.
     "wal_autocheckpoint = 4000",  # pages
