@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from binlog import sequencer
+from binlog import plain_frame, sequencer
 from binlog.columns import Columns
 from binlog.frame import Session
 from binlog.params import Params
@@ -48,7 +48,7 @@ def test_all_frames_but_the_first_of_a_session_go_the_short_way(
         taken.append(0 if found is None else found[0])
         return found
 
-    original = sequencer.read_plain
+    original = plain_frame.read_plain
     monkeypatch.setattr(sequencer, "read_plain", read_plain)
     soup = Soup()
     for turn in range(5):
