@@ -65,6 +65,8 @@ class SQLiteStore:
         self._lock = WriterLock(self._path, self.name)
         self._genesis: bytes | None = None  # bound to, though nothing is written yet
         self._connection: sqlite3.Connection | None = None
+        self._empty: sqlite3.Connection | None = None  # what is read while there is no file
+        self._aside: sqlite3.Connection | None = None  # of a build where there is no file
         self._writable = False
         is_there(self._path)  # refuses what is no store before anybody waits for a lock
 
@@ -100,9 +102,10 @@ class SQLiteStore:
         # A connection of its own: one transaction of it is one moment, whatever we write here.
         with translated(self.name):
             connection = connect_to_read(self._path) if self.exists else _nothing()
-            connection.execute("BEGIN")
-            connection.execute("SELECT 1 FROM _binlog_meta").fetchall()  # the moment
         try:
+            with translated(self.name):
+                connection.execute("BEGIN")
+                connection.execute("SELECT 1 FROM _binlog_meta").fetchall()  # the moment
             yield SQLiteReader(connection, self.name)
         finally:
             connection.close()
@@ -111,7 +114,8 @@ class SQLiteStore:
         if self._connection is None:
             with translated(self.name):
                 if not self.exists:
-                    return SQLiteReader(_nothing(), self.name)
+                    self._empty = self._empty or _nothing()
+                    return SQLiteReader(self._empty, self.name)
                 self._connection = connect_to_read(self._path)
         return SQLiteReader(self._connection, self.name)
 
@@ -191,7 +195,7 @@ class SQLiteStore:
 
     def _build_aside(self, made: Generation) -> SQLiteBuild:
         aside = aside_path(self._path, made.id)
-        connection = new_file(aside)
+        connection = self._aside = new_file(aside)
         self._put_genesis(connection)
 
         def done() -> None:
@@ -207,6 +211,8 @@ class SQLiteStore:
         )
 
     def close(self) -> None:
+        if self._aside is not None:  # a build that nobody finished; the next one removes it
+            self._aside.close()
         self._disconnect()
         self._lock.release()
 
@@ -244,9 +250,10 @@ class SQLiteStore:
             connection.execute("INSERT INTO _binlog_meta VALUES ('genesis', ?)", (self._genesis,))
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self._writable = None, False
+        for connection in (self._connection, self._empty):
+            if connection is not None:
+                connection.close()
+        self._connection, self._empty, self._writable = None, None, False
 
 
 def _nothing() -> sqlite3.Connection:

@@ -19,6 +19,7 @@ from appliers.stores.sqlite_schema import quoted, sidecars
 from binlog.errors import DamageError
 
 _KEYS_MAX = 500  # of one statement; older SQLites bind 999 values at most
+_NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 _WAIT_S = 5.0  # for another process's hand on the file
 
 
@@ -43,11 +44,13 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA query_only = 1")
         connection.execute("SELECT 1 FROM _binlog_meta LIMIT 1").fetchall()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
         wal = sidecars(path)[0]
+        if error.sqlite_errorcode & 0xFF not in _NOT_WRITABLE:
+            raise
         if wal.exists() and wal.stat().st_size:
-            raise  # content that only a writer of the directory can see
+            raise  # content that only who may write the directory can see
         connection = connect(path, parameters="mode=ro&immutable=1")
     return connection
 

@@ -9,6 +9,7 @@ A lock belongs to the open file, so a forked child would hold it on for a parent
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -57,8 +58,6 @@ class WriterLock:
             ) from error
         try:
             self._wait(descriptor, wait_s)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             os.close(descriptor)
             raise StorageError(
@@ -69,6 +68,10 @@ class WriterLock:
             raise
         self._descriptor = descriptor
         _held.add(self)
+        # A courtesy to who waits: on a full disk the lock holds without it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def _wait(self, descriptor: int, wait_s: float) -> None:
         deadline = self._monotonic() + wait_s
@@ -99,7 +102,8 @@ class WriterLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             _held.discard(self)
-            os.ftruncate(descriptor, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
             flock(descriptor, LOCK_UN)
             os.close(descriptor)
 
