@@ -75,12 +75,13 @@ def damage(directory: str, base: int, bad: Bad, fs: FileSystem | None = None) ->
     With ``fs`` the bytes are looked at again, to name the harmed frame and its partition if the
     rest of its block is whole.
     """
-    byte, partition = bad.offset, None
+    byte, partitions = bad.offset, list[int]()
     if fs is not None:
-        byte, partition = _locate(fs, directory, base, bad.offset)
+        byte, partitions = _locate(fs, directory, base, bad.offset)
     where = f"{directory} segment {segment_name(base)} byte {byte}"
-    if partition is not None:
-        where += f" partition {partition}"
+    partition = partitions[0] if len(partitions) == 1 else None
+    if partitions:
+        where += f" partition{'s' * (partition is None)} {', '.join(map(str, partitions))}"
     return DamageError(
         f"damaged log, {bad.reason}",
         where,
@@ -92,12 +93,14 @@ def damage(directory: str, base: int, bad: Bad, fs: FileSystem | None = None) ->
     )
 
 
-def _locate(fs: FileSystem, directory: str, base: int, offset: int) -> tuple[int, int | None]:
-    """The byte where the one harmed frame of a block begins and its partition, if that is so."""
+def _locate(fs: FileSystem, directory: str, base: int, offset: int) -> tuple[int, list[int]]:
+    """Where the one harmed frame of a block begins and its partition, if that is so; else the
+    block's begin and the partitions of all its frames, as far as its entries can be read.
+    """  # noqa: D205
     try:
         fd = fs.open(segment_path(directory, base), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return offset, None
+        return offset, []
     try:
         head = fs.pread(fd, HEAD_BYTES, offset)
         size = unpack_head(head)[3] if len(head) == HEAD_BYTES else 0
@@ -105,15 +108,17 @@ def _locate(fs: FileSystem, directory: str, base: int, offset: int) -> tuple[int
     finally:
         fs.close(fd)
     if len(data) < size or not data:
-        return offset, None
-    harmed, last = [], 0
+        return offset, []
+    harmed, partitions, last, sound = [], set(), 0, True
     for partition, start, end in entries_of(data, 0):
         last = end
         try:
-            if decode_header(data[start:end]).partition != partition:
-                return offset, None  # the entry is harmed, then
+            found = decode_header(data[start:end]).partition
         except FrameError:
             harmed.append((start, partition))
-    if last == len(data) and len(harmed) == 1:
-        return offset + harmed[0][0], harmed[0][1]
-    return offset, None
+            continue
+        partitions.add(found)
+        sound &= found == partition  # else the entry is harmed, and not the frame
+    if sound and last == len(data) and len(harmed) == 1:
+        return offset + harmed[0][0], [harmed[0][1]]
+    return offset, sorted(partitions)
