@@ -27,6 +27,7 @@ from binlog.target import END, Target, cut
 from binlog.vector import Vector, without_zeros
 
 PAGE_BYTES = 4 * 1024 * 1024
+_NO_LIMIT = 1 << 62
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +76,7 @@ class Reader:
         self._applied: dict[int, int] = {}
         self._cut: dict[int, bytes] = {}  # state before the record that a target vector cuts
         self._done: set[int] = set()
+        self._limits: dict[int, int] = {}  # of a target that is a vector
         self._shards: dict[str, Shard] = {}
         self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
@@ -85,8 +87,10 @@ class Reader:
             self.sequencers[partition] = Sequencer(log.params, log.genesis, partition, state)
             self._positions[partition] = start.position if start else self._root(partition)
             self._applied[partition] = start.applied if start else 0
-            if self._limit(partition) <= self._applied[partition] and target.vector is not None:
-                self._done.add(partition)
+            if target.vector is not None:
+                limit = self._limits[partition] = target.vector.get(partition, 0)
+                if limit <= self._applied[partition]:
+                    self._done.add(partition)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -108,8 +112,11 @@ class Reader:
                 self.bytes_read += sum([len(record.data) for record in page.records])
                 runs: list[Run] = []
                 for record in page.records:
-                    self._feed(shard, record, wanted, runs)
-                for partition in wanted - self._done - self.halts.keys():
+                    if record.partition in wanted:
+                        self._feed(shard, record, wanted, runs)
+                    elif record.partition < 0:
+                        self._refuse_foreign(shard, record)
+                for partition in wanted:
                     # While another one was halted this one went on, perhaps beyond this page.
                     if page.next.sequence > self._positions[partition].sequence:
                         self._positions[partition] = page.next
@@ -148,50 +155,46 @@ class Reader:
         return page, wanted
 
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
+        """Add the runs of a record; its partition leaves ``wanted`` when it halts or is done."""
         partition = record.partition
-        if partition < 0:
-            self._refuse_foreign(shard, record)
-            return
-        if partition not in wanted or partition in self._done or partition in self.halts:
-            return
         if record.sequence <= self._positions[partition].sequence:
             return
         sequencer = self.sequencers[partition]
         until = self._target.time_ms
         if until is not None and max(sequencer.mark, record.arrival_ms) > until:
             self._done.add(partition)
+            wanted.discard(partition)
             return
-        limit = self._limit(partition)
+        limit = self._limits.get(partition, _NO_LIMIT)
         # A record gives at most its own and the held frames: below, the target cannot be cut.
-        reach = (sequencer.held + 1) * sequencer.params.frame_events_max
-        before = sequencer.encode_state() if limit - sequencer.offset < reach else b""
+        is_near = limit != _NO_LIMIT and limit - sequencer.offset < (
+            (sequencer.held + 1) * sequencer.params.frame_events_max
+        )
+        before = sequencer.encode_state() if is_near else b""
         try:
             given = sequencer.feed(shard, record)
         except Halted as error:
             lifted = self._lift(shard, record, error.halt)
             if lifted is None:
                 self.halts[partition] = error.halt
+                wanted.discard(partition)
                 return
             given = lifted
         self.touched.add(partition)
-        applied = self._applied[partition]
-        for run in given:
-            if run.last_offset > applied:
-                part = run if run.last_offset <= limit else cut(run, limit)
-                if part is not None:
-                    runs.append(part if part.first_offset > applied else _after(part, applied))
-        self._applied[partition] = max(applied, min(sequencer.offset, limit))
-        if sequencer.offset > limit:
+        applied, offset = self._applied[partition], sequencer.offset
+        if offset <= limit and (not given or given[0].first_offset > applied):
+            runs += given
+        else:
+            runs += [part for run in given if (part := _between(run, applied, limit))]
+        if offset > limit:
+            self._applied[partition] = max(applied, limit)
             self._cut[partition] = before
+        else:
+            self._applied[partition] = max(applied, offset)
+            self._positions[partition] = Position(shard, record.sequence)
+        if offset >= limit:
             self._done.add(partition)
-            return
-        self._positions[partition] = Position(shard, record.sequence)
-        if sequencer.offset == limit:
-            self._done.add(partition)
-
-    def _limit(self, partition: int) -> int:
-        vector = self._target.vector
-        return 1 << 62 if vector is None else vector.get(partition, 0)
+            wanted.discard(partition)
 
     def _refuse_foreign(self, shard: str, record: Record) -> None:
         if self._log.params.foreign != "skip":
@@ -313,6 +316,14 @@ class Reader:
                     partition=partition,
                     offset=wanted,
                 )
+
+
+def _between(run: Run, applied: int, limit: int) -> Run | None:
+    """The part of ``run`` beyond the offset ``applied`` and up to ``limit``, if there is any."""
+    if run.last_offset <= applied:
+        return None
+    part = run if run.last_offset <= limit else cut(run, limit)
+    return part if part is None or part.first_offset > applied else _after(part, applied)
 
 
 def _after(run: Run, applied: int) -> Run:
