@@ -152,7 +152,6 @@ class Sequencer:
         Nothing changes here but counters, so that an undecodable record halts cleanly.
         """
         record = arrival.record
-        header = None
         try:
             header = decode_header(record.data, version_allowed=self.params.frame_version)
             check_header(header, self.params, self._log_id, self._genesis_hash, self.partition)
@@ -162,20 +161,22 @@ class Sequencer:
             return header, self._read_frame(record, header)
         except FrameError as error:
             if not self._begun:
-                self._begin(arrival, header)
+                raise self._cut_off(arrival) from error
             if arrival.decision(UNDECODABLE) != "skip":
                 raise arrival.halted(UNDECODABLE, None, str(error)) from error
             self.counters.skipped += 1
             return None, None
 
-    def _begin(self, arrival: Arrival, header: Header | None) -> None:
+    def _begin(self, arrival: Arrival, header: Header) -> None:
         """The genesis record, which must come first and may come again (C1, S5)."""
-        if header is not None and header.genesis:
-            if decode_body(arrival.record.data, header) != self._genesis:
-                raise FrameError("a genesis record of other parameters")
-            self._begun = True
-            return
-        raise MismatchError(
+        if not header.genesis:
+            raise self._cut_off(arrival)
+        if decode_body(arrival.record.data, header) != self._genesis:
+            raise FrameError("a genesis record of other parameters")
+        self._begun = True
+
+    def _cut_off(self, arrival: Arrival) -> MismatchError:
+        return MismatchError(
             f"partition {self.partition} does not begin with its genesis record",
             str(Position(arrival.shard, arrival.record.sequence)),
             "the log was cut; start from a snapshot or an archive",

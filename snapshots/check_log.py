@@ -14,10 +14,8 @@ import msgspec
 
 from appliers.store import Checkpoint
 from binlog.checked import check_envelope
-from binlog.columns import FrameError
 from binlog.envelope import Envelope
 from binlog.errors import DamageError, MismatchError, RefusedError, UpgradeError
-from binlog.frame import decode_header
 from binlog.halt import halted_error
 from binlog.log import Log, Position, Record, holds
 from binlog.logs.directory_check import Finding
@@ -80,24 +78,17 @@ class Walk(Reader):
 
     # -- one record ------------------------------------------------------------------------------
 
+    def _refuse_foreign(self, shard: str, record: Record) -> None:
+        if self._log.params.foreign != "skip":
+            where = self._log.locate(Position(shard, record.sequence))
+            self._report("foreign", where, f"partition key {record.partition_key!r}")
+
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
         partition = record.partition
+        if record.sequence <= self._positions[partition].sequence:
+            return
         position = Position(shard, record.sequence)
-        if partition < 0:
-            if self._log.params.foreign != "skip":
-                where = self._log.locate(position)
-                self._report("foreign", where, f"partition key {record.partition_key!r}")
-            return
-        if (
-            partition not in wanted
-            or partition in self._done
-            or partition in self.halts
-            or record.sequence <= self._positions[partition].sequence
-        ):
-            return
         passed = self._pass_watches(partition, position)
-        if partition not in self._visited:
-            self._check_genesis(record, position)
         self._visited.setdefault(partition, set()).add(shard)
         try:
             super()._feed(shard, record, wanted, runs)
@@ -108,20 +99,8 @@ class Walk(Reader):
             )
             self._stopped[partition] = position
             self._done.add(partition)
+            wanted.discard(partition)
         self._check_applied(passed, partition)
-
-    def _check_genesis(self, record: Record, position: Position) -> None:
-        """The sequencer says so if the first record is no genesis; an undecodable one halts."""
-        try:
-            if decode_header(record.data).genesis:
-                return
-        except (FrameError, UpgradeError):
-            pass
-        self._report(
-            "genesis",
-            self._log.locate(position),
-            f"the first record of partition {record.partition} is not the genesis record",
-        )
 
     # -- what was accepted -----------------------------------------------------------------------
 

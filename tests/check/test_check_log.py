@@ -17,7 +17,7 @@ from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Header, Session, encode_frame
 from binlog.logs import DirectoryLog, MemoryLog
 from binlog.logs.directory_check import Finding
-from binlog.params import genesis_hash
+from binlog.params import encode_genesis, genesis_hash
 from binlog.partition import ordering_key, partition_of
 from binlog.values import encode_value
 from snapshots.check import check, check_log
@@ -278,3 +278,16 @@ def test_the_directory_log_and_its_open_form_agree(log: str) -> None:
     with opened(log) as source:
         assert isinstance(source, DirectoryLog)
         assert list(check_log(source)) == []
+
+
+def test_check_finds_a_genesis_of_other_parameters() -> None:
+    """The same log's id under other values: who wrote there would number differently."""
+    other = msgspec.structs.replace(PARAMS, id_window=7)
+    log = MemoryLog(PARAMS, clock=ManualClock(1_000_000))
+    log._shards["shard-0000"].records.clear()
+    for partition in range(3):
+        params = other if partition == 1 else PARAMS
+        log.inject(partition, genesis_frame(params, encode_genesis(params), partition))
+    [finding] = check_log(log)
+    assert finding.rule == "genesis"
+    assert "partition 1" in finding.detail
