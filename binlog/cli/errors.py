@@ -28,6 +28,7 @@ USAGE = 2
 FAILURE = 3
 INTERRUPTED = 130
 NO_READER = 141
+_AGAIN = "mend that and run it again"
 
 
 def run(command: Callable[[list[str]], object], argv: list[str]) -> int:
@@ -48,31 +49,44 @@ def run(command: Callable[[list[str]], object], argv: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 (this is where every error ends)
         if "--debug" in argv:
             traceback.print_exc()
-        status, line = describe(error)
+        status, line = describe(error, path=_path(argv))
         _say(line)
     if status in (FAILURE, INTERRUPTED, NO_READER):
         _flush_or_drop()
     return status
 
 
-def describe(error: Exception) -> tuple[int, str]:
-    """The exit status for ``error``, and its line without ``binlog: ``."""
+def describe(error: Exception, *, path: str = "binlog") -> tuple[int, str]:
+    """The exit status for ``error``, and its line without ``binlog: ``: always three parts.
+
+    ``path`` is the command that met it: the place of an error that names none.
+    """
     if isinstance(error, BinlogError):
-        return error.exit_status, str(error)
+        do = error.do or (f"see {path} --help" if error.exit_status == USAGE else _AGAIN)
+        return error.exit_status, f"{error.what}: {error.where or path}: {do}"
     if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx else "binlog"
+        path = error.ctx.command_path if error.ctx else path
         return USAGE, f"{_inline(error.format_message())}: {path}: see {path} --help"
     if isinstance(error, click.ClickException):
-        return USAGE, _inline(error.format_message())
+        return USAGE, f"{_inline(error.format_message())}: {path}: see {path} --help"
     if isinstance(error, OSError) and error.strerror:
         # What a log or store meets is a StorageError; without a name it is our own reading or
         # writing.
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         where = ", ".join(names) or "standard input or output"
-        return FAILURE, f"{_inline(error.strerror)}: {where}"
+        return FAILURE, f"{_inline(error.strerror)}: {where}: {_AGAIN}"
     kind = type(error).__name__
     what = f"{kind}: {error}" if str(error) else kind
-    return FAILURE, f"unexpected {what}: this is a bug: run it again with --debug and report it"
+    return (
+        FAILURE,
+        f"unexpected {what}: {path}: this is a bug, run it again with --debug and report it",
+    )
+
+
+def _path(argv: list[str]) -> str:
+    """The command and its verb, as one types them."""
+    verb = next((word for word in argv if not word.startswith("-")), "")
+    return f"binlog {verb}".rstrip()
 
 
 def _inline(text: str) -> str:

@@ -111,7 +111,7 @@ def test_without_arguments_it_shows_its_help() -> None:
         (["nope"], "binlog: no such command 'nope': binlog: see binlog --help\n"),
         (["--nope"], "binlog: no such option '--nope': binlog: see binlog --help\n"),
         (["cat"], "binlog: missing argument 'LOG': binlog cat: see binlog cat --help\n"),
-        (["init", "log"], "binlog: 'log' is no address: write file:log\n"),
+        (["init", "log"], "binlog: 'log' is no address: binlog init: write file:log\n"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(args: list[str], line: str) -> None:
@@ -149,25 +149,39 @@ def raising(error: BaseException) -> Callable[[], object]:
     ("error", "status", "line"),
     [
         (RefusedError("no", "line 3", "mend it"), 2, "no: line 3: mend it"),
-        (DamageError("bad bytes", "segment 0, byte 7"), 3, "bad bytes: segment 0, byte 7"),
-        (BusyError("locked", do="wait"), 3, "locked: wait"),
+        (
+            DamageError("bad bytes", "segment 0, byte 7"),
+            3,
+            "bad bytes: segment 0, byte 7: mend that and run it again",
+        ),
+        (BusyError("locked", do="wait"), 3, "locked: binlog cat: wait"),
         (click.UsageError("Wrong thing."), 2, "wrong thing: binlog cat: see binlog cat --help"),
-        (click.ClickException("No."), 2, "no"),
-        (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 3, "input/output error: f"),
+        (click.ClickException("No."), 2, "no: binlog cat: see binlog cat --help"),
+        (
+            OSError(errno.EIO, os.strerror(errno.EIO), "f"),
+            3,
+            "input/output error: f: mend that and run it again",
+        ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
             3,
-            "no space left on device: standard input or output",
+            "no space left on device: standard input or output: mend that and run it again",
         ),
         (
             KeyError("x"),
             3,
-            "unexpected KeyError: 'x': this is a bug: run it again with --debug and report it",
+            (
+                "unexpected KeyError: 'x': binlog cat: "
+                "this is a bug, run it again with --debug and report it"
+            ),
         ),
         (
             MemoryError(),
             3,
-            "unexpected MemoryError: this is a bug: run it again with --debug and report it",
+            (
+                "unexpected MemoryError: binlog cat: "
+                "this is a bug, run it again with --debug and report it"
+            ),
         ),
     ],
 )
@@ -180,7 +194,9 @@ def test_an_error_is_one_line_and_a_status(
 def test_an_error_with_line_ends_and_escapes_stays_one_line(verb_that: Callable[..., Ran]) -> None:
     """A key from the log must not be able to clear the terminal, or to fake a second message."""
     ran = verb_that(raising(RefusedError("a\nbinlog: fine\x1b[2J\x9b\u202e", "caf\u00e9")))
-    assert ran.err == "binlog: a\\nbinlog: fine\\x1b[2J\\x9b\\u202e: café\n"
+    assert ran.err == (
+        "binlog: a\\nbinlog: fine\\x1b[2J\\x9b\\u202e: café: see binlog cat --help\n"
+    )
 
 
 def test_debug_before_the_verb_shows_the_trace_and_the_line(
