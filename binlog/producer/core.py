@@ -31,7 +31,7 @@ from binlog.log import Appended, Expired, Failed, Put, Reply
 from binlog.params import Params
 from binlog.producer.lane import Chunk, Flight, Lane, sizes_of
 from binlog.producer.options import ProducerOptions
-from binlog.producer.outcome import Delivery, Outcome
+from binlog.producer.outcome import Delivery, Frame, Outcome
 from binlog.producer.packer import Packer
 from binlog.producer.router import Router
 from binlog.producer.session import Lineage, SessionState
@@ -192,6 +192,15 @@ class ProducerCore:
             if may_launch and lane.flight is None:
                 times.append(lane.due)
         return min(times, default=None)
+
+    def is_under_way(self, frame: Frame) -> bool:
+        """Whether a call that carries the frame has not been replied to: it may land any time."""
+        place = frame.session, frame.partition, frame.first
+        return any(
+            (flight.session.name, flight.partition, flight.first) == place
+            for flights in self._calls.values()
+            for flight in flights
+        )
 
     def abandon(self) -> None:
         """Decide all that is open: queued events fail, what may have left becomes unknown."""

@@ -22,7 +22,6 @@ import msgspec
 from binlog.arrival import Decisions
 from binlog.control import noop_frame
 from binlog.log import Log, Put, Record
-from binlog.params import Params
 from binlog.producer.outcome import Frame
 from binlog.reader import Reader, Start
 from binlog.run import Run
@@ -56,13 +55,18 @@ class Settling(Protocol):
 
 
 def resolve(
-    log: Log, frames: Iterable[Frame], *, starts: Mapping[int, Start] | None = None
+    log: Log,
+    frames: Iterable[Frame],
+    *,
+    starts: Mapping[int, Start] | None = None,
+    born_by: Mapping[Frame, int] | None = None,
 ) -> dict[Frame, Resolved]:
     """A verdict on each frame that a producer reported as unknown and no longer sends.
 
     Reads the partitions of the frames: from ``starts``, checkpoints that must be older than the
-    frames' sessions, or else from the genesis. On a log without `Settling` it may append a no-op,
-    to move the mark of a partition that has grown quiet.
+    frames' sessions, or know them, or else from the genesis. ``born_by`` says of a frame without
+    ``born_ms`` when its session was born at the latest, in the log's time. On a log without
+    `Settling` it may append a no-op, to move the mark of a partition that has grown quiet.
 
     Raises:
         What `Log.read` and `Log.append` do; nothing is decided then.
@@ -78,7 +82,9 @@ def resolve(
     for partition in reader.partitions:
         mine = [frame for frame in wanted if frame.partition == partition]
         start = None if starts is None else starts.get(partition)
-        watcher = _Watcher(log, partition, None if start is None else start.state, mine)
+        watcher = _Watcher(
+            log, partition, None if start is None else start.state, mine, born_by or {}
+        )
         reader.sequencers[partition] = watchers[partition] = watcher
     _read_all(reader)
     if not is_settled and _move_marks(log, watchers.values()):
@@ -111,15 +117,11 @@ def _move_marks(log: Log, watchers: Iterable[_Watcher]) -> bool:
             ),
         )
         for watcher in watchers
-        if any(f.born_ms and _end_of_life(f, log.params) < now_ms for f in watcher.open)
+        if any(watcher.is_over(frame, now_ms) for frame in watcher.open)
     ]
     if puts:
         log.append(puts)  # if it fails, the frames stay undecided: no harm
     return bool(puts)
-
-
-def _end_of_life(frame: Frame, params: Params) -> int:
-    return frame.born_ms + params.session_life_ms
 
 
 class _Watcher(Sequencer):
@@ -130,21 +132,27 @@ class _Watcher(Sequencer):
     """
 
     def __init__(
-        self, log: Log, partition: int, state: bytes | None, frames: Sequence[Frame]
+        self,
+        log: Log,
+        partition: int,
+        state: bytes | None,
+        frames: Sequence[Frame],
+        born_by: Mapping[Frame, int],
     ) -> None:
         super().__init__(log.params, log.genesis, partition, state)
+        self._born_by = born_by
         self.open: dict[Frame, None] = dict.fromkeys(frames)
         self._found: dict[Frame, Resolved] = {}
-        for frame in frames:
-            if state is not None and not self._is_before(frame):
+        for frame in frames if state is not None else ():
+            if self.accepted_up_to(frame.session) is not None:
+                self._look(frame, (), may_be_copy=False)  # perhaps no further record comes
+            elif self.mark + self.params.born_tolerance_ms >= frame.born_ms:
                 self._decide(frame, Verdict.UNDECIDED, "the checkpoint is younger than its session")
 
-    def _is_before(self, frame: Frame) -> bool:
-        """Whether the frame cannot have come before the state from which we start."""
-        return (
-            self.accepted_up_to(frame.session) is not None
-            or self.mark + self.params.born_tolerance_ms < frame.born_ms
-        )
+    def is_over(self, frame: Frame, mark: int) -> bool:
+        """Whether the frame's session has certainly expired at ``mark``."""
+        born_ms = frame.born_ms or self._born_by.get(frame, 0)
+        return bool(born_ms) and born_ms + self.params.session_life_ms < mark
 
     def feed(self, shard: str, record: Record, decisions: Decisions = _UNDECIDED) -> Sequence[Run]:
         dropped = self.counters.window_dropped
@@ -177,7 +185,7 @@ class _Watcher(Sequencer):
                 self._decide(frame, Verdict.UNDECIDED, "closed by a record that dropped copies too")
             else:
                 self._decide(frame, Verdict.NEVER, "a later generation closed its session")
-        elif frame.born_ms and self.mark > _end_of_life(frame, self.params):
+        elif self.is_over(frame, self.mark):
             self._decide(frame, Verdict.NEVER, "its session has expired")
 
     def _given_up(self, frame: Frame) -> int:

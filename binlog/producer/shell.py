@@ -21,8 +21,6 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self, cast
 
-from msgspec import structs
-
 from binlog.checked import check_envelopes
 from binlog.clock import Clock, SystemClock
 from binlog.envelope import Envelope
@@ -172,16 +170,19 @@ class Producer:
                 if not frame.born_ms and not self._unknown.get(frame):
                     # Never acknowledged: it was stamped before now, if at all.
                     self._unknown[frame] = self._log.now_ms()
-            named = {
-                structs.replace(frame, born_ms=self._unknown.get(frame) or frame.born_ms): frame
-                for frame in wanted
-            }
-        found = resolve(self._log, named, starts=starts)
+            # Given up by time while `Log.append` had not returned: the log cannot know of it yet.
+            under_way = [frame for frame in wanted if self._core.is_under_way(frame)]
+            born_by = dict(self._unknown)
+        found = dict.fromkeys(
+            under_way, Resolved(Verdict.UNDECIDED, "an attempt to send it has not ended")
+        )
+        others = [frame for frame in wanted if frame not in found]
+        found |= resolve(self._log, others, starts=starts, born_by=born_by)
         with self._changed:
             for frame, resolved in found.items():
                 if resolved.verdict is not Verdict.UNDECIDED:
-                    self._unknown.pop(named[frame], None)
-        return {named[frame]: resolved for frame, resolved in found.items()}
+                    self._unknown.pop(frame, None)
+        return found
 
     def close(self, timeout_s: float | None = None) -> None:
         """Flush, then refuse all that comes later. Repeats do nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -233,6 +234,33 @@ def checkpoint(log: MemoryLog) -> dict[int, Start]:
     return {p: Start(c.position, c.state, c.applied) for p, c in found.items()}
 
 
+def test_a_checkpoint_that_knows_the_session_can_tell_without_a_further_record(
+    log: MemoryLog, clock: ManualClock
+) -> None:
+    """The log may be quiet behind it: an accepted frame said to be lost would be sent again."""
+    producer = begun(log)
+    frame = unknown(log, producer, Fate.LOSE_REPLY)
+    assert verdict(resolve(log, [frame], starts=checkpoint(log)), frame) == (
+        Verdict.ACKNOWLEDGED,
+        "accepted, or a copy of what is there",
+    )
+
+
+def test_an_unknown_birth_never_makes_a_checkpoint_old_enough(
+    log: MemoryLog, clock: ManualClock
+) -> None:
+    """That a session was born before now says nothing about whether the checkpoint has seen it."""
+    producer = Producer(log, options=OPTIONS)
+    frame = unknown(log, producer, Fate.LOSE_REPLY)
+    assert frame.born_ms == 0
+    producer.append(event(KEY, "next"))  # closes the session, and the state forgets it
+    starts = checkpoint(log)
+    clock.advance(PARAMS.born_tolerance_ms + 1)
+    producer.append(event(KEY, "later"))
+    assert producer.resolve(starts=starts)[frame].verdict is Verdict.UNDECIDED
+    assert producer.resolve()[frame].verdict is Verdict.ACKNOWLEDGED
+
+
 # -- on a directory log: at once -----------------------------------------------------------------
 
 
@@ -266,6 +294,42 @@ def test_a_directory_log_decides_at_once(tmp_path: Path, fails: str, wanted: Ver
         size = log.size_bytes()
         assert producer.resolve([frame])[frame].verdict is wanted
         assert log.size_bytes() == size  # no no-op was needed
+
+
+class SlowDirectoryLog(DirectoryLog):
+    """A directory log whose next append waits, before it has the lock, until it is let go."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.entered, self.let_go = threading.Event(), threading.Event()
+
+    def append(self, frames: Any) -> list[Reply]:
+        if frames[0].partition == 0:
+            self.entered.set()
+            assert self.let_go.wait(10)
+        return super().append(frames)
+
+
+def test_a_frame_whose_attempt_has_not_ended_is_undecided(tmp_path: Path) -> None:
+    """Given up by its deadline while the call still waits for the disk: it will land yet."""
+    create_directory_log(tmp_path / "log", Params(log_id="ef" * 16, partitions=4))
+    with SlowDirectoryLog(tmp_path / "log") as log:
+        producer = Producer(log, options=OPTIONS)
+        future = producer.publish(event(KEY, "a"))
+        assert log.entered.wait(10)
+        with pytest.raises(TimeoutError):
+            producer.flush(0.01)  # time passes: the frame is given up
+        producer.close(0.0)
+        [frame] = producer._unknown
+        assert verdict(producer.resolve(), frame) == (
+            Verdict.UNDECIDED,
+            "an attempt to send it has not ended",
+        )
+        log.let_go.set()
+        with pytest.raises(UnknownOutcomeError):
+            future.result(10)
+        producer._thread.join(10)  # type: ignore[union-attr]
+        assert producer.resolve()[frame].verdict is Verdict.ACKNOWLEDGED
 
 
 def producer_why(wanted: Verdict) -> Resolved:
