@@ -202,7 +202,7 @@ class Sequencer:
             if header.last < known.next or any(
                 h.first == header.first and h.count == header.count for h in known.held
             ):
-                counters.duplicates += 1
+                counters.duplicates += header.count
                 return None
         body = decode_body(record.data, header)
         return body, decode_columns(body, header.count)
@@ -219,7 +219,7 @@ class Sequencer:
             first = max(1, header.base) if self.params.timeline else 1
             state = SessionState(session, header.born_ms, first)
         if header.last < state.next:  # likewise: its held frames went first, and carried this one
-            self.counters.duplicates += 1
+            self.counters.duplicates += header.count
             return
         waits_for = state.waits_for
         if header.first == 1 and header.predecessor is not None and not state.started:
@@ -257,7 +257,7 @@ class Sequencer:
             self.counters.closed += self._sessions.close_older(state)
         skip = state.next - header.first
         if skip:
-            self.counters.duplicates += 1
+            self.counters.duplicates += skip
         state.next = header.last + 1
         taken: Sequence[int] = range(skip, header.count)
         if header.id_window:
@@ -361,7 +361,7 @@ class Sequencer:
             if ready is None:
                 return
             if ready.last < state.next:
-                self.counters.duplicates += 1
+                self.counters.duplicates += ready.count
                 continue
             header = decode_header(ready.data, version_allowed=self.params.frame_version)
             body = decode_body(ready.data, header)

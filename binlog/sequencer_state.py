@@ -108,7 +108,7 @@ class Counters(msgspec.Struct):
     """What a sequencer met since it was made; not part of its state, never decides anything."""
 
     accepted: int = 0  # envelopes
-    duplicates: int = 0  # frames, wholly or partly known
+    duplicates: int = 0  # envelopes, in frames wholly or partly known
     expired: int = 0  # frames
     closed: int = 0  # frames of a generation closed by a later one
     held: int = 0  # frames

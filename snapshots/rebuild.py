@@ -187,7 +187,7 @@ def checkpoint_of(reader: Reader, partition: int) -> Checkpoint:
 
 
 def duplicates_of(reader: Reader) -> int:
-    """What was dropped as a copy: frames sent again, and events that the id window knew."""
+    """Events that were dropped as copies: sent again, or known to the id window."""
     counters = [sequencer.counters for sequencer in reader.sequencers.values()]
     return sum(each.duplicates + each.window_dropped for each in counters)
 
