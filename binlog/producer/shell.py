@@ -15,6 +15,7 @@ import atexit
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from random import Random
@@ -95,6 +96,8 @@ class Producer:
         )
         self._leader: int | None = None  # the thread that does I/O or tells outcomes
         self._open: dict[Ticket, None] = {}  # in the order of publishing
+        self._untold: deque[tuple[object, Delivery]] = deque()  # decided, not yet told
+        self._told: list[Ticket] = []  # all of it told, not yet finished
         self._thread: threading.Thread | None = None
         # Frames to resolve; of those whose birth no reply told, when it was at the latest.
         self._unknown: dict[Frame, int] = {}
@@ -140,6 +143,8 @@ class Producer:
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when everything published before has its outcome; doing the I/O itself.
+
+        A call to the log that hangs is not interrupted, whatever ``timeout_s`` says.
 
         Raises:
             TimeoutError: something has none yet. It goes on.
@@ -199,8 +204,8 @@ class Producer:
         except TimeoutError:
             with self._changed:
                 self._core.abandon()
-                outcomes = self._core.outcomes()
-            self._tell(outcomes)
+                self._untold += self._core.outcomes()
+            self._tell()
         with self._changed:
             self._changed.notify_all()
             thread = self._thread
@@ -290,33 +295,33 @@ class Producer:
     def _lead(self, me: int, now: float) -> bool:
         """Do what there is to do now, without the lock; ``False`` if there is nothing."""
         send = self._core.poll(now)
-        outcomes = self._core.outcomes()
-        if send is None and not outcomes:
+        self._untold += self._core.outcomes()
+        if send is None and not self._untold:
             return False
         self._leader = me
         self._changed.release()
         try:
-            self._tell(outcomes)
             if send is not None:
-                self._tell(self._call(send))
+                self._call(send)
+            self._tell()
         finally:
             self._changed.acquire()
             self._leader = None
             self._changed.notify_all()
         return True
 
-    def _call(self, send: Send) -> list[tuple[object, Delivery]]:
-        """Make the call; what its replies decide."""
+    def _call(self, send: Send) -> None:
+        """Make the call and hear its replies."""
+        replies: list[Reply] | None = None
         try:
             replies = self._append(send.puts)
-        except BaseException:  # interrupted: the frames are in doubt, not lost
-            in_doubt = Failed(StorageError("interrupted", self._log.name))
+        finally:
+            if replies is None:  # interrupted: the frames are in doubt, not lost
+                in_doubt = Failed(StorageError("interrupted", self._log.name))
+                replies = [in_doubt] * len(send.puts)
             with self._changed:
-                self._core.reply(send.call, [in_doubt] * len(send.puts), self._clock.monotonic())
-            raise
-        with self._changed:
-            self._core.reply(send.call, replies, self._clock.monotonic())
-            return self._core.outcomes()
+                self._core.reply(send.call, replies, self._clock.monotonic())
+                self._untold += self._core.outcomes()
 
     def _append(self, puts: list[Put]) -> list[Reply]:
         failed: Failed
@@ -330,22 +335,26 @@ class Producer:
             failed = Failed(error, final=True)
         return [failed] * len(puts)
 
-    def _tell(self, outcomes: list[tuple[object, Delivery]]) -> None:
-        """Give outcomes to whom they belong. In order: only the leader does it."""
-        finished: list[Ticket] = []
-        for owner, delivery in outcomes:
+    def _tell(self) -> None:
+        """Give outcomes to whom they belong: in order, since only the leader does it.
+
+        What an interrupt leaves untold is told by the next leader.
+        """
+        while self._untold:
+            owner, delivery = self._untold.popleft()
             ticket = cast(Ticket, owner)
             ticket.add(delivery)
             if delivery.outcome is Outcome.UNKNOWN and delivery.frame is not None:
                 self._unknown[delivery.frame] = 0
+            if not ticket.open:
+                self._told.append(ticket)
             if ticket.on_delivery is not None:
                 try:
                     ticket.on_delivery(delivery)
                 except Exception as error:  # noqa: BLE001 - the caller's; the outcome stands
                     get_logger("binlog.producer").error("delivery.untold", error=repr(error))
-            if not ticket.open:
-                finished.append(ticket)
-        for ticket in finished:
+        while self._told:  # after the whole commit: a thread that wakes up finds all of it
+            ticket = self._told.pop()
             ticket.finish()
             del self._open[ticket]
 

@@ -416,3 +416,24 @@ def test_a_retriable_error_of_the_log_is_tried_again(log: GateLog) -> None:
     log.append = append  # type: ignore[method-assign]
     with Producer(log, options=options) as producer:
         assert producer.append(event(KEY, "a")).number == 1
+
+
+def test_an_interrupt_while_outcomes_are_told_loses_none_of_them(
+    producer: Producer, log: GateLog
+) -> None:
+    """Ctrl-C may fall into anybody's callback: what is decided is told by the next leader."""
+    told: list[Delivery] = []
+
+    def interrupt(delivery: Delivery) -> None:
+        told.append(delivery)
+        if len(told) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        producer.append_many([event(KEY, "a"), event(OTHER, "b")], on_delivery=interrupt)
+    producer.flush(WAIT_S)
+    assert [(d.partition, d.outcome) for d in told] == [
+        (0, Outcome.ACKNOWLEDGED),
+        (1, Outcome.ACKNOWLEDGED),
+    ]
+    assert not producer._open
