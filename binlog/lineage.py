@@ -14,8 +14,8 @@ def records_after(
 ) -> Iterator[tuple[str, Record]]:
     """The records of ``partition`` after the position, each with its shard, as far as there are.
 
-    A closed shard is followed by the child that holds the partition. Ends at what is the log's end
-    then; never waits.
+    Foreign records, which a page may hold as well, are left out (S7). A closed shard is followed by
+    the child that holds the partition. Ends at what is the log's end then; never waits.
 
     Raises:
         DamageError: when what comes next is damaged.
@@ -24,7 +24,8 @@ def records_after(
     while True:
         page = log.read(after, partitions=only, bytes_max=page_bytes)
         for record in page.records:
-            yield after.shard, record
+            if record.partition == partition:
+                yield after.shard, record
         after = page.next
         if page.caught_up:
             child = child_of(log, after.shard, partition) if page.closed else None

@@ -12,11 +12,12 @@ whether a RESOLVE has come.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from binlog.errors import ConflictError, MismatchError
+from binlog.errors import ConflictError, DamageError, MismatchError
 from binlog.halt import Halt, Halted, halted_error
 from binlog.lineage import records_after
 from binlog.log import Log, Page, Position, Record, Shard
@@ -26,7 +27,7 @@ from binlog.sequencer import Sequencer
 from binlog.target import END, Target, cut
 from binlog.vector import Vector, without_zeros
 
-PAGE_BYTES = 4 * 1024 * 1024
+PAGE_BYTES = 512 * 1024
 _NO_LIMIT = 1 << 62
 
 
@@ -78,6 +79,8 @@ class Reader:
         self._done: set[int] = set()
         self._limits: dict[int, int] = {}  # of a target that is a vector
         self._shards: dict[str, Shard] = {}
+        self._last_shard = ""  # that a page came from
+        self._damage_ahead: DamageError | None = None  # what a search for a RESOLVE ended at
         self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
         self._refresh_shards()
@@ -107,6 +110,9 @@ class Reader:
         while True:
             progressed = False
             shards = self._readable()
+            # A busy shard comes last next time, or it would keep the others from being read.
+            turn = bisect_right(shards, self._last_shard)
+            shards = shards[turn:] + shards[:turn]
             for shard in shards:
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
                 self.bytes_read += sum([len(record.data) for record in page.records])
@@ -125,8 +131,11 @@ class Reader:
                 else:
                     progressed |= not page.caught_up
                 if page.records:
+                    self._last_shard = shard
                     return runs
             if not progressed:
+                if self._damage_ahead is not None:
+                    raise self._damage_ahead
                 return None
 
     def _readable(self) -> list[str]:
@@ -207,16 +216,24 @@ class Reader:
     # -- halts -----------------------------------------------------------------------------------
 
     def _lift(self, shard: str, record: Record, halt: Halt) -> list[Run] | None:
-        """Feed the record again under the RESOLVEs that lift it; ``None`` while one is missing."""
+        """Feed the record again under the RESOLVEs that lift it; ``None`` while one is missing.
+
+        Damage on the way to one leaves the partition halted, and is raised when all that lies
+        before it was given.
+        """
         decisions: dict[tuple[str, str | None], str] = {}
         sequencer = self.sequencers[halt.partition]
         while True:
-            resolution = find_resolution(
-                halt,
-                self.records_from(shard, record, halt.partition),
-                sequencer.params,
-                self._log.genesis,
-            )
+            try:
+                resolution = find_resolution(
+                    halt,
+                    self.records_from(shard, record, halt.partition),
+                    sequencer.params,
+                    self._log.genesis,
+                )
+            except DamageError as error:
+                self._damage_ahead = error
+                return None
             if resolution is None:
                 return None
             decisions[halt.rule, halt.session] = resolution.decision
@@ -234,6 +251,7 @@ class Reader:
     def retry_halted(self) -> None:
         """Let the halted partitions try again: a RESOLVE may have come."""
         self.halts.clear()
+        self._damage_ahead = None
 
     def raise_halts(self) -> None:
         """Raise the error of a halted partition, if there is one.
