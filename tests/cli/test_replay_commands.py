@@ -358,3 +358,29 @@ def applied(path: Path) -> int:
         return int(
             connection.execute("SELECT total(applied) FROM _binlog_checkpoints").fetchone()[0]
         )
+
+
+def test_copies_are_counted_in_events(tmp_path: Path) -> None:
+    """What was appended again under its own ids, and asked for the window, is there once (P6)."""
+    log = f"file:{tmp_path / 'log'}"
+    binlog("init", log, "--partitions", "2")
+    lines = "".join(
+        json.dumps(
+            {
+                "Id": f"e{n}",
+                "Table": "users",
+                "Key": {"id": f"u{n}"},
+                "Data": {"n": n},
+                "Action": "PutItem",
+            }
+        )
+        + "\n"
+        for n in range(7)
+    )
+    for _ in range(3):
+        assert binlog("append", log, "--id-window", given=lines).status == 0
+    for found in (
+        document("rebuild", log, "memory:"),
+        document("replicate", log, "memory:", "--once"),
+    ):
+        assert (found["events"], found["duplicates"], found["items"]) == (7, 14, 7)
