@@ -4,6 +4,7 @@ Profiles, chosen by the environment variable `HYPOTHESIS_PROFILE` or `--hypothes
 
 - `ci` (default): the same examples at every run, so that a red build is red for everybody.
 - `long`: many more examples, new ones at every run; the summary prints the seed to repeat them with.
+- `draft` and `sabotage`: no shrinking; see below.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ settings.register_profile(
     settings.get_profile("ci"),
     max_examples=20,
     phases=[Phase.explicit, Phase.generate],
+)
+# For mutations: as `ci`, but a failure is a failure, and need not be a small one.
+settings.register_profile(
+    "sabotage",
+    settings.get_profile("ci"),
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

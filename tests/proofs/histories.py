@@ -212,10 +212,16 @@ class Soup:
 
     def add_resolve(self, arrival: int, how: int, which: int, a: int) -> None:
         """A RESOLVE for the halt that stands, if one does; some of them wrong in one fact."""
-        trouble = self.judge().trouble
-        if trouble is None:
-            return
-        digest = Driver(self.log).run(self.history).digest
+        verdict = self.judge()
+        trouble = verdict.trouble
+        driven = Driver(self.log).run(self.history)
+        digest = driven.digest
+        if trouble is None or how % 16 == 15:
+            if not verdict.lifted:
+                return
+            # It was lifted already: the first RESOLVE that counts has decided.
+            trouble = verdict.lifted[which % len(verdict.lifted)][0]
+            digest = driven.digests[trouble.at]
         decisions = sorted(ALLOWED[trouble.rule])
         # Mostly right, and wrong in each of these ways sometimes.
         wrong = ("", "", "", "", "session", "digest", "offset", "position", "log", "rule", "old")[

@@ -40,8 +40,8 @@ START_MS = 10_000
 PARAMS = Params(
     log_id="a7" * 16,
     partitions=3,
-    session_age_ms=200,
-    session_life_ms=600,
+    session_age_ms=400,
+    session_life_ms=1_000,
     born_tolerance_ms=40,
     id_window=4,
     hold_frames_max=32,
@@ -54,16 +54,17 @@ TICKS = (
     30,
     30,
     45,
-    45,
-    60,
+    85,
+    85,
+    90,
     120,
-    159,
-    161,
-    199,
-    201,
-    300,
-    599,
-    602,
+    319,
+    321,
+    399,
+    401,
+    600,
+    999,
+    1_002,
 )
 LAND, LATE, ACKED_LATE = Fate.LAND, Fate.LATE, "acknowledged, found later"
 FATES: tuple[Fate | str, ...] = (
@@ -216,7 +217,7 @@ class Producers:
     def leave_a_ghost(self, index: int, event: Envelope) -> None:
         """A frame is late, its session gives it up, and the next one goes on in its partition."""
         fates = {fate: FATES.index(fate) for fate in (LAND, LATE)}
-        for fate, wait_ms in ((LATE, 500), (LAND, 1)):
+        for fate, wait_ms in ((LATE, 410 if index == 2 else 85), (LAND, 1)):
             self.publish(index, [event])
             self.tick(5)
             self.work(index, (fates[fate], fates[fate]), reply_at_once=True)

@@ -208,9 +208,9 @@ class Reference:
             self._count("expired" if expired else "closed")
             return
         late = {t.number for t in self.taken if t.session == session and t.what == GIVEN_UP}
+        self._count("given_up_late", len(late & set(range(_first(rec), _last(rec) + 1))))
         if _last(rec) < self.next(session):
             self.standing[at] = False
-            self._count("given_up_late", len(late & set(range(_first(rec), _last(rec) + 1))))
             return
         known = set(self.waiting(session, at))
         self.standing[at] = True

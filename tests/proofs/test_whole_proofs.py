@@ -58,7 +58,7 @@ class WholeMachine(RuleBasedStateMachine):
         self.produce(more)
 
     @rule(
-        index=st.integers(0, PROCESSES - 1), a=small, b=small, wait_ms=st.sampled_from([0, 0, 300])
+        index=st.integers(0, PROCESSES - 1), a=small, b=small, wait_ms=st.sampled_from([0, 0, 700])
     )
     def let_a_ghost_land_behind_the_next_session(
         self, index: int, a: int, b: int, wait_ms: int
@@ -75,7 +75,7 @@ class WholeMachine(RuleBasedStateMachine):
         producers.overtake(index, producers.make_event(a, b, a + b))
 
     @precondition(lambda self: self.whole.log.ghosts)
-    @rule(which=small, wait_ms=st.sampled_from([0, 0, 50, 650]))
+    @rule(which=small, wait_ms=st.sampled_from([0, 0, 50, 1_050]))
     def let_a_ghost_land(self, which: int, wait_ms: int) -> None:
         """A frame that was given up, perhaps when its session is closed or expired by now."""
         self.whole.producers.tick(wait_ms)
@@ -120,6 +120,32 @@ class WholeMachine(RuleBasedStateMachine):
         store.between = lambda: self.whole.zombie_step(count)
         self.whole.replicate(2, page)
         store.between = None
+
+    @precondition(lambda self: isinstance(self.whole.store, LooseStore))
+    @rule(seed=small, keys=st.integers(1, 2), woken=st.integers(1, 4), in_the_middle=st.booleans())
+    def let_a_zombie_wake_up_late(
+        self, seed: int, keys: int, woken: int, in_the_middle: bool
+    ) -> None:
+        """It writes what it read when it was alone, record by record; the other one is past it, or
+        about to be, by events that follow in the same items."""
+        whole, store = self.whole, self.whole.store
+        assert isinstance(store, LooseStore)
+        whole.replicate(1_000, PAGE_BYTES[-1])
+        whole.start_zombie(PAGE_BYTES[0])
+        for number in range(6):
+            event = whole.producers.make_event(
+                1 + 8 * (number % keys), seed + number, seed + number
+            )
+            whole.producers.publish(0, [event])
+            whole.producers.tick(5)
+            whole.producers.work(0, (0, 0), reply_at_once=True)
+        if in_the_middle:
+            store.between = lambda: whole.zombie_step(woken)
+        whole.engine = None
+        whole.replicate(1_000, PAGE_BYTES[-1])
+        store.between = None
+        if not in_the_middle:
+            whole.zombie_step(woken)
 
     @rule()
     def hide_what_lands(self) -> None:
