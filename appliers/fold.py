@@ -20,7 +20,7 @@ Nothing here reads or writes a store: `appliers.batch` folds onto one, a rebuild
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -42,6 +42,7 @@ Items: TypeAlias = "dict[bytes, Entry]"
 
 _ABSENT: Entry = (0, None)
 _PUT, _DELETE, _UPDATE, _APPLY = Op.PUT, Op.DELETE, Op.UPDATE, Op.APPLY
+_ONLY_PUTS = (_PUT,)
 
 
 class Counts(msgspec.Struct):
@@ -120,7 +121,7 @@ class Fold:
             raise ValueError(
                 f"partition {partition}: offset {run.first_offset} cannot follow {reached}"
             )
-        self._reached[partition] = run.last_offset
+        self._reached[partition] = reached + len(columns.index)
         routing = self.routing
         plan = routing.plan(columns.kinds)
         skipped = None if routing.exclusions is None else routing.exclusions.matches(run)
@@ -138,31 +139,38 @@ class Fold:
     def _add_actions(self, run: Run, plan: Plan, first: int) -> None:
         """The common frame: puts, deletes and updates, none conditional or applied before."""
         columns = run.columns
-        index, keys, datas = columns.index, columns.keys, columns.datas
+        index, keys, datas, ops = columns.index, columns.keys, columns.datas, plan.ops
         count = len(index)
-        puts: list[Items | None] = []
-        others: list[Items] = []
-        touched: dict[str, tuple[Items, int]] = {}
-        for kind, table in enumerate(plan.tables):
-            items = self._items_of(run.partition, table)
-            if kind in index:  # a frame's table may name kinds of which nothing was accepted
-                touched.setdefault(table, (items, len(items)))
-            puts.append(items if plan.ops[kind] is _PUT else None)
-            others.append(items)
-        self._met.update(touched)
+        touched: list[tuple[str, Items, int]] = []  # with the number of items before
+        of_kind: list[Items] = []
+        if plan.table is not None:
+            items = self._items_of(run.partition, plan.table)
+            touched.append((plan.table, items, len(items)))
+            of_kind = [items] * len(ops)
+            self._met.add(plan.table)
+        else:
+            for kind, table in enumerate(plan.tables):
+                items = self._items_of(run.partition, table)
+                # A frame's table may name kinds of which nothing was accepted.
+                if kind in index and all(table != other for other, _, _ in touched):
+                    touched.append((table, items, len(items)))
+                    self._met.add(table)
+                of_kind.append(items)
         versions = range(first, first + count)
         version = first
         try:
-            if len(touched) == 1 and plan.ops == (_PUT,) and all(datas):
-                others[0].update(zip(keys, zip(versions, datas, strict=True), strict=True))
+            if ops == _ONLY_PUTS and all(datas):
+                of_kind[0].update(zip(keys, zip(versions, datas, strict=True), strict=True))
             else:
                 # The one loop over every event.
                 for version, kind, key, data in zip(versions, index, keys, datas, strict=True):
-                    put = puts[kind]
-                    if put is not None and data:
-                        put[key] = (version, data)
+                    op = ops[kind]
+                    if op is _PUT and data:
+                        of_kind[kind][key] = (version, data)
+                    elif op is _DELETE and data is None:
+                        of_kind[kind][key] = (version, None)
                     else:
-                        self._act(plan.ops[kind], others[kind], key, version, data)
+                        self._act(op, of_kind[kind], key, version, data)
         except (RefusedError, DamageError) as error:
             failed = version - first
             self._check_owners(run, plan, touched, failed)
@@ -172,7 +180,7 @@ class Fold:
         self.counts.routed += count
 
     def _check_owners(
-        self, run: Run, plan: Plan, touched: Mapping[str, tuple[Items, int]], stop: int
+        self, run: Run, plan: Plan, touched: Sequence[tuple[str, Items, int]], stop: int
     ) -> None:
         """Check the keys that are new since ``touched`` was noted: the last ones of each dict.
 
@@ -181,9 +189,11 @@ class Fold:
         """
         ownership = self.routing.ownership
         wrong: dict[str, set[bytes]] = {}
-        for table, (items, before) in touched.items():
-            new = islice(reversed(items), len(items) - before)
-            if foreign := ownership.foreign(run.partition, table, new):
+        for table, items, before in touched:
+            count = len(items) - before
+            if count and (
+                foreign := ownership.foreign(run.partition, table, islice(reversed(items), count))
+            ):
                 wrong[table] = set(foreign)
         if wrong:
             columns = run.columns
@@ -336,7 +346,10 @@ class Fold:
                 yield partition, table, items, bases.get(table, {})
 
     def _items_of(self, partition: int, table: str) -> Items:
-        return self._items.setdefault(partition, {}).setdefault(table, {})
+        try:
+            return self._items[partition][table]
+        except KeyError:
+            return self._items.setdefault(partition, {}).setdefault(table, {})
 
     def content(self, table: str, key: bytes, entry: Entry) -> bytes | None:
         content = entry[1]

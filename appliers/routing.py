@@ -44,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     rules: tuple[tuple[Rule, ...], ...]
     types: tuple[str, ...]
     actions_only: bool  # PUT, DELETE and UPDATE
+    table: str | None  # the only one that they name
 
 
 class Routing:
@@ -83,12 +84,14 @@ class Routing:
     def _make(self, kinds: tuple[tuple[str, int, str], ...]) -> Plan:
         rules = tuple(self._rules_for(event_type, table) for event_type, _, table in kinds)
         ops = tuple(self._op(*kind, bool(of)) for kind, of in zip(kinds, rules, strict=True))
+        tables = tuple(table for _, _, table in kinds)
         return Plan(
             ops,
-            tuple(table for _, _, table in kinds),
+            tables,
             rules,
             tuple(event_type for event_type, _, _ in kinds),
             all(op <= Op.UPDATE for op in ops),
+            tables[0] if len(set(tables)) == 1 else None,
         )
 
     def _op(self, event_type: str, schema: int, table: str, has_rules: bool) -> Op:  # noqa: FBT001

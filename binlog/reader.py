@@ -27,7 +27,7 @@ from binlog.sequencer import Sequencer
 from binlog.target import END, Target, cut
 from binlog.vector import Vector, without_zeros
 
-PAGE_BYTES = 512 * 1024
+PAGE_BYTES = 4 * 1024 * 1024
 _NO_LIMIT = 1 << 62
 
 

@@ -24,7 +24,7 @@ from binlog.logs.block import (
 )
 from binlog.logs.filesystem import FileSystem
 
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = 512 * 1024
 SCAN_BYTES_MAX = 32 * 1024 * 1024  # what one call looks at when little of it is wanted
 
 
