@@ -84,6 +84,27 @@ def fingerprint(rules: Rules) -> str:
     ).decode()
 
 
+def ruled_tables(stored: str) -> frozenset[str] | None:
+    """The tables whose items or owners the user's rules decide; ``None``: any table's.
+
+    Raises:
+        DamageError, UpgradeError: as `compare`.
+    """
+    found = _decode(stored)
+    tables = {table for of_type in found.appliers.values() for table in of_type}
+    return None if "" in tables else frozenset(tables | found.owners.keys())
+
+
+def without_rules(stored: str) -> str:
+    """The fingerprint less all of the user's: of built-in actions and canonical form alone.
+
+    Raises:
+        DamageError, UpgradeError: as `compare`.
+    """
+    found = _decode(stored)
+    return _encode(_Fingerprint(found.format, found.actions, found.canonical)).decode()
+
+
 def compare(
     stored: str,
     current: str,

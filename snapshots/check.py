@@ -14,7 +14,9 @@ foreign               a record that no producer of this log wrote (S7)
 upgrade               written by a newer version than this code reads
 checkpoint-..         position, offset, digest, state or applied: not what the log gives there (C2)
 generation            a table of two generations, or two open ones (C0)
-fingerprint           made by other rules than the ones given: items could not be compared
+fingerprint           made by other rules than the ones given: items could not be compared; where
+                      no rules are given at all this is only mentioned, and of the tables that
+                      they decide only what needs none is checked
 row, key, item        not readable, not canonical, or not under its own key
 partition, version    another partition's key, or ahead of its checkpoint
 parked                a mark that this version does not make
@@ -34,7 +36,6 @@ from appliers.applier import NO_RULES, Rules
 from appliers.store import Reader, Store
 from binlog.address import open_log, parse_address
 from binlog.errors import (
-    ConflictError,
     DamageError,
     HaltedError,
     MismatchError,
@@ -45,7 +46,13 @@ from binlog.log import Log
 from binlog.logs.directory_check import Finding, check_directory_log
 from binlog.vector import Vector
 from snapshots.check_log import Walk
-from snapshots.check_store import RowCheck, check_against, check_generations, watches_of
+from snapshots.check_store import (
+    RowCheck,
+    check_against,
+    check_generations,
+    tables_to_leave,
+    watches_of,
+)
 from snapshots.counterpart import check_same_log, counterpart
 
 Tick = Callable[[str, int], None]
@@ -112,18 +119,27 @@ def check_log(
         yield from mixed
         if unreadable or mixed:
             return  # nobody can say what the rows should be
+        leave, unruled = tables_to_leave(view, rules)
+        yield from unruled
         for generation in view.generations():
-            rows = RowCheck(log, view, generation, rules)
+            rows = RowCheck(log, view, generation, rules, leave)
             for table in generation.tables:
                 try:
                     yield from rows.findings(table)
                 except DamageError as error:
                     yield Finding("row", f"{error.where} table {table}", error.what)
-        yield from _against_log(log, view, reached, rules, workers, tick)
+        if any(table not in leave for g in view.generations() for table in g.tables) or not leave:
+            yield from _against_log(log, view, reached, rules, leave, workers, tick)
 
 
 def _against_log(
-    log: Log, view: Reader, reached: Vector, rules: Rules, workers: int, tick: Tick | None
+    log: Log,
+    view: Reader,
+    reached: Vector,
+    rules: Rules,
+    leave: frozenset[str],
+    workers: int,
+    tick: Tick | None,
 ) -> Iterator[Finding]:
     try:
         with (
@@ -132,14 +148,13 @@ def _against_log(
                 view,
                 rules=rules,
                 within=reached,
+                leave=leave,
                 workers=workers,
                 progress=None if tick is None else lambda p: tick("rebuilding", p.events),
             ) as store,
             store.view() as other,
         ):
-            yield from check_against(view, other, reached)
-    except ConflictError as error:
-        yield Finding("fingerprint", error.where, f"{error.what}: {error.do}")
+            yield from check_against(view, other, reached, leave)
     except (DamageError, HaltedError, MismatchError, PoisonError, UpgradeError) as error:
         yield Finding("fold", view.name, f"items could not be compared with the log: {error}")
 

@@ -9,21 +9,29 @@ in a delete, and nothing else is there. Checkpoints are compared where the log i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from appliers.applier import Rules
+from appliers.applier import NO_RULES, Rules
+from appliers.fingerprint import compare, fingerprint, ruled_tables, without_rules
 from appliers.item import Row
 from appliers.ownership import Ownership
 from appliers.poison import readable_key
 from appliers.store import Generation, Reader, vector_of
-from binlog.errors import BinlogError, DamageError, RefusedError
+from binlog.errors import (
+    BinlogError,
+    ConflictError,
+    DamageError,
+    RefusedError,
+    UpgradeError,
+)
 from binlog.json_values import encode_json, plain
 from binlog.log import Log
 from binlog.logs.directory_check import Finding
 from binlog.values import decode_value, encode_item, is_canonical
 from binlog.vector import OFFSET_MAX, TIMELINE_SHIFT, Vector, offset_of
 from snapshots.check_log import Watch
+from snapshots.counterpart import check_rules
 from snapshots.verify import Side, is_same, merge_rows, rows_of
 
 _SHOWN_MAX = 200  # characters of an item
@@ -61,10 +69,49 @@ def check_generations(reader: Reader) -> Iterator[Finding]:
         yield Finding("generation", reader.name, "more than one generation is open")
 
 
+def tables_to_leave(reader: Reader, rules: Rules) -> tuple[frozenset[str], list[Finding]]:
+    """The tables that ``rules`` did not make, and what is to be said about it.
+
+    That nobody gave the rules is no fault of the store; that other ones were given is a finding.
+    """
+    generations = reader.generations()
+    every = frozenset(table for generation in generations for table in generation.tables)
+    try:
+        check_rules(generations, rules, reader.name)
+    except ConflictError as error:
+        ruled = _ruled_alone(generations, every) if rules is NO_RULES else None
+        leave = every if ruled is None else ruled
+        names = ", ".join(sorted(leave)) or "none yet"
+        detail = f"items of {names} were not compared with the log: {error.what}; {error.do}"
+        return leave, [Finding("fingerprint", error.where, detail, broken=ruled is None)]
+    except (DamageError, UpgradeError) as error:
+        return every, [Finding("fingerprint", reader.name, error.what)]
+    return frozenset(), []
+
+
+def _ruled_alone(generations: list[Generation], every: frozenset[str]) -> frozenset[str] | None:
+    """The tables that the user's rules decide, if it is these alone that are missing."""
+    ours = fingerprint(NO_RULES)
+    texts = [generation.fingerprint for generation in generations]
+    if not all(compare(without_rules(text), ours).compatible for text in texts):
+        return None
+    ruled = [ruled_tables(text) for text in texts]
+    return frozenset[str]().union(*(every if tables is None else tables for tables in ruled))
+
+
 class RowCheck:
     """Checks the rows of one generation's tables, each by itself."""
 
-    def __init__(self, log: Log, reader: Reader, generation: Generation, rules: Rules) -> None:
+    def __init__(
+        self,
+        log: Log,
+        reader: Reader,
+        generation: Generation,
+        rules: Rules,
+        leave: Collection[str] = (),
+    ) -> None:
+        """``leave`` are tables that other rules decide: who owns their items is not known."""
+        self._leave = leave
         self._reader = reader
         self._timeline = log.params.timeline
         self._ownership = Ownership(log.params.partitions, rules.owners)
@@ -103,7 +150,8 @@ class RowCheck:
     def _wrong_place(self, table: str, key: bytes, row: Row) -> Iterator[tuple[str, str]]:
         owner = row.partition
         try:
-            owner = self._ownership.partition_of(table, key)
+            if table not in self._leave:
+                owner = self._ownership.partition_of(table, key)
         except Exception as error:  # noqa: BLE001 - the user's function, whatever it raises
             yield "partition", f"its owner cannot be told ({type(error).__name__}: {error})"
         if owner != row.partition:
@@ -133,8 +181,10 @@ def _wrong_item(key: Mapping[str, Any], data: bytes | None) -> str | None:
     return None
 
 
-def check_against(reader: Reader, other: Reader, reached: Vector) -> Iterator[Finding]:
-    """Compare all rows and rejections with those of the counterpart ``other``.
+def check_against(
+    reader: Reader, other: Reader, reached: Vector, leave: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Compare all rows and rejections, but for the tables ``leave``, with the counterpart's.
 
     ``reached`` is how far the log can be read. What the store has rightly from beyond it (damage
     or a halt came later) cannot be compared; that is one finding.
@@ -146,7 +196,7 @@ def check_against(reader: Reader, other: Reader, reached: Vector) -> Iterator[Fi
     }
     theirs = {table for generation in other.generations() for table in generation.tables}
     beyond = 0
-    for table in sorted(applied.keys() | theirs):
+    for table in sorted((applied.keys() | theirs).difference(leave)):
         where = f"{reader.name} table {table}"
         vector = applied.get(table, {})
 

@@ -7,7 +7,7 @@ file, so that neither of the two is held in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,12 +31,14 @@ def counterpart(
     *,
     rules: Rules = NO_RULES,
     within: Vector | None = None,
+    leave: Collection[str] = (),
     workers: int = 1,
     progress: OnProgress | None = None,
 ) -> Iterator[Store]:
     """The store that a replay of the log makes of what ``reader`` records; gone afterwards.
 
-    ``within`` bounds the vectors, for a store whose checkpoints may lie.
+    ``within`` bounds the vectors, for a store whose checkpoints may lie. ``leave`` names tables
+    that are left out, since ``rules`` did not make them.
 
     Raises:
         ConflictError: made from another log, by other rules, or beyond the log's end.
@@ -44,7 +46,8 @@ def counterpart(
     """
     check_same_log(log, reader)
     generations = reader.generations()
-    check_rules(generations, rules, reader.name)
+    if not leave:
+        check_rules(generations, rules, reader.name)
     with (
         TemporaryDirectory(prefix="binlog-") as directory,
         closing(SQLiteStore(Path(directory, "counterpart.db"), name="the log")) as store,
@@ -56,9 +59,12 @@ def counterpart(
             vector = vector_of(reader.checkpoints(generation.id))
             if within is not None:
                 vector = {p: min(offset, within.get(p, 0)) for p, offset in vector.items()}
+            tables = tuple(t for t in generation.tables if t not in leave)
+            if not tables and not generation.open:
+                continue
             wanted = Wanted(
-                tables=None if generation.open else generation.tables,
-                without=closed if generation.open else (),
+                tables=None if generation.open else tables,
+                without=(*closed, *leave) if generation.open else (),
                 target=Target(vector=vector),
                 rules=rules,
                 excluded=generation.excluded,

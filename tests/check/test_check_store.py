@@ -279,7 +279,7 @@ def test_check_takes_a_cut_frame_for_what_it_is(tmp_path: Path, log: str) -> Non
 
 
 def test_check_of_a_store_with_rules_needs_them(tmp_path: Path, log: str) -> None:
-    """Items that cannot be recomputed are not called right: that is a finding, with a remedy."""
+    """What cannot be recomputed is not called right: it is mentioned, and the rest is checked."""
     appliers = Appliers()
 
     @appliers.on("Touched", table="users")
@@ -293,11 +293,22 @@ def test_check_of_a_store_with_rules_needs_them(tmp_path: Path, log: str) -> Non
         touched = {"Action": "Event", "Type": "Touched", "Table": "users", "Data": None}
         append(source, [{**touched, "Key": {"id": "u1"}}])
     make_store(log, path, Wanted(rules=appliers.build()))
-    [finding] = found(log, path)
-    assert finding.rule == "fingerprint"
-    assert "--appliers" in finding.detail
     with closing(SQLiteStore(path)) as store:
         assert list(check(log, store, rules=appliers.build())) == []
+    [finding] = found(log, path)
+    assert (finding.rule, finding.broken) == ("fingerprint", False)
+    assert "users were not compared" in finding.detail
+    assert "--appliers" in finding.detail
+    with closing(sqlite3.connect(path)) as connection, connection:
+        DAMAGES["a value changed"][0](connection)
+        connection.execute("DELETE FROM orders WHERE key LIKE '%o3%'")
+    assert [f.rule for f in found(log, path)] == ["fingerprint", "fold"]
+    with closing(SQLiteStore(path)) as store:
+        assert [f.rule for f in check(log, store, rules=appliers.build())] == ["fold", "fold"]
+        other = Appliers()
+        other.on("Touched", table="users", version=2)(touch)
+        findings = list(check(log, store, rules=other.build()))
+        assert [(f.rule, f.broken) for f in findings] == [("fingerprint", True)]
 
 
 def test_check_refuses_a_store_of_another_log(tmp_path: Path, path: Path) -> None:

@@ -83,6 +83,18 @@ def test_status_tells_how_far_a_store_is_behind(log: str, store: str) -> None:
     assert "the store has all of them" in binlog("status", log, store).out
 
 
+def test_a_store_is_as_far_as_the_table_that_is_furthest_behind(log: str, store: str) -> None:
+    """Its vector is the least of its generations' (C0)."""
+    append(log, {"id": "o1", "n": 1}, table="orders")
+    binlog("replicate", log, store, "--once")
+    assert not any(p["lag_events"] for p in partitions(log, store))
+    binlog("rebuild", log, store, "--table", "orders", "--until", '{"0": 3}')
+    found = {p["partition"]: p for p in partitions(log, store)}
+    assert found[0]["applied"] == 3
+    assert [found[p]["applied"] for p in (1, 2, 3)] == [0, 0, 0]
+    assert all(p["lag_events"] == p["offset"] - p["applied"] for p in found.values())
+
+
 def test_the_lag_counts_from_the_oldest_event_that_is_not_applied(tmp_path: Path) -> None:
     """By the log's own time, whatever came later."""
     address = f"file:{tmp_path / 'log'}"
