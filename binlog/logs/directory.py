@@ -184,13 +184,16 @@ class DirectoryLog:
         Raises:
             MismatchError: it lies beyond the last byte of the log, not only beyond the note.
         """
-        if sequence >= self._end and self._state_after(self._tail.peek()) is None:
+        note = self._tail.peek()
+        # Another thread, which looked before this one, may have taken `_end` back meanwhile.
+        end = max(self._end, note.end)
+        if sequence >= end and self._state_after(note) is None:
             raise MismatchError(
-                f"position {sequence} lies beyond the end of the log, {self._end}",
+                f"position {sequence} lies beyond the end of the log, {end}",
                 self.name,
                 "is it another log's, or was this log restored from an older copy?",
                 sequence=sequence,
-                end=self._end,
+                end=end,
             )
 
     def _learn_end(self) -> bool:

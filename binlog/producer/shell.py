@@ -364,7 +364,9 @@ _producers: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 def _begin_in_child() -> None:
     for producer in list(_producers):
-        producer._begin()  # noqa: SLF001 - the class's own hook
+        # Not left to the process id: a grandchild may be given that of the family's owner.
+        producer._lineage.forget()  # noqa: SLF001 - the class's own hook
+        producer._begin()  # noqa: SLF001
 
 
 def _flush_at_exit() -> None:

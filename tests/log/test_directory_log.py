@@ -303,3 +303,27 @@ def test_a_position_inside_a_frame_is_refused(path: Path) -> None:
         for wrong in (1, 59, 61, reply.position.sequence + 1, reply.position.sequence - 60):
             with pytest.raises(RefusedError, match="no record"):
                 log.read(Position("0", wrong))
+
+
+def test_readers_in_several_threads_do_not_take_each_other_beyond_the_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that looked at the note before the last commit wrote its older end over the newer one;
+    the other, at the newer end, was told that its position lies beyond the log."""
+    with opened(path) as log, opened(path) as writer:
+        before = log.read(Position("0", -1)).next
+        older = log._end
+        appended(writer.append([put(1)]))
+        place = log.read(before).next
+        learn = log._learn_end
+
+        def learn_beside_another() -> bool:
+            grown = learn()
+            log._end = older
+            return grown
+
+        monkeypatch.setattr(log, "_learn_end", learn_beside_another)
+        assert log.read(place).records == []
+        monkeypatch.undo()
+        with pytest.raises(MismatchError, match="beyond the end"):
+            log.read(Position("0", place.sequence + 10_000))

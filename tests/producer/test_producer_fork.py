@@ -48,6 +48,16 @@ in_child(lambda: producer.append_many([event(KEY, f"child-{n}") for n in range(3
 assert producer.append(event(KEY, "parent-2")).number == 2
 producer.close()
 """,
+    "a process id that comes again": """
+from binlog.producer import Lineage
+producer = Producer(log, lineage=Lineage(pid=lambda: 1))  # as a grandchild, or in a container
+parents = producer.append(event(KEY, "parent-1"))
+def work():
+    assert producer.append(event(KEY, "child-1")).session.family != parents.session.family
+in_child(work)
+assert producer.append(event(KEY, "parent-2")).number == 2
+producer.close()
+""",
     "queued events stay the parent's": """
 producer = Producer(log, options=ProducerOptions(linger_s=3_600.0))
 parents = producer.publish(event(KEY, "parent-1"))
