@@ -28,7 +28,8 @@ from binlog.envelope import ID_BYTES_MAX, TYPE_BYTES_MAX, Envelope
 from binlog.errors import RefusedError
 
 KINDS_MAX = 256
-KEY_BYTES_MAX = 2_048 + 1_024 + 64  # both key attributes' values, names apart; publish is exact
+# Both key attributes at their limits, and their names (255 bytes each) with the headers.
+KEY_BYTES_MAX = 2_048 + 1_024 + 2 * 255 + 64
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
 
 
