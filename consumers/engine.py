@@ -111,7 +111,17 @@ class Engine:
         return step
 
     def _step(self, wait_s: float) -> Step | None:
+        halted = set(self._reader.halts)
         runs = self._reader.read(wait_s=wait_s)
+        for partition in sorted(self._reader.halts.keys() - halted):
+            halt = self._reader.halts[partition]
+            _logger.warning(
+                "partition.halted",
+                partition=partition,
+                offset=halt.offset,
+                rule=halt.rule,
+                place=self._log.locate(halt.position),
+            )
         if runs is None:
             self._checkpoint()
             return None

@@ -18,6 +18,7 @@ from appliers.fold import Counts
 from appliers.store import Sink
 from binlog.clock import Clock, SystemClock
 from binlog.errors import ConflictError
+from binlog.halt import Halt
 from binlog.log import Log
 from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
@@ -26,6 +27,7 @@ from consumers.pace import Pace
 from snapshots.rebuild import Report
 
 _WAIT_S = 0.5  # for new records, before looking whether to stop
+_RETRY_S = 60.0  # on a log that is never idle: between two looks for the RESOLVEs of halts
 _PACED_PAGE_BYTES = 64 * 1024  # with a rate, batches stay short
 
 
@@ -56,7 +58,8 @@ def replicate(
     half second. ``progress`` is called with the events applied so far.
 
     Raises:
-        HaltedError: a partition is halted; with ``once`` after all others were carried to the end.
+        HaltedError: a partition is halted, and nobody has decided; after all others were carried
+            to the end.
         PoisonError, DamageError: what lies before is applied.
         MismatchError: the store belongs to another log, was made by other rules, or is ahead.
         BusyError: somebody else writes to the store.
@@ -68,6 +71,8 @@ def replicate(
     engines = _engines(log, store, how)
     pace = None if how.rate is None else Pace(how.rate, now=started)
     total = Counts()
+    asked: set[Halt] = set()  # halts for which a RESOLVE was looked for a second time
+    retry_at = started + _RETRY_S
     while not stop():
         idle = True
         for engine in engines:
@@ -83,9 +88,15 @@ def replicate(
                 _rest(pace.spend(step.writes, now=clock.monotonic()), stop, sleep)
         if idle and how.once:
             break
-        if idle:
+        halts = {halt for engine in engines for halt in engine.reader.halts.values()}
+        if idle and halts <= asked:
             for engine in engines:
                 engine.reader.raise_halts()
+        if halts and (idle or clock.monotonic() >= retry_at):
+            asked |= halts
+            retry_at = clock.monotonic() + _RETRY_S
+            for engine in engines:
+                engine.reader.retry_halted()
     for engine in engines:
         engine.checkpoint()
     for engine in engines:
