@@ -233,6 +233,7 @@ class Sequencer:
         else:
             try:
                 if not self._hold(arrival, state, held):
+                    state.waits_for = waits_for
                     return
             except Halted:
                 state.waits_for = waits_for

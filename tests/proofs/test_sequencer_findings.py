@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from binlog.frame import Predecessor, Session
 from tests.proofs.drive import Driver
-from tests.proofs.histories import Soup, small_event
-from tests.proofs.records import Frame
+from tests.proofs.histories import PARAMS, Soup, small_event
+from tests.proofs.records import Frame, Log
 from tests.proofs.test_sequencer_proofs import assert_same
 
 ONE, TWO = bytes([1] * 16), bytes([2] * 16)
@@ -77,3 +79,17 @@ def test_a_frame_that_held_ones_overtake_does_not_move_the_session_back() -> Non
     assert_same_however_cut(soup)
     numbers = [e.number for e in Driver(soup.log).run(soup.history).events]
     assert numbers == [2, 1, 2, 3, 4, 1]
+
+
+def test_a_frame_that_a_resolve_drops_leaves_no_wait_behind() -> None:
+    """It named a predecessor, and the session waited for that although the frame counts for
+    nothing; the end of the wait was noted by a reader that had restarted and by no other."""
+    soup = Soup(Log(msgspec.structs.replace(PARAMS, hold_frames_max=1)))
+    frame(soup, 1050, Session(ONE, 2), 1050, range(2, 3))
+    frame(soup, 1051, Session(ONE, 2), 1050, range(1, 2), Predecessor(1, 5, 1000))
+    soup.add_resolve(1051, 0, 2, 1)
+    assert [decision for _, decision in Driver(soup.log).run(soup.history).lifted] == ["skip"]
+    frame(soup, 1061, Session(ONE, 2), 1050, range(2, 3))  # 1000 + 60 < 1061
+    assert_same_however_cut(soup)
+    frame(soup, 1062, Session(ONE, 2), 1050, range(1, 2))
+    assert_same_however_cut(soup)
