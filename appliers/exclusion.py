@@ -101,6 +101,11 @@ class Exclusions:
         self._ranges.setdefault(partition, []).append((first, last))
         return f"offsets={partition}:{first}-{last}"
 
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that rules name."""
+        return frozenset(self._ranges)
+
     def matches(self, run: Run) -> frozenset[int] | None:
         """The indexes of the run's events that are left out; ``None`` if it has none.
 
@@ -140,11 +145,21 @@ class Exclusions:
         return frozenset(found) or None
 
 
-def parse_exclusions(rules: Iterable[str]) -> Exclusions | None:
-    """The parsed rules, ``None`` if there are none.
+def parse_exclusions(rules: Iterable[str], *, partitions: int | None = None) -> Exclusions | None:
+    """The parsed rules, ``None`` if there are none; ``partitions`` is how many the log has.
 
     Raises:
-        RefusedError: see `Exclusions`.
+        RefusedError: see `Exclusions`; or one names a partition that the log does not have.
     """
     rules = tuple(rules)
-    return Exclusions(rules) if rules else None
+    if not rules:
+        return None
+    exclusions = Exclusions(rules)
+    unknown = max(exclusions.partitions, default=-1)
+    if partitions is not None and unknown >= partitions:
+        raise RefusedError(
+            f"an exclusion names partition {unknown}",
+            do=f"this log has partitions 0 to {partitions - 1}",
+            partition=unknown,
+        )
+    return exclusions

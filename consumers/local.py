@@ -112,7 +112,7 @@ def replicate(
 
 def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
     current = fingerprint(how.rules)
-    exclusions = parse_exclusions(how.excluded)
+    exclusions = parse_exclusions(how.excluded, partitions=log.params.partitions)
     excluded = () if exclusions is None else exclusions.rules
     generations = store.generations()
     following = next((generation for generation in generations if generation.open), None)

@@ -35,8 +35,8 @@ from snapshots.workers import Advance, can_fork, run_forked
 # A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
 # hold at a time, in bytes of log as stored (about an eighth of its items; see scripts/bench).
 GROUP_BYTES = 128 * 1024 * 1024
-# What is read and folded at a time: with pages of 4 MiB, decoded, the processor's caches miss so
-# often that the same work takes a fifth longer.
+# What is read and folded at a time. Decoded, pages of 4 MiB do not fit the processor's caches:
+# the same work takes some 5 % longer.
 _PAGE_BYTES = 512 * 1024
 
 
@@ -103,7 +103,7 @@ def rebuild(
     started = time.perf_counter()
     store.lock()
     store.bind(log.genesis)
-    exclusions = parse_exclusions(wanted.excluded)
+    exclusions = parse_exclusions(wanted.excluded, partitions=log.params.partitions)
     build = store.build(
         tables=wanted.tables,
         fingerprint=fingerprint(wanted.rules),

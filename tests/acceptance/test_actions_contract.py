@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.acceptance_support import (
+    Line,
     World,
     by_key,
     digests,
@@ -53,11 +54,17 @@ def test_each_action_leaves_the_item_that_dynamodb_would_leave(tmp_path: Path) -
         "put twice": [put("put twice", a=1, b=2), put("put twice", c=3)],
         "deleted": [put("deleted", a=1), delete("deleted")],
         "never there": [delete("never there")],
-        "deleted and back": [put("deleted and back", a=1), delete("deleted and back")]
-        + [put("deleted and back", b=1)],
+        "deleted and back": [
+            put("deleted and back", a=1),
+            delete("deleted and back"),
+            put("deleted and back", b=1),
+        ],
         "set on absent": [update("set on absent", Set={"a": 1})],
-        "set on deleted": [put("set on deleted", old=1), delete("set on deleted")]
-        + [update("set on deleted", Set={"a": 1})],
+        "set on deleted": [
+            put("set on deleted", old=1),
+            delete("set on deleted"),
+            update("set on deleted", Set={"a": 1}),
+        ],
         "set": [put("set", a=1, b=1), update("set", Set={"a": {"x": [1]}, "c": None})],
         "remove": [put("remove", a=1, b=1), update("remove", Remove=["a", "absent"])],
         "add": [put("add", n=Decimal(1)), update("add", Add={"n": 2, "new": -3})],
@@ -99,7 +106,7 @@ def plain(value: Any) -> Any:
 
 def test_sets_are_added_to_and_deleted_from(tmp_path: Path) -> None:
     world = World(tmp_path)
-    lines = [
+    lines: list[Line] = [
         {"id": {"S": "a"}, "s": {"SS": ["x", "y"]}, "n": {"NS": ["1"]}, "b": {"BS": ["AQ=="]}},
         {
             "Action": "UpdateItem",
@@ -200,7 +207,9 @@ def test_a_batch_becomes_an_event_an_element(tmp_path: Path) -> None:
 
 def test_a_batch_is_validated_before_any_of_it_is_written(tmp_path: Path) -> None:
     world = World(tmp_path)
-    ran = world.append({"Action": "BatchWrite", "Data": [*({"id": f"k{n}"} for n in range(99)), {}]})
+    ran = world.append(
+        {"Action": "BatchWrite", "Data": [*({"id": f"k{n}"} for n in range(99)), {}]}
+    )
     assert (ran.status, ran.out) == (2, "")
     assert "line 1" in ran.err
     assert world.events() == []
@@ -213,9 +222,7 @@ def test_the_two_lines_of_the_seed_document_work_with_a_table(tmp_path: Path) ->
     """Names and values quoted; the key is the event's id where none is given."""
     world = World(tmp_path)
     first = '{ "Action": "PutItem", "Data": "This is my test data" }'
-    second = (
-        '{ "Action": "BatchWrite", "Data": [{ "item1": "value" }, { "item2": "value2" }] }'
-    )
+    second = '{ "Action": "BatchWrite", "Data": [{ "item1": "value" }, { "item2": "value2" }] }'
     acks = world.put(first, second, key=None)
     assert sorted(ack["line"] for ack in acks) == [1, 2, 2]
     ids = {ack["line"]: ack["id"] for ack in acks}
@@ -240,7 +247,9 @@ def test_data_that_is_no_object_is_kept_under_data(tmp_path: Path) -> None:
     lines: list[dict[str, Any]] = []
     for n, data in enumerate(kinds):
         lines.append({"Action": "PutItem", "Id": f"e-{n}", "Data": data})
-        lines.append({"Action": "PutItem", "Id": f"k-{n}", "Data": data, "Key": {"id": f"mine-{n}"}})
+        lines.append(
+            {"Action": "PutItem", "Id": f"k-{n}", "Data": data, "Key": {"id": f"mine-{n}"}}
+        )
     world.put(*lines, key=None)
     world.rebuild(world.store("one"))
     items = by_key(dump(world.store("one")))
@@ -357,7 +366,9 @@ def test_a_domain_event_is_shown_as_it_was_given(shop: World) -> None:
     found = {e["type"]: e for e in shop.events()}
     assert found["Heartbeat"]["data"] == [1, Decimal("2.5")]
     assert found["OrderPaid"]["data"] is None
-    assert found["Free"] | {"table": None, "key": {"x": 1}, "data": None, "schema": 1} == found["Free"]
+    assert (
+        found["Free"] | {"table": None, "key": {"x": 1}, "data": None, "schema": 1} == found["Free"]
+    )
 
 
 def test_appliers_fold_domain_events_into_items(shop: World) -> None:
@@ -370,7 +381,12 @@ def test_appliers_fold_domain_events_into_items(shop: World) -> None:
     assert dump(store, "orders") == [{"id": "o1", "total": 10, "state": "paid"}]
     assert rebuilt["tables"]["orders"]["tombstones"] == 1
     for right in (other, shop.log):
-        args = ["verify", store, right, *(["--appliers", "rules:shop"] if right == shop.log else [])]
+        args = [
+            "verify",
+            store,
+            right,
+            *(["--appliers", "rules:shop"] if right == shop.log else []),
+        ]
         assert ok(*args, "--json", cwd=shop.directory).document["equal"] is True
     # Made by other rules: not comparable, and not to be gone on with.
     bare = shop.store("bare")

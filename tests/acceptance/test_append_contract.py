@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.acceptance_support import (
+    Line,
     Started,
     World,
     binlog,
@@ -155,7 +156,7 @@ def change(**sections: object) -> dict[str, object]:
     return {"Action": "UpdateItem", "Key": {"id": "a"}, "Data": sections}
 
 
-REFUSED: dict[str, tuple[bytes | str | dict[str, object], str]] = {
+REFUSED: dict[str, tuple[Line, str]] = {
     # what it is: the line, and a word that says why
     "no JSON": ("hello", "JSON"),
     "two documents": ('{"id": "a"} {"id": "b"}', "JSON"),
@@ -275,7 +276,7 @@ def test_what_stands_just_at_a_limit_is_taken(tmp_path: Path) -> None:
     """Each limit's last good value, and it comes out of a rebuild as it went in."""
     world = World(tmp_path)
     digits = "12345678901234567890123456789012345678"
-    lines = [
+    lines: list[Line] = [
         nested(31),
         '{"id": "digits", "n": ' + digits + ', "m": -0.' + digits + ', "t": 0.1, "z": 100e-2}',
         '{"id": "range", "most": 9.9e125, "least": 1e-130, "long": 1' + "0" * 125 + "}",
@@ -419,7 +420,12 @@ def test_typed_input_takes_every_kind_of_value_and_refuses_what_is_none(world: W
         "ns": {"NS": ["9", "10"]},
     }
     # What cat prints typed, append reads typed.
-    again = {"Action": "PutItem", "Table": "typed", "Key": lossless["key"], "Data": lossless["data"]}
+    again = {
+        "Action": "PutItem",
+        "Table": "typed",
+        "Key": lossless["key"],
+        "Data": lossless["data"],
+    }
     ok("append", world.log, "--format", "dynamodb", given=json.dumps(again))
     for bad in (
         {"id": "typed"},

@@ -186,3 +186,10 @@ def _rule(event: Envelope) -> str:
     from binlog.json_values import encode_json, typed_item
 
     return f"key=:{encode_json(typed_item(decode_value(event.key))).decode()}"
+
+
+def test_a_partition_that_the_log_does_not_have_is_refused() -> None:
+    """A typing error must not leave everything in, silently."""
+    assert parse_exclusions(["offsets=3:1-2"], partitions=4) is not None
+    with pytest.raises(RefusedError, match="partition 4"):
+        parse_exclusions(["offsets=1:1-2", "offsets=4:1-2"], partitions=4)
