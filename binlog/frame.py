@@ -56,6 +56,9 @@ _FLAGS_KNOWN = FLAG_COMPRESSED | FLAG_ID_WINDOW | FLAG_RESOLVE | FLAG_GENESIS
 # commit of 500 over 64 partitions makes frames of some 1.6 KB. Larger ones shrink fivefold.
 COMPRESS_FROM_BYTES = 4_096
 
+# The sequencer keeps the number after the last one, which has to fit its state's integers.
+NUMBER_MAX = (1 << 63) - 1
+
 _HEADER = struct.Struct(">4sBBHII16s16s16sQQQQQQQIIIHH")
 _HEAD = struct.Struct(">4sBBHI")  # up to and with the header's checksum
 _START, _REST = struct.Struct(">4sBBH"), struct.Struct(">I16s16s16sQQQQQQQIIIHH")  # without it
@@ -256,7 +259,7 @@ def check_header(
         return
     if not 1 <= header.count <= params.frame_events_max:
         raise FrameError(f"{header.count} envelopes, limit 1 to {params.frame_events_max}")
-    if header.first < 1 or header.session.generation < 1:
+    if header.first < 1 or header.last > NUMBER_MAX or header.session.generation < 1:
         raise FrameError(f"number {header.first}, generation {header.session.generation}")
     if header.resolve and (
         header.compressed

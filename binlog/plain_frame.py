@@ -15,7 +15,7 @@ import google_crc32c
 
 from binlog.columns import Columns, FrameError, decode_columns
 from binlog.compression import decompress
-from binlog.frame import FLAG_COMPRESSED, HEADER_BYTES, MAGIC
+from binlog.frame import FLAG_COMPRESSED, HEADER_BYTES, MAGIC, NUMBER_MAX
 from binlog.params import Params
 
 IDENTITY = slice(16, 80)  # log id, genesis hash, family, generation, born
@@ -53,6 +53,7 @@ def read_plain(data: bytes, partition: int, params: Params) -> tuple[int, bytes,
         or found != partition
         or zero
         or not 1 <= count <= params.frame_events_max
+        or first + count > NUMBER_MAX
         or body_bytes > params.body_bytes_max
     ):
         return None

@@ -92,9 +92,7 @@ class Sequencer:
         return self._sessions.held_frames
 
     def accepted_up_to(self, session: Session) -> int | None:
-        """The last number accepted, or dropped as a copy; ``None`` if the session is not known
-        (never seen, expired or closed).
-        """  # noqa: D205
+        """The last number accepted or dropped as a copy; ``None``: never seen, expired or closed."""
         state = self._sessions.get(session)
         return None if state is None else state.next - 1
 
