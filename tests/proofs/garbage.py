@@ -14,7 +14,7 @@ import msgspec
 
 from binlog.columns import columns_of, encode_body
 from binlog.compression import compress
-from binlog.frame import HEADER_BYTES, Header, encode_frame
+from binlog.frame import HEADER_BYTES, encode_frame
 from binlog.params import genesis_hash
 from tests.proofs.records import Frame, Log
 
@@ -64,13 +64,12 @@ def flipped(at: int) -> Maker:
     return make
 
 
-def bomb(log: Log, frame: Frame) -> bytes:
-    """A small body that decompresses to far more than its header says."""
-    header: Header = log.header(frame, 1, 2)
-    packed = compress(bytes(3_000_000))
-    data = encode_frame(header, packed)
-    # flags: compressed; body bytes when decompressed: 2,000
-    return resealed(data[:5] + b"\x01" + data[6:128] + (2_000).to_bytes(4, "big") + data[132:])
+def bomb(log: Log, frame: Frame, size: int = 3_000_000, claimed: int = 2_000) -> bytes:
+    """A small body of zeros that decompresses to ``size`` bytes; its header says ``claimed``."""
+    packed = compress(bytes(size))
+    head = encode_frame(log.header(frame, 1, 2), b"")[:HEADER_BYTES]
+    sizes = len(packed).to_bytes(4, "big") + claimed.to_bytes(4, "big")
+    return resealed(head[:5] + b"\x01" + head[6:124] + sizes + head[132:] + packed)
 
 
 def _set(column: int, entry: int, value: object) -> Callable[[list[object]], None]:

@@ -8,13 +8,12 @@ import msgspec
 import pytest
 
 from binlog.columns import columns_of, encode_body
-from binlog.compression import compress
 from binlog.control import params_envelope
 from binlog.errors import UpgradeError
 from binlog.frame import Session, encode_frame
 from binlog.halt import Halted
 from tests.proofs.drive import Driver
-from tests.proofs.garbage import GARBAGE, flip_version, resealed
+from tests.proofs.garbage import GARBAGE, bomb, flip_version, resealed
 from tests.proofs.histories import PARAMS, small_event
 from tests.proofs.records import START_MS, Frame, Garbage, Log
 
@@ -39,13 +38,11 @@ def test_a_record_that_is_no_frame_halts_where_it_stands_and_changes_nothing(why
 
 def test_a_bomb_is_decompressed_no_further_than_its_header_says() -> None:
     """Half a gigabyte in 50 KB: refused without ever being held."""
-    packed = compress(bytes(512 * 1024 * 1024))
-    data = encode_frame(LOG.header(frame(TWO), 1, 2), packed)
-    claimed = (100_000).to_bytes(4, "big")
-    bomb = resealed(data[:5] + b"\x01" + data[6:128] + claimed + data[132:])
+    record = Garbage(START_MS, "a bomb", bomb(LOG, frame(TWO), 512 * 1024 * 1024, 100_000))
+    assert len(record.data) < 60_000
     tracemalloc.start()
     try:
-        driven = Driver(LOG).run([Garbage(START_MS, "a bomb", bomb)])
+        driven = Driver(LOG).run([record])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -122,7 +122,12 @@ class WholeMachine(RuleBasedStateMachine):
         store.between = None
 
     @precondition(lambda self: isinstance(self.whole.store, LooseStore))
-    @rule(seed=small, keys=st.integers(1, 2), woken=st.integers(1, 4), in_the_middle=st.booleans())
+    @rule(
+        seed=st.integers(0, 15),
+        keys=st.integers(1, 2),
+        woken=st.integers(1, 4),
+        in_the_middle=st.booleans(),
+    )
     def let_a_zombie_wake_up_late(
         self, seed: int, keys: int, woken: int, in_the_middle: bool
     ) -> None:
