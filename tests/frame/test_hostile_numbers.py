@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from binlog.arrival import Decisions
 from binlog.frame import NUMBER_MAX, Predecessor, Session
 from binlog.halt import HOLD_BOUND, UNDECODABLE, Halted
 from binlog.sequencer import Sequencer
@@ -39,7 +40,7 @@ def test_the_largest_number_is_taken_and_the_state_kept(*, anew: bool) -> None:
     for index, record in enumerate(records):
         if anew:
             sequencer = Sequencer(LOG.params, LOG.genesis, LOG.partition, sequencer.encode_state())
-        gap = {(HOLD_BOUND, str(SESSION)): "gap"} if index == 2 else {}
+        gap: Decisions = {(HOLD_BOUND, str(SESSION)): "gap"} if index == 2 else {}
         sequencer.feed("shard", record, gap)
     assert sequencer.accepted_up_to(SESSION) == NUMBER_MAX
     sequencer.encode_state()
