@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -377,10 +378,13 @@ def test_a_part_that_vanished_is_an_error(path: Path) -> None:
 
 
 def read_only(path: Path) -> None:
-    for parent in [path.parent, *path.parent.parents[:3]]:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(0o555 if parent == path.parent else 0o755)
+    """Nobody may write there, and everybody may get there: pytest's own folders are private."""
     path.chmod(0o444)
+    path.parent.chmod(0o555)
+    for parent in path.parent.parents:
+        if parent == Path(tempfile.gettempdir()) or parent.stat().st_mode & 0o005 == 0o005:
+            break
+        parent.chmod(0o755)
 
 
 def test_a_read_only_store_is_read_and_not_written(tmp_path: Path) -> None:
