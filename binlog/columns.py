@@ -40,6 +40,7 @@ class FrameError(ValueError):
 # Bounds that are checked where the bytes are decoded, at no cost. Lengths of text are in characters.
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
 _Key = Annotated[bytes, msgspec.Meta(max_length=KEY_BYTES_MAX)]
+_Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Columns(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -52,7 +53,7 @@ class Columns(msgspec.Struct, frozen=True, array_like=True, gc=False):
     datas: list[bytes | None]
     times: list[int]
     metas: list[bytes | None] | None = None
-    expects: list[int | None] | None = None
+    expects: list[_Version | None] | None = None
 
     def __len__(self) -> int:
         return len(self.index)

@@ -71,6 +71,8 @@ def test_the_columns_as_they_are_here_are_right() -> None:
         encode(columns(c6=[{}])),
         encode(columns(c7=[])),
         encode(columns(c7=["0"])),
+        encode(columns(c7=[-1])),
+        encode(columns(c7=[2**63])),  # a store that records the rejection could not hold it
         encode(columns()).replace(b"\xa1i", b"\xa1\xff"),  # an id that is no UTF-8
         encode(columns()).replace(b"users", b"us\xffrs"),
         encode(columns()).replace(b"PutItem", b"Put\xed\xa0\x80m"),  # a surrogate
