@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 
@@ -42,7 +43,8 @@ def check_directory_log(
         RefusedError: there is no log.
         StorageError: its files cannot be opened.
     """
-    directory = os.fspath(path)
+    # As a log names itself, so that a place has one name.
+    directory = str(Path(path).absolute()) if fs is REAL else os.fspath(path)
     try:
         _, params = read_genesis(fs, directory)
     except BinlogError as error:

@@ -81,7 +81,7 @@ def damage(directory: str, base: int, bad: Bad, fs: FileSystem | None = None) ->
     where = f"{directory} segment {segment_name(base)} byte {byte}"
     partition = partitions[0] if len(partitions) == 1 else None
     if partitions:
-        where += f" partition{'s' * (partition is None)} {', '.join(map(str, partitions))}"
+        where += f" partition {', '.join(map(str, partitions))}"
     return DamageError(
         f"damaged log, {bad.reason}",
         where,
