@@ -57,6 +57,11 @@ class World:
             return False
         except StorageError:
             return False
+        except RefusedError:
+            # Its name was seen and is gone again: nobody may have been told of anything in it.
+            assert not self.made
+            assert not self.acknowledged
+            return False
         return True
 
     def open(self, process: Process) -> DirectoryLog:

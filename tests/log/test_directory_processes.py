@@ -5,8 +5,8 @@ Worker processes print what was acknowledged; afterwards the log must hold it, e
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
 import resource
 import signal
 import subprocess
@@ -14,6 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -40,21 +41,30 @@ for number in range(1, count + 1):
 """
 
 
-def start(source: str, *args: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", source, *map(str, args)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+class Worker:
+    """A process, and the whole lines that it has printed."""
 
+    def __init__(self, source: str, *args: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", source, *map(str, args)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[list[int]] = []
 
-def acknowledged(process: subprocess.Popen[str]) -> list[list[int]]:
-    """(number, position, position) of each whole line that it printed."""
-    assert process.stdout is not None
-    with process.stdout:
-        lines = process.stdout.read().splitlines(keepends=True)
-    return [[int(word) for word in line.split()] for line in lines if line.endswith("\n")]
+    def read(self, count: int | None = None) -> None:
+        """``count`` more lines, or all there are when it has ended."""
+        assert self.process.stdout is not None
+        for line in itertools.islice(self.process.stdout, count):
+            if line.endswith("\n"):
+                self.lines.append([int(word) for word in line.split()])
+
+    def end(self) -> int:
+        self.read()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(timeout=60)
 
 
 def test_appenders_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> None:
@@ -62,19 +72,18 @@ def test_appenders_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> 
     path = tmp_path / "log"
     create_directory_log(path, PARAMS)
     seed = 20_261_126
-    moments = random.Random(seed)
+    random = Random(seed)
     print("seed", seed)
-    processes: dict[int, subprocess.Popen[str]] = {}
-    for session in range(1, 9):
-        processes[session] = start(APPENDER, path, session, 100_000 if session % 2 else 60)
-    for process in [p for session, p in processes.items() if session % 2]:
-        time.sleep(moments.uniform(0.2, 0.5))
-        process.send_signal(signal.SIGKILL)
-    promised = {}
-    for session, process in processes.items():
-        promised[session] = acknowledged(process)
-        assert process.wait(timeout=60) == (-9 if session % 2 else 0)
-    assert sum(map(len, promised.values())) > 4 * 60
+    workers = {
+        session: Worker(APPENDER, path, session, 100_000 if session % 2 else 60)
+        for session in range(1, 9)
+    }
+    for session, worker in workers.items():
+        if session % 2:
+            worker.read(random.randrange(5, 60))
+            worker.process.send_signal(signal.SIGKILL)
+    for session, worker in workers.items():
+        assert worker.end() == (-9 if session % 2 else 0)
 
     found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     with DirectoryLog(path) as log:
@@ -83,18 +92,20 @@ def test_appenders_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> 
             header = decode_header(record.data)
             session = int.from_bytes(header.session.family, "big")
             found[session].append((header.first, header.partition, record.sequence))
-    for session, lines in promised.items():
+    for session, worker in workers.items():
         expected = [
             (number, partition, position)
-            for number, *positions in lines
+            for number, *positions in worker.lines
             for partition, position in enumerate(positions)
         ]
+        assert expected
         rest = found[session][len(expected) :]
         assert found[session][: len(expected)] == expected
-        # The commit that was under way when it was killed is there whole or not at all.
+        # The commit that was under way when it was killed is there whole or not at all; what it
+        # had printed into the pipe was read.
         assert [(number, partition) for number, partition, _ in rest] in (
             [],
-            [(len(lines) + 1, 0), (len(lines) + 1, 1)],
+            [(len(worker.lines) + 1, 0), (len(worker.lines) + 1, 1)],
         )
     assert [finding for finding in check_directory_log(path) if finding.broken] == []
 
@@ -102,7 +113,7 @@ def test_appenders_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> 
 def test_a_follower_sees_what_other_processes_append_while_they_do(tmp_path: Path) -> None:
     path = tmp_path / "log"
     create_directory_log(path, PARAMS)
-    writer = start(APPENDER, path, 1, 80)
+    writer = Worker(APPENDER, path, 1, 80)
     with DirectoryLog(path) as log:
         after, seen = Position("0", -1), 0
         deadline = time.monotonic() + 60
@@ -111,8 +122,8 @@ def test_a_follower_sees_what_other_processes_append_while_they_do(tmp_path: Pat
             page = log.read(after, wait_s=5)
             after = page.next
             seen += len(page.records)
-    assert len(acknowledged(writer)) == 80
-    assert writer.wait(timeout=60) == 0
+    assert writer.end() == 0
+    assert len(writer.lines) == 80
 
 
 FORKER = """
@@ -140,9 +151,7 @@ log.close()
 def test_a_forked_child_has_a_lock_of_its_own(tmp_path: Path) -> None:
     """An inherited descriptor shares the parent's lock: both would be in at once."""
     create_directory_log(tmp_path / "log", PARAMS)
-    process = start(FORKER, tmp_path / "log")
-    assert process.wait(timeout=60) == 0
-    acknowledged(process)
+    assert Worker(FORKER, tmp_path / "log").end() == 0
     assert list(check_directory_log(tmp_path / "log")) == []
 
 
