@@ -57,9 +57,14 @@ def fold_batch(
         MismatchError, UpgradeError: see `Fold.preload` and `Fold.add`.
     """
     fold = Fold(routing, after=None)
-    _preload(fold, _needed(routing, runs, read_all=read_all), read)
+    failures: list[BinlogError] = []
+    _preload(fold, _needed(routing, runs, failures, read_all=read_all), read)
     for run in runs:
         fold.add(run)
+    if failures:
+        # A user's key function that failed and then did not: the items behind it were not read,
+        # and are folded from nothing.
+        raise failures[0]
     writes = [
         Write(table, key, Row(entry[0], partition, data), bases.get(key))
         for partition, table, items, bases in fold.entries()
@@ -95,8 +100,13 @@ def _preload(fold: Fold, needed: _Keys, read: Read) -> None:
             fold.preload(partition, table, rows)
 
 
-def _needed(routing: Routing, runs: Sequence[Run], *, read_all: bool) -> _Keys:
-    """The keys whose fold begins at what the store holds."""
+def _needed(
+    routing: Routing, runs: Sequence[Run], failures: list[BinlogError], *, read_all: bool
+) -> _Keys:
+    """The keys whose fold begins at what the store holds.
+
+    Ends, in a partition, at an event that cannot be routed, and adds its error to ``failures``.
+    """
     plans = [routing.plan(run.columns.kinds) for run in runs]
     if not read_all and all(
         run.columns.expects is None
@@ -121,10 +131,11 @@ def _needed(routing: Routing, runs: Sequence[Run], *, read_all: bool) -> _Keys:
                 blind.setdefault(run.partition, {}),
                 read_all=read_all,
             )
-        except BinlogError:
+        except BinlogError as error:
             # The event that cannot be routed is met again by the fold, which tells; nothing after
             # it will be folded.
             failed.add(run.partition)
+            failures.append(error)
     return needed
 
 

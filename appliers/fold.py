@@ -319,6 +319,11 @@ class Fold:
                 routed = True
                 self._met.add(table)
                 items = self._items_of(run.partition, table)
+                if self._after is None and key not in items:
+                    check_owner(self.routing, run, i, table=table, key=key)  # else it was read
+                    # Folded from nothing it would replace what the store has.
+                    reason = "its applier's key or keys are not the same each time they are asked"
+                    raise poison(run, i, reason, table=table, key=key)
                 if self._moves(run, i, items, table, key, version):
                     data = self.content(table, key, items.get(key, _ABSENT))
                     data = apply_rule(self.routing, run, i, rule, table=table, key=key, data=data)

@@ -216,3 +216,47 @@ def test_of_two_impossible_events_of_a_batch_the_first_is_named() -> None:
 
 def _never(item: object, event: object) -> None:
     raise AssertionError
+
+
+class Moody:
+    """A key function that is not pure: ``answers`` are given one after the other."""
+
+    def __init__(self, *answers: str | None) -> None:
+        self.answers = list(answers)
+
+    def __call__(self, _: Event) -> dict[str, Any]:
+        answer = self.answers.pop(0)
+        if answer is None:
+            raise OSError("not just now")
+        return {"id": answer}
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ((None, "a"), "not the same each time"),
+        (("b", "a"), "not the same each time"),
+        (("a", None, "a", "a"), "not just now"),
+    ],
+)
+def test_a_key_that_changes_while_it_is_folded_overwrites_nothing(
+    answers: tuple[str | None, ...], reason: str
+) -> None:
+    """The item was not read, so what a purer function would have added to was replaced."""
+    rules = Appliers()
+    rules.on("Paid", table="things", key=Moody(*answers))(lambda _, event: event.key)
+    routing = Routing(ONE, rules=rules.build())
+    events = [envelope("Paid", {"id": "a"}, {}, table="things")] * (len(answers) // 2)
+    run = run_of([*events, update("b", Add={"n": 1})], partition=0, first=5)
+    with pytest.raises(PoisonError, match=reason):
+        fold_batch(routing, [run], DictStore().read)
+
+
+def test_an_item_of_another_partition_is_refused_as_such() -> None:
+    """It is not read, and that is not the key function's doing."""
+    rules = Appliers()
+    rules.on("Paid", table="things")(lambda _, event: event.key)
+    paid = envelope("Paid", {"id": "a"}, {}, table="things")
+    run = run_of([paid], partition=(partition_for(paid) + 1) % PARAMS.partitions)
+    with pytest.raises(PoisonError, match="belongs to events of"):
+        fold_batch(Routing(PARAMS, rules=rules.build()), [run], DictStore().read)
