@@ -54,6 +54,10 @@ class Exclusions:
         kind, equals, rest = rule.partition("=")
         if not equals or not rest or kind not in {"id", "type", "key", "session", "offsets"}:
             raise RefusedError(f"the exclusion {rule!r}", do=f"write {_FORMS}")
+        try:
+            rule.encode()
+        except UnicodeEncodeError as error:  # no event's text is like that, and no store keeps it
+            raise RefusedError(f"the exclusion {rule!r}", do="write it in UTF-8") from error
         if kind == "id":
             self._ids.add(rest)
         elif kind == "type":

@@ -71,6 +71,8 @@ def test_rules_are_sorted_and_once() -> None:
         "",
         "id",
         "id=",
+        "id=\udcff",  # an argument that is no UTF-8: it would be met again where it is stored
+        "type=\ud800",
         "ids=a",
         "type=",
         "type=binlog.noop",
