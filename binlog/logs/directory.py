@@ -84,6 +84,7 @@ class DirectoryLog:
 
     def _open(self) -> None:
         self._mutex = threading.Lock()  # of the append side; taken before the append lock
+        self._end_mutex = threading.Lock()
         self._end = 0  # a durable end that was seen; the true one is never before it
         self._examined: tuple[object, ...] = ()
         try:
@@ -113,10 +114,11 @@ class DirectoryLog:
                 "append fewer at a time",
             )
         try:
-            with self._mutex, _Held(self._lock, self._lock_wait_s):
+            with self._mutex:
                 self._check_open()
-                self._tail.refresh(cut=True)
-                return self._appender.append(frames)
+                with _Held(self._lock, self._lock_wait_s):
+                    self._tail.refresh(cut=True)
+                    return self._appender.append(frames)
         except _NotGotError:
             return [Failed(self._busy(), untouched=True)] * len(frames)
         except OSError as error:
@@ -158,15 +160,16 @@ class DirectoryLog:
     def _read_now(self, after: Position, partitions: frozenset[int] | None, bytes_max: int) -> Page:
         page = Page([], after, caught_up=True)
         while page.caught_up and not page.records:
-            if page.next.sequence < self._end:
+            end = self._end  # other threads move it on
+            if page.next.sequence < end:
                 page = self._reader.read(
-                    page.next.sequence, self._end, partitions=partitions, bytes_max=bytes_max
+                    page.next.sequence, end, partitions=partitions, bytes_max=bytes_max
                 )
             if page.records:
                 self._last_arrival_ms = max(self._last_arrival_ms, page.records[-1].arrival_ms)
             if page.caught_up:
                 try:
-                    grown = self._learn_end()
+                    grown = self._learn_end(end)
                 except DamageError:
                     if not page.records:
                         raise
@@ -185,8 +188,7 @@ class DirectoryLog:
             MismatchError: it lies beyond the last byte of the log, not only beyond the note.
         """
         note = self._tail.peek()
-        # Another thread, which looked before this one, may have taken `_end` back meanwhile.
-        end = max(self._end, note.end)
+        end = self._grow(note.end)
         if sequence >= end and self._state_after(note) is None:
             raise MismatchError(
                 f"position {sequence} lies beyond the end of the log, {end}",
@@ -196,38 +198,44 @@ class DirectoryLog:
                 end=end,
             )
 
-    def _learn_end(self) -> bool:
-        """Look how far the log is durable now; whether that is further than was known.
+    def _grow(self, end: int) -> int:
+        """Remember that the log is durable up to ``end``, or further; how far that is."""
+        with self._end_mutex:
+            self._end = max(self._end, end)
+            return self._end
+
+    def _learn_end(self, known: int) -> bool:
+        """Look how far the log is durable now; whether that is further than ``known``.
 
         What lies after the note is proved if the append lock is free; if not, its holder does.
         """
-        known = self._end
         note = self._tail.peek()
-        self._end = max(known, note.end)
-        if self._end > known:
+        if self._grow(note.end) > known:
             return True
         state = self._state_after(note)
         if state is None or state == self._examined:
             return False
         try:
-            with _Held(self._mutex), _Held(self._lock):
-                self._tail.refresh(cut=False)
-                self._end = max(known, self._tail.note.end)
-                self._examined = self._state_after(self._tail.note) or ()
+            with _Held(self._mutex):
+                self._check_open()  # another thread may have closed it
+                with _Held(self._lock):
+                    self._tail.refresh(cut=False)
+                    self._examined = self._state_after(self._tail.note) or ()
+                    return self._grow(self._tail.note.end) > known
         except _NotGotError:
-            pass
+            return False
         except DamageError as error:
             # All before it is proved by what follows it, and is given first.
             proved = error.details.get("position")
-            self._end = max(known, proved) if isinstance(proved, int) else known
-            if self._end == known:
-                raise
+            if isinstance(proved, int) and self._grow(proved) > known:
+                return True
+            raise
         except OSError as error:
             if error.errno not in FINAL:
                 raise
             self._examined = state
             _logger.warning("tail.unproved", log=self.name, durable_end=known, error=str(error))
-        return self._end > known
+            return False
 
     def _state_after(self, note: Note) -> tuple[object, ...] | None:
         """``None`` if nothing follows the note; else something that changes when that does."""
@@ -255,9 +263,11 @@ class DirectoryLog:
         """
         self._check_open()
         try:
-            with self._mutex, _Held(self._lock, self._lock_wait_s):
-                self._tail.refresh(cut=False)
-                self._end = max(self._end, self._tail.note.end)
+            with self._mutex:
+                self._check_open()
+                with _Held(self._lock, self._lock_wait_s):
+                    self._tail.refresh(cut=False)
+                    self._grow(self._tail.note.end)
         except _NotGotError:
             raise self._busy() from None
         except OSError as error:
@@ -272,7 +282,7 @@ class DirectoryLog:
         return self._reader.locate(position.sequence)
 
     def size_bytes(self) -> int:
-        return max(self._end, self._tail.peek().end)
+        return self._grow(self._tail.peek().end)
 
     def now_ms(self) -> int:
         self._check_open()

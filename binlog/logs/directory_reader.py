@@ -143,21 +143,21 @@ class DirectoryReader:
 
     def _segment_at(self, position: int, end: int) -> tuple[int, int]:
         """The segment that holds ``position``, and the offset in it up to which it may be read."""
-        at = bisect_right(self._bases, position) - 1
-        base = self._bases[at]
-        if at == len(self._bases) - 1 and self._size(base) < end - base:
-            self._bases = list_segments(self._fs, self._directory) or self._bases
-            at = bisect_right(self._bases, position) - 1
-            base = self._bases[at]
-        following = self._bases[at + 1] if at + 1 < len(self._bases) else end
-        return base, min(end, following) - base
+        bases = self._bases  # other threads may list them anew
+        at = bisect_right(bases, position) - 1
+        if at == len(bases) - 1 and self._size(bases[at]) < end - bases[at]:
+            bases = self._bases = list_segments(self._fs, self._directory) or bases
+            at = bisect_right(bases, position) - 1
+        following = bases[at + 1] if at + 1 < len(bases) else end
+        return bases[at], min(end, following) - bases[at]
 
     def _uneven_before(self, base: int) -> DamageError | None:
         """Damage, if the segment before ``base`` does not end there but later."""
-        at = bisect_right(self._bases, base) - 1
+        bases = self._bases
+        at = bisect_right(bases, base) - 1
         if not at:
             return None
-        before = self._bases[at - 1]
+        before = bases[at - 1]
         size = self._size(before)
         if before + size == base:
             return None
@@ -224,6 +224,6 @@ class DirectoryReader:
 
     def locate(self, sequence: int) -> str:
         """The segment and byte of a record, in words."""
-        at = max(bisect_right(self._bases, sequence) - 1, 0)
-        base = self._bases[at]
+        bases = self._bases
+        base = bases[max(bisect_right(bases, sequence) - 1, 0)]
         return f"{self._directory} segment {segment_name(base)} byte {max(sequence - base, 0)}"

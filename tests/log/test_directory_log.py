@@ -14,6 +14,7 @@ from binlog.log import Appended, Failed, Position, Put
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.logs.block import BLOCK_BYTES_MAX
 from binlog.logs.filesystem import REAL, RealFileSystem
+from binlog.logs.note import Note
 from tests.contracts.log_contract import appended, events, read_all
 from tests.log.directory_world import DIRECTORY, SEGMENT_BYTES
 from tests.log.directory_world import PARAMS as WORLD_PARAMS
@@ -312,18 +313,18 @@ def test_readers_in_several_threads_do_not_take_each_other_beyond_the_end(
     the other, at the newer end, was told that its position lies beyond the log."""
     with opened(path) as log, opened(path) as writer:
         before = log.read(Position("0", -1)).next
-        older = log._end
-        appended(writer.append([put(1)]))
-        place = log.read(before).next
-        learn = log._learn_end
+        peek = log._tail.peek
+        places = []
 
-        def learn_beside_another() -> bool:
-            grown = learn()
-            log._end = older
-            return grown
+        def peek_and_be_overtaken() -> Note:
+            note = peek()
+            monkeypatch.undo()
+            appended(writer.append([put(1)]))
+            places.append(log.read(before).next)
+            return note
 
-        monkeypatch.setattr(log, "_learn_end", learn_beside_another)
-        assert log.read(place).records == []
-        monkeypatch.undo()
+        monkeypatch.setattr(log._tail, "peek", peek_and_be_overtaken)
+        assert log.read(before).next == places[0]
+        assert log.read(places[0]).records == []
         with pytest.raises(MismatchError, match="beyond the end"):
-            log.read(Position("0", place.sequence + 10_000))
+            log.read(Position("0", places[0].sequence + 10_000))
