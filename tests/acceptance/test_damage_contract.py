@@ -58,7 +58,10 @@ def test_a_flipped_bit_anywhere_is_named_by_every_verb(sound: World, tmp_path: P
         assert where in told.err
         assert whole.startswith(told.out)
         assert len(told.out) < len(whole)
-        for verb in (["rebuild", world.log, "memory:"], ["replicate", world.log, "memory:", "--once"]):
+        for verb in (
+            ["rebuild", world.log, "memory:"],
+            ["replicate", world.log, "memory:", "--once"],
+        ):
             assert where in refused(3, *verb), (place, verb)
         assert bytes(data) == harmed.read_bytes()  # nobody mended anything
         return place, len(told.lines)
@@ -167,3 +170,19 @@ def test_reading_changes_no_byte(sound: World, tmp_path: Path) -> None:
     ok("cat", world.log)
     ok("check", world.log)
     assert {path.name: path.read_bytes() for path in world.path.iterdir()} == before
+
+
+def test_what_a_newer_program_or_other_parameters_made_is_named(
+    sound: World, tmp_path: Path
+) -> None:
+    """Exit 3 with what was found; nobody may take it for damage and mend it."""
+    for old, new, words in (
+        (b'"format":1', b'"format":2', "upgrade"),
+        (b'"rules":1', b'"rules":2', "upgrade"),
+        (b'"partitions":1', b'"partitions":2', "parameters"),
+    ):
+        world = copy(sound, tmp_path / new.strip(b'"').decode().replace('":', "-"))
+        genesis = world.path / "GENESIS"
+        genesis.write_bytes(genesis.read_bytes().replace(old, new))
+        for verb in (["cat", world.log], ["rebuild", world.log, "memory:"], ["append", world.log]):
+            assert words in refused(3, *verb), (old, verb)
