@@ -183,14 +183,16 @@ class ProducerCore:
     def wakeup(self) -> float | None:
         """When `poll` has something to do although nothing comes in; ``None``: never."""
         may_call = len(self._calls) < self._options.calls_max
-        may_launch = may_call and not (self._session and self._session.is_waiting)
+        session, launch_from = self._session, 0.0
+        if session is not None and session.is_waiting and not session.ended:
+            launch_from = session.renew_at  # nothing else of it before the reply, but of a next one
         times = [f.deadline for f in self._flights.values()]
         if may_call:
             times += [f.retry_at for f in self._resting.values()]
         for lane in self._queued.values():
             times.append(lane.queue[0].deadline)
-            if may_launch and lane.flight is None:
-                times.append(lane.due)
+            if may_call and lane.flight is None:
+                times.append(max(lane.due, launch_from))
         return min(times, default=None)
 
     def is_under_way(self, frame: Frame) -> bool:

@@ -81,6 +81,11 @@ class SessionState:
         """
         return self.launched and not self.born_ms
 
+    @property
+    def renew_at(self) -> float:
+        """From when on it takes no more events, alive or not."""
+        return self._renew_at
+
     def takes_events(self, now: float) -> bool:
         """Whether new events may be numbered in it (P2): alive, and younger than A by a margin."""
         return not self.ended and now < self._renew_at

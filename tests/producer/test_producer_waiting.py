@@ -6,11 +6,13 @@ from binlog.producer import Outcome
 from tests.producer.desk import (
     EXPIRED,
     LOST,
+    PARAMS,
     THROTTLED,
     Desk,
     appended,
     event,
     events,
+    header_of,
     ids_of,
     key_in,
 )
@@ -110,3 +112,34 @@ def test_events_refused_for_age_keep_the_deadline_that_they_had() -> None:
     desk.now += 1
     desk.poll()
     assert desk.outcomes() == [Outcome.FAILED]
+
+
+def test_events_behind_a_first_frame_that_was_given_up_go_when_they_have_lingered() -> None:
+    """Its session waits for no reply any more: they were woken up by their deadline, and failed."""
+    desk = Desk(linger_s=0.5, give_up_s=1.0)
+    desk.offer(events(KEY, 1))
+    desk.now += 0.5
+    send = desk.send()
+    desk.now += 2.0
+    desk.reply(send, LOST)
+    assert desk.outcomes() == [Outcome.UNKNOWN]
+    desk.offer(events(KEY, 1, start=1))
+    assert desk.poll() is None
+    assert desk.core.wakeup() == desk.now + 0.5
+    desk.now += 0.5
+    assert header_of(desk.send().puts[0].data).session.generation == 2
+
+
+def test_events_behind_a_first_frame_that_takes_long_go_when_its_session_has_aged() -> None:
+    """Nothing else of the session may be sent before its birth is known, but of the next one."""
+    desk = Desk(calls_max=2, give_up_s=10_000.0, queue_wait_s=10_000.0)
+    desk.offer(events(KEY, 1))
+    desk.send()
+    born = desk.now
+    desk.now += 1.0
+    desk.offer(events(OTHER, 1))
+    assert desk.poll() is None
+    renewal = desk.core.wakeup()
+    assert renewal == born + PARAMS.session_age_ms * 0.8 / 1000
+    desk.now = renewal
+    assert header_of(desk.send().puts[0].data).session.generation == 2
