@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -68,8 +69,7 @@ def test_error_or_death_at_every_step_loses_nothing_acknowledged() -> None:
             if fault == "power":
                 continue
             plan = {step: fault}
-            world = World(plan)
-            world.workload()
+            world = _run(plan)
             _verify(world, plan)
             for loss in LATE_LOSSES:
                 _verify(world, plan, loss)
@@ -88,9 +88,7 @@ def test_power_failure_soon_after_a_failed_fsync(fault: str) -> None:
             continue
         for later in range(step + 1, min(step + 16, len(STEPS) - 1)):
             plan = {step: fault, later: "power"}
-            world = World(plan)
-            with contextlib.suppress(PowerLost):
-                world.workload()
+            world = _run(plan)
             for loss in LATE_LOSSES:
                 _verify(world, plan, loss)
                 states += 1
@@ -98,10 +96,24 @@ def test_power_failure_soon_after_a_failed_fsync(fault: str) -> None:
     assert states > 1_000
 
 
+def _run(plan: dict[int, str]) -> World:
+    world = World(plan)
+    with _naming(plan), contextlib.suppress(PowerLost):
+        world.workload()
+    return world
+
+
 def _verify(world: World, plan: dict[int, str], *losses: Loss) -> None:
-    try:
+    with _naming(plan, *losses):
         world.copy().verify(*losses)
-    except (Exception, Killed, PowerLost) as error:
+
+
+@contextlib.contextmanager
+def _naming(plan: dict[int, str], *losses: Loss) -> Iterator[None]:
+    """Say with an error which faults led to it."""
+    try:
+        yield
+    except (Exception, Killed) as error:
         steps = {step: (STEPS[step], fault) for step, fault in plan.items()}
         error.add_note(f"faults: {steps}; then {losses}")
         raise
@@ -117,9 +129,7 @@ def test_every_fault_after_every_fault() -> None:
             for later in range(step + 1, len(STEPS)):
                 for then in FAULTS[STEPS[later]] if fault != "power" else ():
                     plan = {step: fault, later: then}
-                    world = World(plan)
-                    with contextlib.suppress(PowerLost):
-                        world.workload()
+                    world = _run(plan)
                     for loss in LATE_LOSSES[:1] if then != "power" else LATE_LOSSES:
                         _verify(world, plan, loss)
                         states += 1

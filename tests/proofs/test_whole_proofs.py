@@ -186,6 +186,12 @@ class WholeMachine(RuleBasedStateMachine):
         end = self.whole.end()
         self.whole.check_rebuild({p: n * cuts[p] // 7 for p, n in end.items()})
 
+    @rule(ago_ms=st.sampled_from([0, 0, 1, 5, 20, 100, 1_000]))
+    def rebuild_to_a_moment(self, ago_ms: int) -> None:
+        if not any(self.whole.verdict(p).trouble for p in range(PARAMS.partitions)):
+            self.whole.log.release()
+            self.whole.check_rebuild_until(self.whole.log.now_ms() - ago_ms)
+
     def teardown(self) -> None:
         try:
             if hasattr(self, "whole"):

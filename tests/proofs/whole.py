@@ -243,10 +243,22 @@ class Whole:
 
     def check_rebuild(self, vector: Vector | None) -> None:
         """A rebuild to a vector (None: the end) is what the reference says, too."""
-        store = self.new_store(f"rebuilt{self.met['rebuilt']}")
-        target = Target() if vector is None else Target(vector=vector)
-        report = rebuild(self.log, store, Wanted(target=target))
         wanted = self.end() if vector is None else vector
+        self._check_rebuild(Target() if vector is None else Target(vector=vector), wanted)
+
+    def check_rebuild_until(self, time_ms: int) -> None:
+        """A moment is, by partition, the records before the first that arrived later."""
+        vector = {}
+        for partition in range(PARAMS.partitions):
+            records = [record for _, record in self.log.records(partition)][1:]
+            later = [i for i, record in enumerate(records) if record.arrival_ms > time_ms]
+            before = later[0] if later else len(records)
+            vector[partition] = sum(t.at < before for t in self.verdict(partition).sequenced)
+        self._check_rebuild(Target(time_ms=time_ms), vector)
+
+    def _check_rebuild(self, target: Target, wanted: Vector) -> None:
+        store = self.new_store(f"rebuilt{self.met['rebuilt']}")
+        report = rebuild(self.log, store, Wanted(target=target))
         assert report.vector == without_zeros(wanted)
         assert_replica(store, self.tables(wanted))
         self.met["rebuilt"] += 1
