@@ -58,12 +58,17 @@ class Engine:
         *,
         taken: Iterable[str] = (),
         page_bytes: int = PAGE_BYTES,
+        tell_halts: bool = True,
     ) -> None:
-        """``taken`` are the tables that other generations have, if this is the open one."""
+        """``taken`` are the tables that other generations have, if this is the open one.
+
+        ``tell_halts``: log a halt when it is met, for who goes on for long before raising it.
+        """
         self._log = log
         self._store = store
         self._generation = generation
         self._page_bytes = page_bytes
+        self._tell_halts = tell_halts
         self._fingerprint = fingerprint(rules)
         self._types = frozenset(generation.types)
         self._routing = Routing(
@@ -113,7 +118,7 @@ class Engine:
     def _step(self, wait_s: float) -> Step | None:
         halted = set(self._reader.halts)
         runs = self._reader.read(wait_s=wait_s)
-        for partition in sorted(self._reader.halts.keys() - halted):
+        for partition in sorted(self._reader.halts.keys() - halted) if self._tell_halts else ():
             halt = self._reader.halts[partition]
             _logger.warning(
                 "partition.halted",

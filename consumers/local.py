@@ -140,7 +140,15 @@ def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
     closed = {table for g in generations if not g.open for table in g.tables}
     page_bytes = how.page_bytes if how.rate is None else min(how.page_bytes, _PACED_PAGE_BYTES)
     return [
-        Engine(log, store, g, how.rules, taken=closed if g.open else (), page_bytes=page_bytes)
+        Engine(
+            log,
+            store,
+            g,
+            how.rules,
+            taken=closed if g.open else (),
+            page_bytes=page_bytes,
+            tell_halts=not how.once,  # the error that ends it soon says the same
+        )
         for g in generations
     ]
 

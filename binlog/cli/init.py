@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from binlog.address import open_log, parse_address
-from binlog.cli.options import DurationType, log_argument
+from binlog.cli.options import DurationType, RateType, log_argument
 from binlog.cli.output import json_option, write_json, write_text
 from binlog.cli.verb import Verb
 from binlog.errors import RefusedError
@@ -73,7 +73,7 @@ _DEFAULTS = Params(log_id="0" * 32)
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RateType(),
     metavar="R",
     help="Events a second, to size a log that is paid for. A directory costs nothing.",
 )

@@ -7,6 +7,7 @@ with a zone, and means arrival in the log. A vector can only be checked against 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -123,6 +124,21 @@ class DurationType(_DurationParam):
         if match is None:
             self.fail(f"{value!r} is no length of time such as 15m, 90s or 1h", param, ctx)
         return int(match[1]) * _UNIT_MS[match[2]]
+
+
+class RateType(click.FloatRange):
+    """A number above 0 of something a second; not infinite, and not NaN, which no bound stops."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        rate: float = super().convert(value, param, ctx)
+        if not math.isfinite(rate):
+            self.fail(f"{value!r} is no rate", param, ctx)
+        return rate
 
 
 def parse_time(text: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from binlog.cli.options import log_argument, store_argument
+from binlog.cli.options import RateType, log_argument, store_argument
 from binlog.cli.output import json_option, write_json
 from binlog.cli.progress import progress
 from binlog.cli.replay import (
@@ -37,7 +37,7 @@ from binlog.cli.verb import Verb
 @click.option("--once", is_flag=True, help="End at the log's end, instead of following it.")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RateType(),
     metavar="N",
     help="Write at most N items a second.",
 )

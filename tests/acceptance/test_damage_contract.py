@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,10 +153,11 @@ def test_a_tail_that_was_never_acknowledged_is_no_damage(sound: World, tmp_path:
 def test_a_lost_note_is_no_damage(sound: World, tmp_path: Path) -> None:
     """The file that says how far the log is durable is a help, not a part of it."""
     whole = ok("cat", sound.log, "--json").out
-    for name, spoil in (
+    spoils: tuple[tuple[str, Callable[[Path], object]], ...] = (
         ("spoiled", lambda note: note.write_bytes(bytes(note.stat().st_size))),
         ("removed", lambda note: note.unlink()),
-    ):
+    )
+    for name, spoil in spoils:
         world = copy(sound, tmp_path / name)
         spoil(world.path / "note")
         assert ok("check", world.log, "--json").document["ok"] is True
