@@ -115,8 +115,10 @@ class Sequencer:
             return (run,)
         arrival = Arrival(self._pinned.log_id, self.partition, shard, record, decisions)
         mark = self.mark
-        # When something expires, perhaps several things, any of them may halt: be able to go back.
-        expiring = record.arrival_ms > self._sessions.deadline
+        # When something expires, what is held may halt, after other changes: be able to go back.
+        expiring = record.arrival_ms > self._sessions.deadline and (
+            self.held > 0 or len(record.data) > self.params.hold_bytes_max
+        )
         before = self.encode_state() if expiring else b""
         try:
             return self._advance(arrival)
@@ -124,11 +126,10 @@ class Sequencer:
             if expiring:
                 self._load(SequencerState.decode(before))
             self.mark = mark
-            raise Halted(
-                msgspec.structs.replace(
-                    error.halt, offset=self.offset, digest=self.digest.hex(), mark=mark
-                )
-            ) from error.__cause__
+            halt = msgspec.structs.replace(
+                error.halt, offset=self.offset, digest=self.digest.hex(), mark=mark
+            )
+            raise Halted(halt) from error.__cause__
 
     def _advance(self, arrival: Arrival) -> Sequence[Run]:
         record = arrival.record
@@ -375,7 +376,7 @@ class Sequencer:
         One pass by (family, generation): an older generation ends, and halts if it still holds
         frames, before a younger one that waited for it is set free and would close it silently.
         """
-        for state in self._sessions.states():
+        for state in self._sessions.ending(self.mark):
             if self._sessions.get(state.session) is None:
                 continue  # closed by one before it
             self._drain(state, runs)

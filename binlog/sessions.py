@@ -1,11 +1,18 @@
 """The sessions of one partition: which are known, closed or waiting, and when the next one expires.
 
 Pure bookkeeping for the sequencer, which decides; every change here is one that it asked for.
+
+A partition knows every session of the last L, ten thousands where processes come and go, and one
+of them ends with nearly every record. So what ends next is kept in heaps, and those that hold
+frames, few by the bound on them, by themselves: nothing that a record asks for looks at all
+sessions, but `states` for a checkpoint. What was forgotten otherwise stays in a heap until its time
+comes, and counts for nothing there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush
 
 from binlog.frame import Session
 from binlog.sequencer_state import Closed, Held, SessionState
@@ -22,8 +29,16 @@ class Sessions:
         self._life_ms = life_ms
         self._known = {s.session: s for s in sessions}
         self._closed = {c.family: c for c in closed}
-        self.held_frames = sum(len(s.held) for s in self._known.values())
-        self.held_bytes = sum(len(h.data) for s in self._known.values() for h in s.held)
+        self._holding = {s.session: s for s in self._known.values() if s.held}
+        self._generations: dict[bytes, list[int]] = {}  # known ones, by family
+        for family, generation in self._known:
+            self._generations.setdefault(family, []).append(generation)
+        self._births = [(s.born_ms, s.session) for s in self._known.values()]
+        self._closing_ends = [(c.until_ms, c.family) for c in self._closed.values()]
+        heapify(self._births)
+        heapify(self._closing_ends)
+        self.held_frames = sum(len(s.held) for s in self._holding.values())
+        self.held_bytes = sum(len(h.data) for s in self._holding.values() for h in s.held)
         self.deadline = _NEVER
         self.set_deadline()
 
@@ -66,21 +81,41 @@ class Sessions:
 
         Those that go while one iterates are left out.
         """
-        if self.held_frames:
-            for session in sorted(self._known):
-                state = self._known.get(session)
-                if state is not None and state.held and family in (None, session.family):
+        if self._holding:
+            for session in sorted(self._holding):
+                state = self._holding.get(session)
+                if state is not None and family in (None, session.family):
                     yield state
+
+    def ending(self, mark: int) -> list[SessionState]:
+        """All that ``mark`` may end or set free, by (family, generation).
+
+        Those that have expired, which the caller has to forget, and those that hold frames.
+        """
+        found = dict(self._holding)
+        while self._births and self.is_expired(self._births[0][0], mark):
+            born_ms, session = heappop(self._births)
+            if self._is_known(born_ms, session):
+                found[session] = self._known[session]
+        return [found[session] for session in sorted(found)]
 
     def remember(self, state: SessionState) -> None:
         """Know a session from now on; nothing if it is known."""
         if state.session not in self._known:
             self._known[state.session] = state
+            self._generations.setdefault(state.session.family, []).append(state.session.generation)
+            heappush(self._births, (state.born_ms, state.session))
             self.deadline = min(self.deadline, *self._deadlines(state))
 
     def forget(self, state: SessionState) -> int:
         """Drop a session; returns how many held frames went with it."""
+        family, generation = state.session
         held = self._known.pop(state.session).held
+        self._holding.pop(state.session, None)
+        generations = self._generations[family]
+        generations.remove(generation)
+        if not generations:
+            del self._generations[family]
         self.held_frames -= len(held)
         self.held_bytes -= sum(len(h.data) for h in held)
         return len(held)
@@ -93,16 +128,18 @@ class Sessions:
         family, generation = state.session
         if generation == 1:
             return 0
-        older = [s for s in self._known if s.family == family and s.generation < generation]
-        dropped = sum(self.forget(self._known[session]) for session in older)
+        older = [g for g in self._generations.get(family, ()) if g < generation]
+        dropped = sum(self.forget(self._known[Session(family, g)]) for g in older)
         until = state.born_ms + self._life_ms
         self._closed[family] = Closed(family, generation, until)
+        heappush(self._closing_ends, (until, family))
         self.deadline = min(self.deadline, until)
         return dropped
 
     def hold(self, state: SessionState, held: Held) -> None:
         """Keep a frame until its turn comes."""
         state.held.append(held)
+        self._holding[state.session] = state
         # The predecessor may have been named only now, by a frame that came behind others.
         self.deadline = min(self.deadline, *self._deadlines(state))
         self.held_frames += 1
@@ -113,29 +150,44 @@ class Sessions:
         ready = next((h for h in state.held if h.first <= state.next), None)
         if ready is not None:
             state.held.remove(ready)
+            if not state.held:
+                del self._holding[state.session]
             self.held_frames -= 1
             self.held_bytes -= len(ready.data)
         return ready
 
     def end_waits_and_memories(self, mark: int) -> None:
         """Forget what the mark has ended, apart from sessions: those the sequencer ends."""
-        for family, closed in list(self._closed.items()):
-            if closed.until_ms < mark:
+        while self._closing_ends and self._closing_ends[0][0] < mark:
+            until_ms, family = heappop(self._closing_ends)
+            if self._is_closing(until_ms, family):
                 del self._closed[family]
-        for state in self._known.values():
+        for state in self._holding.values():  # who waits holds the frame that said so
             if state.waits_for is not None and not self.waits(state, mark):
                 state.waits_for = None
         self.set_deadline()
 
     def set_deadline(self) -> None:
         """Recompute the deadline from what is known."""
+        births, ends = self._births, self._closing_ends
+        while births and not self._is_known(*births[0]):
+            heappop(births)
+        while ends and not self._is_closing(*ends[0]):
+            heappop(ends)
         self.deadline = min(
-            (
-                _NEVER,
-                *(d for s in self._known.values() for d in self._deadlines(s)),
-                *(c.until_ms for c in self._closed.values()),
-            )
+            _NEVER,
+            births[0][0] + self._life_ms if births else _NEVER,
+            ends[0][0] if ends else _NEVER,
+            *(d for state in self._holding.values() for d in self._deadlines(state)),
         )
+
+    def _is_known(self, born_ms: int, session: Session) -> bool:
+        state = self._known.get(session)
+        return state is not None and state.born_ms == born_ms
+
+    def _is_closing(self, until_ms: int, family: bytes) -> bool:
+        closed = self._closed.get(family)
+        return closed is not None and closed.until_ms == until_ms
 
     def _deadlines(self, state: SessionState) -> list[int]:
         own = state.born_ms + self._life_ms
