@@ -202,19 +202,20 @@ def _fold_group(
     part: Part,
     tick: OnProgress | None,
 ) -> Folded:
-    fold, reader = fold_partitions(log, partitions, wanted, tick=tick)
-    for table in sorted(fold.tables):
-        part.load(table, fold.rows(table))
-    part.close()
-    return Folded(
-        part=part,
-        counts=fold.counts,
-        tables=fold.tables,
-        types=frozenset(fold.types),
-        checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
-        rejections=fold.rejections,
-        duplicates=duplicates_of(reader),
-    )
+    with _without_collector():
+        fold, reader = fold_partitions(log, partitions, wanted, tick=tick)
+        for table in sorted(fold.tables):
+            part.load(table, fold.rows(table))
+        part.close()
+        return Folded(
+            part=part,
+            counts=fold.counts,
+            tables=fold.tables,
+            types=frozenset(fold.types),
+            checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
+            rejections=fold.rejections,
+            duplicates=duplicates_of(reader),
+        )
 
 
 def _groups(log: Log, workers: int) -> list[list[int]]:
