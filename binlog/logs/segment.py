@@ -31,12 +31,22 @@ def segment_path(directory: str, base: int) -> str:
 
 
 def list_segments(fs: FileSystem, directory: str) -> list[int]:
-    """The first positions of all segments, in order; other files are not looked at."""
-    return sorted(
+    """The first positions of all segments, in order; other files are not looked at.
+
+    A directory that grows while it is listed may leave out a name and give one that was made
+    later, and the segment between would look lost. So it is listed twice: whatever the first list
+    shows, and all that was made before it, was there when the second one began.
+    """
+    last = max(_listed(fs, directory), default=-1)
+    return sorted(base for base in _listed(fs, directory) if base <= last)
+
+
+def _listed(fs: FileSystem, directory: str) -> list[int]:
+    return [
         int(name[:20])
         for name in fs.listdir(directory)
         if len(name) == 24 and name.endswith(SUFFIX) and name[:20].isdigit()
-    )
+    ]
 
 
 def check_chain(fs: FileSystem, directory: str, bases: list[int]) -> int:

@@ -271,6 +271,8 @@ class Tail:
         try:
             if not self._is_named:
                 sync_ancestors(fs, self._directory)
+                # An earlier sync that failed may have dropped the name, and this one not noticed.
+                fs.stat(segment_path(self._directory, self._base))
                 self._is_named = True
             if offset and offset + block_bytes(puts) > self._segment_bytes:
                 self._begin_segment()

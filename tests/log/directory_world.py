@@ -78,8 +78,6 @@ class World:
         if name in self.logs:
             process, _ = self.logs.pop(name)
             process.die()
-        else:
-            self.machine.processes[-1].die()
 
     def make(self) -> None:
         """Until somebody is told that it is there, or sees it."""

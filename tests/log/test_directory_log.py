@@ -328,3 +328,26 @@ def test_readers_in_several_threads_do_not_take_each_other_beyond_the_end(
         assert log.read(places[0]).records == []
         with pytest.raises(MismatchError, match="beyond the end"):
             log.read(Position("0", places[0].sequence + 10_000))
+
+
+class RacedFileSystem(RealFileSystem):
+    """Lists a directory as ext4 does while two segments are made: the later one, and not both."""
+
+    def __init__(self) -> None:
+        self.listings = 0
+
+    def listdir(self, path: str) -> list[str]:  # type: ignore[override]
+        self.listings += 1
+        names = sorted(RealFileSystem.listdir(path))
+        missed = [name for name in names if name.endswith(".seg")][-2]
+        return [name for name in names if self.listings % 2 == 0 or name != missed]
+
+
+def test_a_segment_left_out_of_a_list_that_was_raced_is_not_lost(path: Path) -> None:
+    """With four busy writers a reader met it every minute, and a healthy log was called damaged."""
+    with opened(path, segment_bytes=4_096) as writer:
+        for number in range(1, 6):
+            appended(writer.append([put(number, data=b"\xc5\x10\x00" + bytes(4_096))]))
+    assert len(list(path.glob("*.seg"))) > 3
+    with DirectoryLog(path, fs=RacedFileSystem()) as log:
+        assert len(read_all(log)) == 4 + 5
