@@ -127,16 +127,16 @@ def _replay(bench: Bench) -> Contest:
 
 def _rebuild(bench: Bench) -> Contest:
     def by_ours() -> Outcome:
-        path, store = bench.log, bench.new("rebuilt.sqlite")
+        path, store = bench.workers_log, bench.new("rebuilt.sqlite")
         with timed(collector=True) as clock:
             ours.rebuild(path, store)
-        return _rate(bench.spec.events, clock.seconds, ours.items_in(store))
+        return _rate(bench.workers_spec.events, clock.seconds, ours.items_in(store))
 
     def by_straight() -> Outcome:
-        path, store = bench.log, bench.new("straight.sqlite")
+        path, store = bench.workers_log, bench.new("straight.sqlite")
         with timed(collector=False) as clock:
             straight.write_rows(straight.fold(path), store)
-        return _rate(bench.spec.events, clock.seconds, straight.items_in(store))
+        return _rate(bench.workers_spec.events, clock.seconds, straight.items_in(store))
 
     def by_mariadb(settings: peer_mariadb.Settings, how: str) -> Contender:
         def run() -> Outcome:
@@ -158,11 +158,11 @@ def _rebuild(bench: Bench) -> Contest:
         ]
     return Contest(
         "rebuild",
-        "rebuild into SQLite, workers allowed",
+        f"rebuild into SQLite, workers allowed, {bench.sizes.workers:,} events",
         "events/s",
         Contender("binlog", by_ours),
         rivals,
-        lambda: bench.expected,
+        lambda: bench.workers_expected,
     )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from scripts.benchmarks.bench import LONG, NORMAL, SMALL, Bench, Sizes
 from scripts.benchmarks.figures import Contest, contests
 from scripts.benchmarks.measure import ROUNDS_MIN, WrongResultError, contest
-from scripts.benchmarks.report import Line, document, lines_of, machine, print_table
+from scripts.benchmarks.report import Line, document, lines_of, machine, markdown, print_table
 
 KEYS = ("replay", "rebuild", "append", "append-one", "workers", "memory", "help")
 
@@ -51,20 +51,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         bench.close()
         shutil.rmtree(scratch, ignore_errors=True)
-    print_table(Console(width=None if sys.stdout.isatty() else 120), sizes, facts, lines)
+    if options.markdown:
+        sys.stdout.write(markdown(sizes, facts, lines))
+    else:
+        print_table(Console(width=None if sys.stdout.isatty() else 120), sizes, facts, lines)
     if options.json:
         Path(options.json).write_bytes(document(sizes, facts, lines))
     return 0
 
 
 def _measure(one: Contest, sizes: Sizes, errors: Console) -> list[Line]:
-    with errors.status(one.title) as status:
-        measured = contest(
-            [one.ours, *(rival.contender for rival in one.rivals)],
-            rounds=sizes.rounds,
-            expected=None if one.expected is None else one.expected(),
-            progress=lambda text: status.update(f"{one.title}: {text}"),
-        )
+    # Nothing of rich that moves by itself: it would be a thread, and with one about `rebuild` does
+    # not fork.
+    def progress(text: str) -> None:
+        if errors.is_terminal:
+            errors.print(f"\r{one.title}: {text}", end="\x1b[K")
+
+    errors.print(one.title, end="" if errors.is_terminal else "\n")
+    measured = contest(
+        [one.ours, *(rival.contender for rival in one.rivals)],
+        rounds=sizes.rounds,
+        expected=None if one.expected is None else one.expected(),
+        progress=progress,
+    )
+    errors.print("\r\x1b[K" if errors.is_terminal else "", end="")
     return lines_of(one, measured)
 
 
@@ -81,6 +91,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--events", type=int, metavar="N", help="events of all figures")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"at least {ROUNDS_MIN}")
     parser.add_argument("--seed", type=int, metavar="N", help="of the history")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--directory", metavar="DIR", help="where the data goes while it runs")
     options = parser.parse_args(arguments)

@@ -61,8 +61,7 @@ def publish_singly(path: Path, actions: list[Action]) -> None:
     """Every action acknowledged before the next is published."""
     with contextlib.closing(open_log(f"file:{path}")) as log, Producer(log) as producer:
         for action in actions:
-            [envelope] = build(action, now_ms=_clock.now_ms(), new_id=_new_id)
-            producer.append(envelope)
+            producer.append_many(build(action, now_ms=_clock.now_ms(), new_id=_new_id))
 
 
 def write_log(path: Path, spec: History) -> None:
@@ -142,22 +141,26 @@ def started_workers(path: Path, count: int) -> Iterator[Workers]:
     """`count` processes, started and ready."""
     context = multiprocessing.get_context("fork")
     with contextlib.ExitStack() as stack:
-        pipes = []
+        pipes: list[Connection] = []
         for number in range(count):
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(path, number, count, there))
+            pipes.append(here)
+            process = context.Process(target=_work, args=(path, number, count, there, pipes))
             process.start()
             there.close()
             stack.callback(process.join)
             stack.callback(here.close)  # first: it is the word to go home
-            pipes.append(here)
         for pipe in pipes:
             pipe.recv()
         yield Workers(pipes)
 
 
-def _work(path: Path, number: int, count: int, pipe: Connection) -> None:
+def _work(
+    path: Path, number: int, count: int, pipe: Connection, inherited: list[Connection]
+) -> None:
     """A worker's life: open the log, say so, then do as told until nobody tells any more."""
+    for other in inherited:  # the parent's ends: while one is open here, its worker hears no end
+        other.close()
     with contextlib.closing(open_log(f"file:{path}")) as log, contextlib.suppress(EOFError):
         pipe.send({})
         pipe.recv()

@@ -136,14 +136,37 @@ def print_table(console: Console, sizes: Sizes, facts: dict[str, Any], lines: li
             before = line.contest
         table.add_row(*_cells(line))
     console.print(table)
-    console.print(
+    console.print(_conditions(sizes, facts), style="dim")
+    console.print(_summary(lines))
+
+
+def markdown(sizes: Sizes, facts: dict[str, Any], lines: list[Line]) -> str:
+    """The same as Markdown, for the README."""
+    rows = ["| figure | binlog | other | ratio | goal |", "|---|---:|---:|---:|---:|"]
+    before = None
+    for line in lines:
+        if line.contest != before:
+            rows.append(f"| **{line.title}** | | | | |")
+            before = line.contest
+        name, mine, other, middle, low_high, goal, verdict = [cell.plain for cell in _cells(line)]
+        if line.met is not None:
+            goal = f"{goal}, {verdict}"
+        shown = f"{middle} ({low_high})" if line.ratio is not None else low_high
+        rows.append(f"| {name.strip()} | {mine} | {other} | {shown} | {goal} |")
+    return "\n".join([*rows, "", _conditions(sizes, facts), _summary(lines)]) + "\n"
+
+
+def _conditions(sizes: Sizes, facts: dict[str, Any]) -> str:
+    return (
         f"{sizes.events:,} events of 200 B, {sizes.rounds} rounds, interleaved; ratios are medians"
-        f" of pairs. {facts['cpus']} CPUs ({facts['processor']}), load {facts['load']},"
-        f" Python {facts['python']}, seed {sizes.seed}.",
-        style="dim",
+        f" of pairs (lowest - highest). {facts['cpus']} CPUs ({facts['processor']}), load"
+        f" {facts['load']}, Python {facts['python']}, seed {sizes.seed}."
     )
+
+
+def _summary(lines: list[Line]) -> str:
     goals = [line.met for line in lines if line.met is not None]
-    console.print(f"goals: {sum(goals)} of {len(goals)} met; every result checked by digest")
+    return f"Goals: {sum(goals)} of {len(goals)} met; every result checked by digest."
 
 
 def _cells(line: Line) -> list[Text]:
