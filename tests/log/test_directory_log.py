@@ -345,9 +345,9 @@ class RacedFileSystem(RealFileSystem):
 
 def test_a_segment_left_out_of_a_list_that_was_raced_is_not_lost(path: Path) -> None:
     """With four busy writers a reader met it every minute, and a healthy log was called damaged."""
-    with opened(path, segment_bytes=4_096) as writer:
+    with opened(path, segment_bytes=1) as writer:
         for number in range(1, 6):
-            appended(writer.append([put(number, data=b"\xc5\x10\x00" + bytes(4_096))]))
+            appended(writer.append([put(number)]))
     assert len(list(path.glob("*.seg"))) > 3
     with DirectoryLog(path, fs=RacedFileSystem()) as log:
         assert len(read_all(log)) == 4 + 5
