@@ -5,8 +5,9 @@ who waits for ``lock``: whoever gives ``lock`` back cannot take it again before 
 since it would have to get ``turn`` first. (With one file a busy appender starves all the others:
 its next call comes before the kernel has woken them.)
 
-Waiting is by asking again, a little less often each time, because a blocking `flock` cannot be
-given a time limit, and a stopped holder must not stop everybody without a word.
+Waiting is by asking again, less often the longer it lasts, because a blocking `flock` cannot be
+given a time limit, and a stopped holder must not stop everybody without a word. (Under contention
+as many commits a second were measured as with blocking locks.)
 
 Locks of this kind need a local file system. They belong to the open file, so a forked child must
 open its own (`AppendLock.forget`), and a holder's death gives them back.
@@ -57,8 +58,7 @@ class AppendLock:
 
     def acquire(self, wait_s: float) -> bool:
         """Wait for it; ``False`` when ``wait_s`` have passed in vain."""
-        deadline: float | None = None
-        pause = _PAUSE_MIN_S
+        start: float | None = None
         has_turn = False
         try:
             while True:
@@ -66,11 +66,12 @@ class AppendLock:
                 if has_turn and self.try_acquire():
                     return True
                 now = self._monotonic()
-                deadline = now + wait_s if deadline is None else deadline
-                if now >= deadline:
+                start = now if start is None else start
+                waited = now - start
+                if waited >= wait_s:
                     return False
-                self._pause(min(pause, deadline - now))
-                pause = min(pause * 1.5, _PAUSE_MAX_S)
+                pause = min(max(waited / 16, _PAUSE_MIN_S), _PAUSE_MAX_S)
+                self._pause(min(pause, wait_s - waited))
         finally:
             if has_turn:
                 self._flock(self._turn, LOCK_UN)
