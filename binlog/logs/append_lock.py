@@ -96,7 +96,9 @@ class AppendLock:
         return True
 
     def release(self) -> None:
-        self._flock(self._lock, LOCK_UN)
+        # It cannot fail on an open file; if it did, the outcome of the commit must not be lost.
+        with contextlib.suppress(OSError):
+            self._flock(self._lock, LOCK_UN)
 
     def forget(self) -> None:
         """Close both files; what this process held is free, what its parent holds is not."""

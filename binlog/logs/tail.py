@@ -38,9 +38,11 @@ import os
 from collections.abc import Sequence
 from itertools import count
 
+from binlog.errors import MismatchError
 from binlog.log import Put
 from binlog.logs.block import (
     HEAD_BYTES,
+    MAGIC,
     Bad,
     Block,
     block_bytes,
@@ -175,6 +177,7 @@ class Tail:
         fs, directory = self._fs, self._directory
         bases = list_segments(fs, directory)
         size = check_chain(fs, directory, bases)
+        self._check_log()
         base = bases[-1]
         start = max(note.end - base, 0)
         if start > size:
@@ -206,6 +209,24 @@ class Tail:
             self._keep_aside(data[end - start :], end)
             fs.ftruncate(self._fd, end)
             fs.fsync(self._fd)
+
+    def _check_log(self) -> None:
+        """Nothing, if the segments are still this log's: else its blocks would look like garbage.
+
+        Raises:
+            MismatchError: somebody put another log in its place.
+        """
+        fd = self._fs.open(segment_path(self._directory, 0), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            head = self._fs.pread(fd, HEAD_BYTES, 0)
+        finally:
+            self._fs.close(fd)
+        if head[4:8] == MAGIC and head[12:28] != self._log_id:
+            raise MismatchError(
+                f"log {head[12:28].hex()} is where log {self._log_id.hex()} was opened",
+                self._directory,
+                "open it again",
+            )
 
     def _prove(self, data: bytes, start: int) -> tuple[int, int, int]:
         """Of the bytes after the note: where the unharmed blocks end, their arrival, how many."""
@@ -300,6 +321,7 @@ class Tail:
 
     def _begin_segment(self) -> None:
         fs, note = self._fs, self.note
+        self._check_log()
         fs.fsync(self._fd)
         self._move(Note(note.counter + 1, note.end, note.end, note.arrival_ms))
         fs.fsync(self._note_fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from binlog.clock import ManualClock
 from binlog.errors import BusyError, MismatchError, RefusedError, StorageError, TooLargeError
 from binlog.log import Appended, Failed, Position, Put
-from binlog.logs import DirectoryLog, create_directory_log
+from binlog.logs import DirectoryLog, check_directory_log, create_directory_log
 from binlog.logs.block import BLOCK_BYTES_MAX
 from binlog.logs.filesystem import REAL, RealFileSystem
 from binlog.logs.note import Note
+from binlog.params import Params
 from tests.contracts.log_contract import appended, events, read_all
 from tests.log.directory_world import DIRECTORY, SEGMENT_BYTES
 from tests.log.directory_world import PARAMS as WORLD_PARAMS
@@ -175,6 +177,26 @@ def test_a_removed_lock_file_lets_nobody_in_twice(path: Path) -> None:
     holder.release()
     first.close()
     second.close()
+
+
+def test_a_log_put_in_the_place_of_an_open_one_is_left_alone(path: Path, tmp_path: Path) -> None:
+    """Its blocks name another log; to the open one they would be a torn tail, to be cut."""
+    stale = opened(path)
+    appended(stale.append([put(1)]))
+    path.rename(tmp_path / "away")
+    other = Params(log_id="88" * 16, partitions=4)
+    create_directory_log(path, other, clock=ManualClock())
+    with opened(path) as log:
+        for number in range(1, 9):
+            appended(log.append([put(number, params=other)]))
+        records = read_all(log)
+    shutil.rmtree(tmp_path / "away")
+    with pytest.raises(MismatchError, match="open it again"):
+        stale.append([put(2)])
+    with opened(path) as log:
+        assert read_all(log) == records
+    assert list(check_directory_log(path)) == []
+    stale.close()
 
 
 def test_readers_without_the_lock_give_what_is_noted(machine: Machine) -> None:
