@@ -19,9 +19,9 @@ from tests.acceptance.acceptance_support import (
     World,
     by_key,
     dump,
+    inside_refused,
     jsonl,
     ok,
-    refused,
     vector_of,
 )
 
@@ -185,7 +185,7 @@ def test_what_lies_beyond_the_log_is_bad_input(
         ("--key", "u9"),
         ("--key", "[1]"),
     ):
-        refused(2, "cat", world.log, "--json", option, value)
+        inside_refused(2, "cat", world.log, "--json", option, value)
 
 
 def test_numbers_come_back_with_every_digit(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.acceptance.acceptance_support import (
     Started,
     World,
     binlog,
+    inside,
+    inside_refused,
     many,
     ok,
     refused,
@@ -51,7 +53,7 @@ def test_every_verb_is_listed_and_has_help_with_examples() -> None:
     listed = ok("--help").out
     for verb in VERBS:
         assert re.search(rf"^\s+{verb}\b", listed, re.MULTILINE), verb
-    for verb, text in zip(VERBS, many(lambda v: ok(v, "--help").out, VERBS), strict=True):
+    for verb, text in zip(VERBS, [inside(verb, "--help").out for verb in VERBS], strict=True):
         assert "Examples" in text
         assert re.search(rf"binlog {verb} \S+", text)
     options = {
@@ -73,13 +75,15 @@ def test_every_verb_is_listed_and_has_help_with_examples() -> None:
         "resolve": ["--dry-run"],
     }
     for verb, wanted in options.items():
-        text = ok(verb, "--help").out
+        text = inside(verb, "--help").out
         assert [option for option in wanted if option not in text] == [], verb
     assert "lossy" in ok("dump", "--help").out
-    assert "64" in ok("init", "--help").out
+    assert "64" in inside("init", "--help").out
 
 
 def test_wrong_usage_is_status_2_and_one_line(world: World) -> None:
+    refused(2, "no-such-verb")
+    refused(2, "cat", world.log, "surplus")
     for args in (
         ["no-such-verb"],
         ["--no-such-option"],
@@ -97,7 +101,7 @@ def test_wrong_usage_is_status_2_and_one_line(world: World) -> None:
         ["digest", world.log],
         ["rebuild", world.store("one"), world.log],
     ):
-        refused(2, *args)
+        inside_refused(2, *args)
 
 
 def test_debug_shows_a_trace_and_its_absence_none(world: World) -> None:

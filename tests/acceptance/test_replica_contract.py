@@ -20,6 +20,7 @@ from tests.acceptance.acceptance_support import (
     digest,
     digests,
     dump,
+    inside_refused,
     jsonl,
     many,
     ok,
@@ -180,7 +181,7 @@ def test_a_target_that_the_log_does_not_have_changes_nothing(
         "soon",
         f"@{world.directory}/absent",
     ):
-        refused(2, "rebuild", world.log, store, "--until", until)
+        inside_refused(2, "rebuild", world.log, store, "--until", until)
     assert digest(store) == before
 
 
@@ -276,7 +277,7 @@ def test_rules_that_are_none_are_bad_input(world: World) -> None:
         "offsets=x:1-3",
         "offsets=99:1-3",
     ):
-        refused(2, "rebuild", world.log, "memory:", "--exclude", rule)
+        inside_refused(2, "rebuild", world.log, "memory:", "--exclude", rule)
 
 
 # -- whose store ---------------------------------------------------------------------------------
