@@ -177,13 +177,22 @@ def _new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+# Run by a process of its own, a small one: a child's peak begins with that of the process that
+# forks it, and the benchmark's own is larger than what is to be measured.
+_WAIT = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def rebuild_in_a_child(path: Path, store: Path) -> float:
     """`binlog rebuild` in a process of its own: its peak resident memory in MiB."""
-    command = [*BINLOG, "rebuild", f"file:{path}", f"sqlite:{store}", "--workers", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
-        errors = child.stderr.read() if child.stderr else b""
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {errors.decode(errors='replace')}")
-    return usage.ru_maxrss / KIBIBYTES_PER_MEBIBYTE
+    command = [*BINLOG, "rebuild", f"file:{path}", f"sqlite:{store}", "--workers", "1", "--json"]
+    waiting = [sys.executable, "-I", "-S", "-c", _WAIT, *command]
+    done = subprocess.run(waiting, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+    return int(done.stdout.splitlines()[-1]) / KIBIBYTES_PER_MEBIBYTE
