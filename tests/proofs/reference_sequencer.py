@@ -194,11 +194,13 @@ class Reference:
         if isinstance(rec, Garbage):
             self._decide(at, UNDECODABLE, None, offset)
             self._count("skipped")
+        # Known before anything is set free: it waits already, and comes again.
+        repeated = not isinstance(rec, Garbage) and self._waits_already(rec, at)
         for session in self.sessions():
             self._take(session, at)
             if self.born(session) + self.limits.life < self.mark(at):
                 self._end(session, at, offset)
-        if isinstance(rec, Garbage):
+        if isinstance(rec, Garbage) or repeated:
             return
         session = rec.session
         expired = rec.born + self.limits.life < self.mark(at)
@@ -222,6 +224,13 @@ class Reference:
         for other in self.sessions():
             if other.family == session.family:
                 self._take(other, at)
+
+    def _waits_already(self, rec: Frame | Resolve, at: int) -> bool:
+        return (
+            at > 0
+            and rec.born + self.limits.life >= self.mark(at)
+            and (_first(rec), _last(rec)) in self.waiting(rec.session, at - 1)
+        )
 
     def _hold(self, at: int, rec: Frame | Resolve, offset: int) -> None:
         """One more waits: is there room?"""

@@ -180,7 +180,7 @@ class WholeMachine(RuleBasedStateMachine):
     @rule(cuts=st.lists(small, min_size=PARAMS.partitions, max_size=PARAMS.partitions))
     def rebuild_to_a_vector(self, cuts: list[int]) -> None:
         """Any vector, in the middle of frames too."""
-        if any(self.whole.verdict(p).trouble for p in range(PARAMS.partitions)):
+        if self.whole.troubled():
             return
         self.whole.log.release()
         end = self.whole.end()
@@ -188,7 +188,7 @@ class WholeMachine(RuleBasedStateMachine):
 
     @rule(ago_ms=st.sampled_from([0, 0, 1, 5, 20, 100, 1_000]))
     def rebuild_to_a_moment(self, ago_ms: int) -> None:
-        if not any(self.whole.verdict(p).trouble for p in range(PARAMS.partitions)):
+        if not self.whole.troubled():
             self.whole.log.release()
             self.whole.check_rebuild_until(self.whole.log.now_ms() - ago_ms)
 

@@ -208,6 +208,10 @@ class Whole:
             self._judged[partition] = len(records), verdict
         return verdict
 
+    def troubled(self) -> bool:
+        """Whether the log halts its readers somewhere."""
+        return any(self.verdict(partition).trouble for partition in range(PARAMS.partitions))
+
     def tables(self, vector: Vector) -> Tables:
         """What tables have to hold at a vector."""
         tables = Tables()
@@ -272,10 +276,11 @@ class Whole:
             self.store.crash_after = None
         for which in range(100):
             self.replicate(1_000, PAGE_BYTES[which % len(PAGE_BYTES)])
-            if self.engine is not None and not self.halted():
+            if self.engine is not None and not self.halted() and not self.troubled():
                 break
             self.resolve(which)
         assert not self.halted(), "a halt that nothing lifts"
+        assert not self.troubled(), "a halt that no reader met"
         vector = vector_of(self.store.checkpoints(self.generation.id))
         assert vector == self.end(), "the consumer has not reached the log's end"
         assert_replica(self.store, self.tables(vector))
