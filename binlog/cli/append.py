@@ -22,7 +22,7 @@ import click
 
 from binlog.address import open_log
 from binlog.cli.options import key_names, log_argument
-from binlog.cli.output import json_option, note, stdout
+from binlog.cli.output import json_lines, json_option, note, stdout
 from binlog.cli.verb import Verb
 from binlog.clock import SystemClock
 from binlog.errors import BinlogError, NotSentError, StorageError, UnknownOutcomeError
@@ -199,7 +199,7 @@ class Acknowledger:
             else:
                 self._lament(batch, delivery, pieces)
         if pieces:
-            self._out.write("".join(pieces).encode())
+            self._out.write(json_lines("".join(pieces).encode()))
             self._out.flush()
 
     def _acknowledge(self, batch: InputBatch, delivery: Delivery, pieces: list[str]) -> None:

@@ -22,7 +22,7 @@ from binlog.cli.options import (
     item_key,
     log_argument,
 )
-from binlog.cli.output import json_option, stdout
+from binlog.cli.output import json_lines, json_option, stdout
 from binlog.cli.verb import Verb
 from binlog.envelope import CONTROL_PREFIX, UPDATE_ITEM, Event
 from binlog.errors import DamageError
@@ -268,7 +268,7 @@ def _json_line(event: Event, form: Form) -> bytes:
         "session": event.session,
         "number": event.number,
     }
-    return encode_json(document) + b"\n"
+    return json_lines(encode_json(document) + b"\n")
 
 
 def _text_line(event: Event, form: Form) -> bytes:

@@ -10,7 +10,7 @@ import click
 from appliers.address import open_store
 from appliers.stores.generations import no_table
 from binlog.cli.options import format_option, store_argument
-from binlog.cli.output import json_option, stdout
+from binlog.cli.output import json_lines, json_option, stdout
 from binlog.cli.verb import Verb
 from binlog.json_values import encode_json, plain, typed_item_text
 from binlog.values import decode_value
@@ -47,9 +47,9 @@ def command(*, store: str, table: str, output_format: str, as_json: bool) -> Non
                 continue
             lines.append(line(row.data))
             if len(lines) == _BATCH_ITEMS:
-                out.write(b"\n".join([*lines, b""]))
+                out.write(json_lines(b"\n".join([*lines, b""])))
                 lines.clear()
-        out.write(b"\n".join([*lines, b""]))
+        out.write(json_lines(b"\n".join([*lines, b""])))
 
 
 def _plain_line(data: bytes) -> bytes:

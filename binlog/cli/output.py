@@ -16,6 +16,7 @@ import click
 from binlog.cli.errors import one_line
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_LINE_ENDS = tuple((char.encode(), f"\\u{ord(char):04x}".encode()) for char in "\u2028\u2029\x85")
 
 
 def json_option(function: _F) -> _F:
@@ -31,11 +32,23 @@ def stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
+def json_lines(data: bytes) -> bytes:
+    """JSON Lines in which nothing but a line feed ends a line, whoever reads them.
+
+    JSON may hold U+2028, U+2029 and U+0085 as they are, at which `str.splitlines` and its like
+    end a line, too: they are escaped.
+    """
+    for raw, escaped in _LINE_ENDS:
+        if raw in data:
+            data = data.replace(raw, escaped)
+    return data
+
+
 def write_json(document: object) -> None:
     """One document on one line, of what `binlog.json_values.plain` or `typed` built."""
     from binlog.json_values import encode_json
 
-    stdout().write(encode_json(document) + b"\n")
+    stdout().write(json_lines(encode_json(document) + b"\n"))
 
 
 def write_text(*lines: str) -> None:

@@ -15,7 +15,7 @@ from appliers.item import Row
 from appliers.store import Store
 from binlog.address import LOG_SCHEMES, open_log, parse_address
 from binlog.cli.options import format_option, store_argument
-from binlog.cli.output import json_option, stdout, write_text
+from binlog.cli.output import json_lines, json_option, stdout, write_text
 from binlog.cli.progress import progress
 from binlog.cli.rebuild import processors
 from binlog.cli.replay import load_rules, rules_option
@@ -143,7 +143,7 @@ def _write_json(verification: Verification, form: Callable[[dict[str, Any]], Any
             body.write(encode_json(table) + b':{"differing":[')
             for place, difference in enumerate(verification.differences(table)):
                 body.write(b"," if place else b"")
-                body.write(encode_json(difference_document(difference, form)))
+                body.write(json_lines(encode_json(difference_document(difference, form))))
                 equal = False
             body.write(b"]")
             lacking = verification.lacking(table)

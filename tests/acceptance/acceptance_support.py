@@ -43,9 +43,8 @@ class Ran(NamedTuple):
     @property
     def lines(self) -> list[dict[str, Any]]:
         """Standard output as JSON Lines, every digit kept."""
-        # Not `splitlines`, which also ends a line at U+2028 and its like: JSON may hold them.
         assert self.out == "" or self.out.endswith("\n"), self.out[-200:]
-        return [parse(line) for line in self.out.split("\n")[:-1]]
+        return [parse(line) for line in self.out.splitlines()]
 
     @property
     def document(self) -> dict[str, Any]:

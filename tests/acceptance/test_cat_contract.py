@@ -249,8 +249,9 @@ def test_follow_through_a_vector_ends_there(tmp_path: Path) -> None:
 
 def test_text_that_could_steer_a_terminal_stays_text(tmp_path: Path) -> None:
     world = World(tmp_path, partitions=1)
-    hostile = "\x1b[2J\r\n\x00\x9b31m\u202e\u2028end"
-    world.put({"id": hostile, "v": hostile})
+    hostile = "\x1b[2J\r\n\x00\x9b31m\u202e \u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\\\u2028 end"
+    line = {"Action": "PutItem", "Id": hostile, "Data": {"id": hostile, "v": hostile}}
+    assert [ack["id"] for ack in world.put(line)] == [hostile]
     out = ok("cat", world.log).out
     assert out.count("\n") == 1
     assert out[:-1].isprintable()
