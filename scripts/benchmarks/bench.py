@@ -30,6 +30,7 @@ from scripts.benchmarks.workload import (
 COMMIT = 500
 MEMORY_GROWTH = 4
 """How many times longer the second log of the memory figure is, with the same keys."""
+_EVENTS_PER_KEY_ALL_MET = 50
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -124,20 +125,21 @@ class Bench:
             return self.expected
         return digest_items(final_items(self.workers_spec))
 
-    @cached_property
-    def grown_log(self) -> Path:
-        """Our log of a history `MEMORY_GROWTH` times as long as `log` over the same keys."""
-        return self._log_of(self.grown_spec)
+    def memory_spec(self, *, grown: bool) -> History:
+        """A history that meets all its keys, or one `MEMORY_GROWTH` times as long over the same."""
+        events = self.spec.events * (MEMORY_GROWTH if grown else 1)
+        return History(events, max(8, self.spec.events // _EVENTS_PER_KEY_ALL_MET), self.spec.seed)
 
     @cached_property
-    def grown_spec(self) -> History:
-        """Its history."""
-        return History(self.spec.events * MEMORY_GROWTH, self.spec.keys, self.spec.seed)
+    def memory_logs(self) -> list[Path]:
+        """Our logs of the two."""
+        return [self._log_of(self.memory_spec(grown=grown)) for grown in (False, True)]
 
     @cached_property
-    def grown_expected(self) -> str:
-        """Its digest."""
-        return digest_items(final_items(self.grown_spec))
+    def memory_expected(self) -> list[str]:
+        """Their digests."""
+        specs = (self.memory_spec(grown=grown) for grown in (False, True))
+        return [digest_items(final_items(spec)) for spec in specs]
 
     def msgspec_rows(self, style: peer_msgspec.Style) -> peer_msgspec.Rows:
         """The msgspec peer with the history stored."""
