@@ -7,7 +7,7 @@ its next call comes before the kernel has woken them.)
 
 Waiting is by asking again, less often the longer it lasts, because a blocking `flock` cannot be
 given a time limit, and a stopped holder must not stop everybody without a word. (Under contention
-as many commits a second were measured as with blocking locks.)
+the difference to blocking locks was smaller than that between two runs.)
 
 Locks of this kind need a local file system. They belong to the open file, so a forked child must
 open its own (`AppendLock.forget`), and a holder's death gives them back.
