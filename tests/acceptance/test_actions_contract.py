@@ -15,6 +15,7 @@ from tests.acceptance.acceptance_support import (
     by_key,
     digests,
     dump,
+    inside,
     jsonl,
     ok,
     refused,
@@ -303,7 +304,8 @@ def test_expect_is_compared_with_the_items_version(tmp_path: Path) -> None:
     for number in range(1, len(steps) + 1):
         if number not in (2, 4, 8, 11):
             continue
-        report = world.rebuild("memory:", "--until", f'{{"0": {number}}}')
+        until = f'{{"0": {number}}}'
+        report = inside("rebuild", world.log, "memory:", "--json", "--until", until).document
         assert report["rejected"] == sum(not taken for _, taken in steps[:number])
     items = replica(world)
     assert items == {"a": {"id": "a", "step": 9}}

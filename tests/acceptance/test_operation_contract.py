@@ -15,7 +15,16 @@ from binlog.log import Put
 from binlog.logs import DirectoryLog
 from binlog.logs.block import encode_block, signature
 from binlog.logs.note import Note, decode_note, encode_note
-from tests.acceptance.acceptance_support import World, binlog, dump, ok, refused, vector_of
+from tests.acceptance.acceptance_support import (
+    World,
+    binlog,
+    dump,
+    inside,
+    inside_refused,
+    ok,
+    refused,
+    vector_of,
+)
 
 STATUS = [
     "partition",
@@ -135,7 +144,7 @@ def test_a_halt_stops_its_partition_is_listed_and_resolved(halted: World) -> Non
     assert (halt["partition"], halt["rule"]) == (1, "undecodable")
     options = {decision["decision"] for decision in halt["decisions"]}
     assert "skip" in options
-    assert halt["position"] in binlog("halted", halted.log).out
+    assert halt["position"] in inside("halted", halted.log).out
 
     stopped = binlog("cat", halted.log, "--json")
     assert stopped.status == 3
@@ -145,21 +154,21 @@ def test_a_halt_stops_its_partition_is_listed_and_resolved(halted: World) -> Non
     for event in stopped.lines:
         shown[event["partition"]] = event["offset"]
     assert shown[1] == halt["offset"]
-    assert "partition 1" in refused(3, "rebuild", halted.log, "memory:")
+    assert "partition 1" in inside_refused(3, "rebuild", halted.log, "memory:")
     refused(3, "replicate", halted.log, halted.store("one"), "--once")
-    assert binlog("status", halted.log, "--json").status == 1
-    checked = binlog("check", halted.log, "--json")
+    assert inside("status", halted.log, "--json").status == 1
+    checked = inside("check", halted.log, "--json")
     assert checked.status == 1
     assert [finding["rule"] for finding in checked.document["findings"]] == ["halt"]
 
     place = [halted.log, "1", halt["position"]]
     dry = ok("resolve", *place, "skip", "--dry-run", "--json").document
     assert dry["written"] is None
-    assert binlog("halted", halted.log).status == 1
-    refused(2, "resolve", *place, "accept")  # not a decision about this rule
-    refused(2, "resolve", halted.log, "0", halt["position"], "skip")
-    refused(2, "resolve", halted.log, "1", "0:1", "skip")
-    refused(2, "resolve", halted.log, "99", halt["position"], "skip")
+    assert inside("halted", halted.log).status == 1
+    inside_refused(2, "resolve", *place, "accept")  # not a decision about this rule
+    inside_refused(2, "resolve", halted.log, "0", halt["position"], "skip")
+    inside_refused(2, "resolve", halted.log, "1", "0:1", "skip")
+    inside_refused(2, "resolve", halted.log, "99", halt["position"], "skip")
     written = ok("resolve", *place, "skip", "--json").document
     assert written["decision"] == "skip"
 
@@ -170,7 +179,7 @@ def test_a_halt_stops_its_partition_is_listed_and_resolved(halted: World) -> Non
     report = halted.rebuild(halted.store("two"))
     assert halted.replicate(halted.store("one"))["tables"] == report["tables"]
     assert all(item["run"] == 2 for item in dump(halted.store("one")))
-    refused(2, "resolve", *place, "skip")  # it is not halted any more
+    inside_refused(2, "resolve", *place, "skip")  # it is not halted any more
     assert ok("check", halted.log, halted.store("one"), "--json").document["ok"] is True
 
 

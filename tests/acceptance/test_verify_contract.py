@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.acceptance_support import World, binlog, digest, ok, refused, vector_of
+from tests.acceptance.acceptance_support import (
+    World,
+    binlog,
+    digest,
+    inside,
+    ok,
+    refused,
+    vector_of,
+)
 
 VERSIONS = ["left_version", "right_version"]
 
@@ -49,7 +57,7 @@ def differences(world: World, left: str, right: str) -> list[dict[str, Any]]:
         for entry in told["differing"]:
             assert list(entry)[:5] == ["key", "left", "right", *VERSIONS]
             found.append({"table": table, **entry})
-    text = binlog("verify", left, right)
+    text = inside("verify", left, right)
     assert text.status == 1
     for entry in found:
         assert entry["key"]["id"] in text.out
