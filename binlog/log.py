@@ -130,6 +130,12 @@ class Log(Protocol):
     def locate(self, position: Position) -> str:
         """Where that is in words a person can act on: segment and byte, or shard and number."""
 
+    def stamp(self, position: Position) -> bytes:
+        """A few bytes that tell the record at ``position`` from any other that could stand there.
+
+        Empty before the first record, and where sequence numbers alone never repeat.
+        """
+
     def size_bytes(self) -> int:
         """About how much there is to read, as stored: for estimates only."""
 

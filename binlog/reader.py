@@ -77,6 +77,7 @@ class Reader:
         self._applied: dict[int, int] = {}
         self._cut: dict[int, bytes] = {}  # state before the record that a target vector cuts
         self._done: set[int] = set()
+        self._stamped: tuple[Position, bytes] | None = None
         self._limits: dict[int, int] = {}  # of a target that is a vector
         self._shards: dict[str, Shard] = {}
         self._last_shard = ""  # that a page came from
@@ -305,13 +306,20 @@ class Reader:
         state = self._cut.get(partition)
         if state is not None:  # the record that the target cuts will be read again
             sequencer = Sequencer(self._log.params, self._log.genesis, partition, state)
+        position = self._positions[partition]
         return Checked(
-            self._positions[partition],
+            position,
             sequencer.offset,
             self._applied[partition],
             sequencer.digest,
-            state if state is not None else sequencer.encode_state(),
+            sequencer.encode_state(place=self._stamp(position)),
         )
+
+    def _stamp(self, position: Position) -> bytes:
+        """The log's stamp; many partitions stand at the same place."""
+        if self._stamped is None or self._stamped[0] != position:
+            self._stamped = position, self._log.stamp(position)
+        return self._stamped[1]
 
     def vector(self) -> Vector:
         """What was given so far."""

@@ -9,8 +9,7 @@ same numbers (S1-S7 of DESIGN.md). What it guarantees, and the tests attack:
 * a frame is dropped for four reasons only, each counted: a duplicate, expired, of a closed
   generation, given up by a RESOLVE; an envelope also as a copy of one in the id window;
 * whatever else does not fit halts: `Halted` is raised and the state is as before the record;
-* `encode_state` at any record and a new sequencer from it give the same numbers, digests and
-  halts; a record fed twice changes nothing.
+* a new sequencer from `encode_state` gives the same from there; a record fed twice changes nothing.
 
 Time is `mark`, the highest arrival seen. A session expires at ``born + L < mark``. What one record
 sets free is accepted in this order: first, in one pass by (family, generation), sessions whose
@@ -72,8 +71,8 @@ class Sequencer:
         # Sessions whose next frame is probably a plain one, by the bytes it will have in common.
         self._plain: dict[bytes, SessionState] = {}
 
-    def encode_state(self) -> bytes:
-        """All that the next record's outcome depends on; equal states have equal bytes."""
+    def encode_state(self, *, place: bytes = b"") -> bytes:
+        """All that the next record's outcome depends on; ``place`` goes with it, see there."""
         return SequencerState(
             offset=self.offset,
             mark=self.mark,
@@ -84,6 +83,7 @@ class Sequencer:
             sessions=self._sessions.states(),
             closed=self._sessions.closings(),
             window=self._window.entries(),
+            place=place,
         ).encode()
 
     @property

@@ -76,6 +76,7 @@ class SequencerState(msgspec.Struct, array_like=True):
     sessions: list[SessionState] = []
     closed: list[Closed] = []
     window: list[tuple[bytes, bytes]] = []
+    place: bytes = b""  # whoever saves it: the log's stamp of the position that it belongs to
 
     def encode(self) -> bytes:
         return _encode(self)

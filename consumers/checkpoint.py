@@ -8,6 +8,7 @@ from appliers.store import Checkpoint
 from binlog.errors import MismatchError
 from binlog.log import Log, Position, holds
 from binlog.reader import Start
+from binlog.sequencer_state import SequencerState
 
 
 def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> dict[int, Start]:
@@ -19,13 +20,20 @@ def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> di
     starts = {}
     for partition, checkpoint in checkpoints.items():
         position = Position(checkpoint.shard, checkpoint.sequence)
+        place = SequencerState.decode(checkpoint.state).place
         if not holds(log, position):
-            raise MismatchError(
-                f"the store is ahead of the log: partition {partition} was read up to"
-                f" {position}, where the log has no record",
-                store,
-                "restore the log, or rebuild the store from what is left of it",
-                partition=partition,
-            )
-        starts[partition] = Start(position, checkpoint.state, checkpoint.applied)
+            found = "no record"
+        elif place and place != log.stamp(position):
+            # Two copies that went different ways, and records that happen to be of one size.
+            found = "another record"
+        else:
+            starts[partition] = Start(position, checkpoint.state, checkpoint.applied)
+            continue
+        raise MismatchError(
+            f"the store is ahead of the log: partition {partition} was read up to {position},"
+            f" where the log has {found}",
+            store,
+            "restore the log, or rebuild the store from what is left of it",
+            partition=partition,
+        )
     return starts

@@ -281,6 +281,12 @@ class DirectoryLog:
     def locate(self, position: Position) -> str:
         return self._reader.locate(position.sequence)
 
+    def stamp(self, position: Position) -> bytes:
+        try:
+            return self._reader.stamp(position.sequence)
+        except OSError as error:
+            raise trouble(error, self.name) from error
+
     def size_bytes(self) -> int:
         return self._grow(self._tail.peek().end)
 

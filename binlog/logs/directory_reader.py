@@ -7,6 +7,7 @@ may read, and a log of any number of segments keeps no descriptors open.
 from __future__ import annotations
 
 import os
+import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
@@ -221,6 +222,26 @@ class DirectoryReader:
         if not isinstance(block, Block) or index >= block.frames:
             return None
         return base + (block.end if index + 1 == block.frames else start)
+
+    def stamp(self, sequence: int) -> bytes:
+        """Checksum and arrival of the block that holds the record; empty if none does."""
+        if sequence < 0:
+            return b""
+        base, _ = self._segment_at(sequence, sequence + 1)
+        try:
+            fd = self._open(base)
+        except FileNotFoundError:
+            return b""
+        try:
+            entry = self._fs.pread(fd, ENTRY_BYTES, sequence - base)
+            start = sequence - base - ENTRY_BYTES * int.from_bytes(entry[2:4]) - HEAD_BYTES
+            head = self._fs.pread(fd, HEAD_BYTES, start) if start >= 0 else b""
+        finally:
+            self._fs.close(fd)
+        if len(head) < HEAD_BYTES:
+            return b""
+        checksum, _, arrival_ms, _, _ = unpack_head(head)
+        return struct.pack(">IQ", checksum, arrival_ms)
 
     def locate(self, sequence: int) -> str:
         """The segment and byte of a record, in words."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from itertools import pairwise
 
 from binlog.clock import Clock, SystemClock
@@ -230,6 +231,11 @@ class MemoryLog:
 
     def locate(self, position: Position) -> str:
         return f"shard {position.shard} record {position.sequence}"
+
+    def stamp(self, position: Position) -> bytes:
+        records = self._shard(position.shard).records
+        found = next((r for r in records if r.sequence == position.sequence), None)
+        return b"" if found is None else sha256(found.data).digest()[:12]
 
     def size_bytes(self) -> int:
         return sum(len(r.data) for shard in self._shards.values() for r in shard.records)

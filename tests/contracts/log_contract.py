@@ -427,6 +427,19 @@ def a_position_can_be_said_in_words(place: Place) -> None:
 
 
 @claim
+def a_stamp_tells_what_stands_at_a_place(place: Place) -> None:
+    """The same from every handle and for ever, and another one where another record stands."""
+    log = place.open()
+    shard = log.shards()[0].id
+    positions = [reply.position for n in (1, 2, 3) for reply in appended(log.append([put(n)]))]
+    stamps = [log.stamp(position) for position in positions]
+    assert len(set(stamps)) == 3
+    assert all(stamps)
+    assert stamps == [place.open().stamp(position) for position in positions]
+    assert log.stamp(Position(shard, -1)) == b""
+
+
+@claim
 def threads_append_at_once(place: Place) -> None:
     """Any thread may call anything: nothing is lost, nothing is mixed."""
     log = place.open()

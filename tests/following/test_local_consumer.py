@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,24 @@ def test_refuses_a_store_that_is_ahead_of_its_log(tmp_path: Path) -> None:
     shorter = new_log(tmp_path / "copy")  # the same log id and parameters, nothing in it
     with pytest.raises(MismatchError, match="ahead"):
         replicate(shorter, store, Following(once=True))
+
+
+def test_refuses_a_log_restored_from_a_copy_and_written_to_since(tmp_path: Path) -> None:
+    """Records of one size stand at the same places: only what stands there tells the two apart."""
+    store, copy = MemoryStore(), tmp_path / "copy"
+    log = new_log(tmp_path / "log")
+    append(log, order(1))
+    log.close()
+    shutil.copytree(tmp_path / "log", copy)
+    for path, number in ((tmp_path / "log", 2), (copy, 3)):
+        with DirectoryLog(path, clock=ManualClock()) as each:
+            append(each, order(number))
+            if path != copy:
+                replicate(each, store, Following(once=True))
+            else:
+                append(each, order(4))
+                with pytest.raises(MismatchError, match="another record"):
+                    replicate(each, store, Following(once=True))
 
 
 def test_exclusions_of_a_store_are_not_changed_by_the_way(tmp_path: Path) -> None:
