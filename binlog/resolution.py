@@ -46,6 +46,8 @@ def find_counting(
             continue
         if not header.resolve or header.born_ms + params.session_life_ms < mark:
             continue
+        if header.born_ms > record.arrival_ms + params.born_tolerance_ms:
+            continue  # no frame where it stands: the sequencer takes it for undecodable
         resolution = decode_resolution(record.data, header)
         if resolution is not None and resolution.fits(halt):
             return Position(shard, record.sequence), resolution

@@ -23,7 +23,14 @@ from binlog.values import encode_value
 from tests.proofs.drive import Driver
 from tests.proofs.garbage import GARBAGE
 from tests.proofs.records import START_MS, Frame, Garbage, Log, Rec, Resolve, resolve_envelope
-from tests.proofs.reference_sequencer import ALLOWED, Limits, Reference, Trouble, Verdict
+from tests.proofs.reference_sequencer import (
+    ALLOWED,
+    HOLD_BOUND,
+    Limits,
+    Reference,
+    Trouble,
+    Verdict,
+)
 
 STEP_BYTES = 8
 FIRSTS = (1, 1, 1, 2, 2, 3, 4, 5)
@@ -111,6 +118,8 @@ class Soup:
         op %= 16
         if op <= 10 or not self.history:
             self.add_frame(arrival, who, where, count, a, b)
+            if c % 8 == 1:
+                self.resolve_at_once(arrival, a)
         elif op <= 12:
             self.repeat(arrival, self.history[where % len(self.history)])
         elif op == 13 and who % 2:
@@ -151,14 +160,17 @@ class Soup:
         numbers = range(first, first + 1 + count % 3)
         if where % 16 == 9:  # cut anew: all from there on
             numbers = range(first, max(numbers[-1], min(plan.sent, first + 7)) + 1)
+        self.add_numbers(arrival, plan, numbers)
+
+    def add_numbers(self, arrival: int, plan: SessionPlan, numbers: range) -> None:
         plan.sent = max(plan.sent, numbers[-1])
         frame = Frame(
             arrival,
             plan.session,
             plan.born,
-            first,
+            numbers[0],
             tuple(map(plan.event, numbers)),
-            plan.predecessor if first == 1 else None,
+            plan.predecessor if numbers[0] == 1 else None,
             plan.id_window,
         )
         self.append(self.log.encoded(frame))
@@ -210,6 +222,12 @@ class Soup:
 
     # -- RESOLVE ---------------------------------------------------------------------------------
 
+    def resolve_at_once(self, arrival: int, which: int) -> None:
+        """An operator who is quick: sessions are alive yet when the bound is lifted."""
+        trouble = self.judge().trouble
+        if trouble and trouble.at == len(self.history) - 1 and trouble.rule == HOLD_BOUND:
+            self.add_resolve(arrival, 0, which, 1)
+
     def add_resolve(self, arrival: int, how: int, which: int, a: int) -> None:
         """A RESOLVE for the halt that stands, if one does; some of them wrong in one fact."""
         verdict = self.judge()
@@ -224,11 +242,23 @@ class Soup:
             digest = driven.digests[trouble.at]
         decisions = sorted(ALLOWED[trouble.rule])
         # Mostly right, and wrong in each of these ways sometimes.
-        wrong = ("", "", "", "", "session", "digest", "offset", "position", "log", "rule", "old")[
-            how % 11
-        ]
+        wrong = (
+            "",
+            "",
+            "",
+            "",
+            "session",
+            "digest",
+            "offset",
+            "position",
+            "log",
+            "rule",
+            "old",
+            "future",
+        )[how % 12]
         decision = decisions[which % len(decisions)]
-        born = arrival - (61 if wrong == "old" else 60 if a % 5 == 0 else a % 3)
+        ages = {"old": 61, "future": -self.log.params.born_tolerance_ms - 1}
+        born = arrival - ages.get(wrong, 60 if a % 5 == 0 else a % 3)
         self.append(
             make_resolve(
                 self.log,
@@ -242,6 +272,12 @@ class Soup:
                 self.resolvable,
             )
         )
+        if decision == "gap" and trouble.session is not None:
+            # What is given up comes after all.
+            family, _, generation = trouble.session.partition(".")
+            plan = self.plans.get(Session(bytes.fromhex(family), int(generation)))
+            if plan is not None:
+                self.add_numbers(arrival, plan, range(1, 2 + a % 3))
 
 
 def make_resolve(
