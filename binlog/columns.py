@@ -26,6 +26,7 @@ import msgspec
 
 from binlog.envelope import ID_BYTES_MAX, TYPE_BYTES_MAX, Envelope
 from binlog.errors import RefusedError
+from binlog.late_column import COUNT_MIN, late_ids, late_times
 
 KINDS_MAX = 256
 # Both key attributes at their limits, and their names (255 bytes each) with the headers.
@@ -48,10 +49,10 @@ class Columns(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     kinds: list[tuple[str, int, str]]
     index: bytes
-    ids: list[_Id]
+    ids: Sequence[_Id]
     keys: list[_Key]
     datas: list[bytes | None]
-    times: list[int]
+    times: Sequence[int]
     metas: list[bytes | None] | None = None
     expects: list[_Version | None] | None = None
 
@@ -88,8 +89,22 @@ class Columns(msgspec.Struct, frozen=True, array_like=True, gc=False):
         )
 
 
+class _Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The same, with two columns left as bytes; the order is the format's."""
+
+    kinds: list[tuple[str, int, str]]
+    index: bytes
+    ids: msgspec.Raw
+    keys: list[_Key]
+    datas: list[bytes | None]
+    times: msgspec.Raw
+    metas: list[bytes | None] | None = None
+    expects: list[_Version | None] | None = None
+
+
 _encode_columns = msgspec.msgpack.Encoder().encode
 _decode_columns = msgspec.msgpack.Decoder(Columns).decode
+_decode_stored = msgspec.msgpack.Decoder(_Stored).decode
 
 
 def columns_of(envelopes: Sequence[Envelope]) -> Columns:
@@ -141,7 +156,8 @@ def decode_columns(body: bytes, count: int) -> Columns:
         FrameError: no columns, of other lengths than ``count``, or a bound is broken.
     """
     try:
-        columns = _decode_columns(body)
+        columns = _decode_late(body, count) if count >= COUNT_MIN else None
+        columns = columns or _decode_columns(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"the body is no set of columns: {error}") from error
     index, metas, expects = columns.index, columns.metas, columns.expects
@@ -163,6 +179,24 @@ def decode_columns(body: bytes, count: int) -> Columns:
         if len(_checked_kinds) + len(kinds) <= _CHECKED_MAX:
             _checked_kinds.update(kinds)
     return columns
+
+
+def _decode_late(body: bytes, count: int) -> Columns | None:
+    """The columns of a body whose ids and times are of the usual form; ``None`` of any other."""
+    stored = _decode_stored(body)
+    ids, times = late_ids(bytes(stored.ids), count), late_times(bytes(stored.times), count)
+    if ids is None or times is None:
+        return None
+    return Columns(
+        stored.kinds,
+        stored.index,
+        ids,
+        stored.keys,
+        stored.datas,
+        times,
+        stored.metas,
+        stored.expects,
+    )
 
 
 _NUMBERS = bytes(range(KINDS_MAX))

@@ -49,7 +49,7 @@ def header_of(data: bytes) -> Header:
 
 def ids_of(data: bytes) -> list[str]:
     header = decode_header(data)
-    return decode_columns(decode_body(data, header), header.count).ids
+    return list(decode_columns(decode_body(data, header), header.count).ids)
 
 
 def appended(arrival_ms: int = BORN, *, born_ms: int = BORN) -> Appended:
