@@ -15,6 +15,8 @@ from binlog.params import Params, check_partition, genesis_hash
 
 _CRC_AT, _IDENTITY_AT, _FAMILY_AT, _BORN_AT, _FIRST_AT = 8, 16, 48, 72, 80
 _PARTITION_AT = 132
+BORN = slice(_BORN_AT, _FIRST_AT)
+"""Where a frame's `born` is."""
 
 
 class Admission:
@@ -95,7 +97,7 @@ class Admission:
 
 def born_of(frame: bytes) -> int:
     """The ``born`` in a frame's header, ms; 0 when it is not yet stamped."""
-    return int.from_bytes(frame[_BORN_AT:_FIRST_AT], "big")
+    return int.from_bytes(frame[BORN], "big")
 
 
 def session_of(frame: bytes) -> bytes:

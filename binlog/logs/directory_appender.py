@@ -22,7 +22,7 @@ from binlog.errors import StorageError
 from binlog.frame import stamp_born
 from binlog.log import Appended, Expired, Failed, Position, Put, Reply
 from binlog.logger import get_logger
-from binlog.logs.admission import Admission, born_of, is_same_frame, session_of
+from binlog.logs.admission import BORN, Admission, born_of, is_same_frame, session_of
 from binlog.logs.block import ENTRY_BYTES
 from binlog.logs.directory_reader import SHARD, DirectoryReader
 from binlog.logs.tail import READ_ONLY, CommitError, Tail
@@ -57,28 +57,34 @@ class Appender:
         borns: list[int] = []
         stamps: dict[bytes, int] = {}
         for index, put in enumerate(puts):
+            if not put.tried:
+                continue
             unborn = not born_of(put.data)
-            if put.tried and (unborn or _doubt_key(put) in self._in_doubt):
+            if unborn or _doubt_key(put) in self._in_doubt:
                 replies[index] = found = self._look_up(put)
                 if found and unborn:
                     stamps[session_of(put.data)] = found.born_ms
+        in_time: dict[bytes, int] = {}  # each `born` met, as bytes: most calls bring only one
         for index, put in enumerate(puts):
             if replies[index]:
                 continue
             data = put.data
-            born = born_of(data)
-            if not born:
-                born = stamps.get(session_of(data), arrival)
-                data = stamp_born(data, born)
-            elif born > arrival:
-                self._admission.check_born(born, arrival)
-            if self._admission.is_too_old(born, arrival):
-                found = self._look_up(put) if put.tried else None
-                replies[index] = found or Expired(arrival)
-                continue
+            known = in_time.get(data[BORN])
+            if known is None:
+                born = born_of(data)
+                if not born:
+                    born = stamps.get(session_of(data), arrival)
+                    data = stamp_born(data, born)
+                elif born > arrival:
+                    self._admission.check_born(born, arrival)
+                if self._admission.is_too_old(born, arrival):
+                    found = self._look_up(put) if put.tried else None
+                    replies[index] = found or Expired(arrival)
+                    continue
+                known = in_time[data[BORN]] = born
             taken.append(put)
             datas.append(data)
-            borns.append(born)
+            borns.append(known)
         landed = iter(self._commit(taken, datas, borns, arrival) if taken else ())
         return [reply or next(landed) for reply in replies]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from binlog.envelope import Envelope
-from binlog.partition import ordering_key, partition_of
+from binlog.partition import hash_to_partition, ordering_key
 
 _KEYS_MAX = 65_536  # remembered of one table
 _TABLES_MAX = 64
@@ -47,6 +47,7 @@ class Router:
     def _learn(self, homes: dict[bytes, int], envelope: Envelope) -> int:
         if len(homes) >= _KEYS_MAX:
             homes.clear()
-        partition = partition_of(ordering_key(envelope.table, envelope.key), self._partitions)
+        key = ordering_key(envelope.table, envelope.key)
+        partition = hash_to_partition(key, self._partitions)
         homes[envelope.key] = partition
         return partition

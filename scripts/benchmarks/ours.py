@@ -42,19 +42,10 @@ def init(path: Path) -> None:
 
 
 def publish(path: Path, batches: list[list[Action]]) -> None:
-    """Every batch in one commit; the last acknowledgement has come on return.
-
-    The next batch is built while the last one is being made durable, and published when it is.
-    """
+    """Every batch in one commit; the last acknowledgement has come on return."""
     with contextlib.closing(open_log(f"file:{path}")) as log, Producer(log) as producer:
-        before: Future[Acks] | None = None
         for batch in batches:
-            envelopes = build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id)
-            if before is not None:
-                before.result()
-            before = producer.publish_many(envelopes)
-        if before is not None:
-            before.result()
+            producer.append_many(build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id))
 
 
 def publish_singly(path: Path, actions: list[Action]) -> None:
