@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import uuid_utils
@@ -34,6 +35,7 @@ BINLOG = [str(Path(sys.executable).with_name("binlog"))]
 """The installed command."""
 _FILL_S = 3_600.0
 _clock = SystemClock()
+_TAKEN = 8  # partitions a worker takes at a time
 
 
 def init(path: Path) -> None:
@@ -129,14 +131,18 @@ class Workers:
 
 @contextlib.contextmanager
 def started_workers(path: Path, count: int) -> Iterator[Workers]:
-    """`count` processes, started and ready."""
+    """`count` processes, started and ready.
+
+    Keys are Zipf's, so partitions are not alike: each takes a few whenever it is done with some.
+    """
     context = multiprocessing.get_context("fork")
+    taken = context.Value("i", 0)
     with contextlib.ExitStack() as stack:
         pipes: list[Connection] = []
-        for number in range(count):
+        for _ in range(count):
             here, there = context.Pipe()
             pipes.append(here)
-            process = context.Process(target=_work, args=(path, number, count, there, pipes))
+            process = context.Process(target=_work, args=(path, taken, there, pipes))
             process.start()
             there.close()
             stack.callback(process.join)
@@ -147,7 +153,7 @@ def started_workers(path: Path, count: int) -> Iterator[Workers]:
 
 
 def _work(
-    path: Path, number: int, count: int, pipe: Connection, inherited: list[Connection]
+    path: Path, taken: Synchronized[int], pipe: Connection, inherited: list[Connection]
 ) -> None:
     """A worker's life: open the log, say so, then do as told until nobody tells any more."""
     for other in inherited:  # the parent's ends: while one is open here, its worker hears no end
@@ -155,13 +161,21 @@ def _work(
     with contextlib.closing(open_log(f"file:{path}")) as log, contextlib.suppress(EOFError):
         pipe.send({})
         pipe.recv()
-        fold, _ = fold_partitions(log, range(number, PARTITIONS, count), Wanted())
+        folds = []
+        while (first := _take(taken)) < PARTITIONS:
+            folds.append(fold_partitions(log, range(first, first + _TAKEN), Wanted())[0])
         pipe.send({})
         pipe.recv()
-        rows = (row for _, row in fold.rows(TABLE))
+        rows = (row for fold in folds for _, row in fold.rows(TABLE))
         items = (decode_value(row.data) for row in rows if row.data is not None)
         pipe.send({item["id"]: item for item in items})
         pipe.recv()
+
+
+def _take(taken: Synchronized[int]) -> int:
+    with taken.get_lock():
+        taken.value += _TAKEN
+        return taken.value - _TAKEN
 
 
 def _new_id() -> str:
