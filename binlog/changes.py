@@ -16,16 +16,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import uuid_utils
-
 from binlog.actions import BATCH_WRITE, EVENT, ActionBuilder
 from binlog.checked import Checked
 from binlog.envelope import DELETE_ITEM, PUT_ITEM, UPDATE_ITEM, Envelope
-
-
-def new_id() -> str:
-    """A UUIDv7: unique, and sorted by the time at which it was made."""
-    return str(uuid_utils.uuid7())
+from binlog.input import new_event_id
 
 
 def put_item(
@@ -137,5 +131,5 @@ def _build(
     fields: dict[str, Any],
     now_ms: int | None,
 ) -> Checked:
-    builder = ActionBuilder(table=table, key_names=key_names, new_id=new_id)
+    builder = ActionBuilder(table=table, key_names=key_names, new_id=new_event_id)
     return builder.build(fields, time.time_ns() // 1_000_000 if now_ms is None else now_ms)

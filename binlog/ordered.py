@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from binlog.errors import ConflictError, DamageError
+from binlog.errors import DamageError
 from binlog.halt import Halt, halted_error
 from binlog.log import Log
 from binlog.reader import Reader, Start
 from binlog.run import Run
-from binlog.target import END, Target
+from binlog.target import END, Target, check_within
 from binlog.vector import Vector
 
 KEPT_BYTES_MAX = 128 * 1024 * 1024
@@ -113,26 +113,6 @@ class OrderedRuns:
             raise self.damage
         for _, halt in sorted(self.halts.items()):
             raise halted_error(halt, self._log.locate(halt.position))
-
-
-def check_within(
-    log: Log, wanted: Vector, end: Vector, partitions: Iterable[int], *, what: str = "the vector"
-) -> None:
-    """Nothing, if ``wanted`` is at or before the log's ``end`` in all of ``partitions``.
-
-    Raises:
-        ConflictError: it is beyond.
-    """
-    for partition in partitions:
-        offset, found = wanted.get(partition, 0), end.get(partition, 0)
-        if offset > found:
-            raise ConflictError(
-                f"{what} names offset {offset} of partition {partition}, the log ends at {found}",
-                log.name,
-                "give a vector within the log, or `end`",
-                partition=partition,
-                offset=offset,
-            )
 
 
 def _size(run: Run) -> int:

@@ -17,14 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from binlog.errors import ConflictError, DamageError, MismatchError
+from binlog.errors import DamageError, MismatchError
 from binlog.halt import Halt, Halted, halted_error
 from binlog.lineage import records_after
 from binlog.log import Log, Page, Position, Record, Shard
 from binlog.resolution import find_resolution
 from binlog.run import Run
 from binlog.sequencer import Sequencer
-from binlog.target import END, Target, cut
+from binlog.target import END, Target, check_within, cut
 from binlog.vector import Vector, without_zeros
 
 PAGE_BYTES = 4 * 1024 * 1024
@@ -331,17 +331,7 @@ class Reader:
         Raises:
             ConflictError: the vector is beyond the log's end.
         """
-        for partition, wanted in (self._target.vector or {}).items():
-            found = self._applied.get(partition)
-            if found is not None and found < wanted:
-                raise ConflictError(
-                    f"the vector names offset {wanted} of partition {partition},"
-                    f" the log ends at {found}",
-                    self._log.name,
-                    "give a vector within the log, or `end`",
-                    partition=partition,
-                    offset=wanted,
-                )
+        check_within(self._log, self._target.vector or {}, self._applied, self.partitions)
 
 
 def _between(run: Run, applied: int, limit: int) -> Run | None:

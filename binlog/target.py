@@ -7,8 +7,12 @@ it is the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
+from binlog.errors import ConflictError
+from binlog.log import Log
 from binlog.run import Run
 from binlog.vector import Vector
 
@@ -33,3 +37,23 @@ def cut(run: Run, through: int) -> Run | None:
     return msgspec.structs.replace(
         run, columns=run.columns.take(range(keep)), numbers=list(run.numbers[:keep])
     )
+
+
+def check_within(
+    log: Log, wanted: Vector, end: Vector, partitions: Iterable[int], *, what: str = "the vector"
+) -> None:
+    """Nothing, if ``wanted`` is at or before the log's ``end`` in all of ``partitions``.
+
+    Raises:
+        ConflictError: it is beyond.
+    """
+    for partition in partitions:
+        offset, found = wanted.get(partition, 0), end.get(partition, 0)
+        if offset > found:
+            raise ConflictError(
+                f"{what} names offset {offset} of partition {partition}, the log ends at {found}",
+                log.name,
+                "give a vector within the log, or `end`",
+                partition=partition,
+                offset=offset,
+            )

@@ -29,13 +29,13 @@ from binlog.errors import DamageError
 from binlog.events import event_at
 from binlog.json_values import encode_json, plain, typed_any, typed_item
 from binlog.log import Log
-from binlog.ordered import OrderedRuns, check_within
+from binlog.ordered import OrderedRuns
 from binlog.params import Params, check_partition
 from binlog.partition import ordering_key, partition_of
 from binlog.reader import Reader
 from binlog.run import Run
 from binlog.schema import NO_SCHEMAS, Schemas
-from binlog.target import Target
+from binlog.target import Target, check_within
 from binlog.vector import Vector
 
 FOLLOW_S = 1.0

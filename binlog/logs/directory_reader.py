@@ -210,11 +210,8 @@ class DirectoryReader:
 
     def _block_with_entry(self, fd: int, base: int, offset: int) -> int | None:
         """From an entry's place, by the index in it, back to its block; what comes after it."""
-        entry = self._fs.pread(fd, ENTRY_BYTES, offset)
-        index = int.from_bytes(entry[2:4])
-        start = offset - ENTRY_BYTES * index - HEAD_BYTES
-        head = self._fs.pread(fd, HEAD_BYTES, start) if start >= 0 else b""
-        if len(entry) < ENTRY_BYTES or len(head) < HEAD_BYTES:
+        index, start, head = self._head_of_entry(fd, offset)
+        if not head:
             return None
         size = min(unpack_head(head)[3], BLOCK_BYTES_MAX)
         data = read_all(self._fs, fd, size, start)
@@ -222,6 +219,18 @@ class DirectoryReader:
         if not isinstance(block, Block) or index >= block.frames:
             return None
         return base + (block.end if index + 1 == block.frames else start)
+
+    def _head_of_entry(self, fd: int, offset: int) -> tuple[int, int, bytes]:
+        """The index in the entry at ``offset``, where its block would begin, and that one's head.
+
+        The head is empty where there is no room for one; it is not checked.
+        """
+        entry = self._fs.pread(fd, ENTRY_BYTES, offset)
+        index = int.from_bytes(entry[2:4])
+        start = offset - ENTRY_BYTES * index - HEAD_BYTES
+        head = self._fs.pread(fd, HEAD_BYTES, start) if start >= 0 else b""
+        whole = len(entry) == ENTRY_BYTES and len(head) == HEAD_BYTES
+        return index, start, head if whole else b""
 
     def stamp(self, sequence: int) -> bytes:
         """Checksum and arrival of the block that holds the record; empty if none does."""
@@ -233,12 +242,10 @@ class DirectoryReader:
         except FileNotFoundError:
             return b""
         try:
-            entry = self._fs.pread(fd, ENTRY_BYTES, sequence - base)
-            start = sequence - base - ENTRY_BYTES * int.from_bytes(entry[2:4]) - HEAD_BYTES
-            head = self._fs.pread(fd, HEAD_BYTES, start) if start >= 0 else b""
+            _, _, head = self._head_of_entry(fd, sequence - base)
         finally:
             self._fs.close(fd)
-        if len(head) < HEAD_BYTES:
+        if not head:
             return b""
         checksum, _, arrival_ms, _, _ = unpack_head(head)
         return struct.pack(">IQ", checksum, arrival_ms)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from binlog.actions import build
-from binlog.changes import batch_write, delete_item, event, new_id, put_item, update_item
+from binlog.changes import batch_write, delete_item, event, put_item, update_item
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
+from binlog.input import new_event_id
 from binlog.logs.memory import MemoryLog
 from binlog.params import Params
 from binlog.producer import Producer
@@ -20,7 +21,7 @@ FIELDS: dict[str, Any] = {"Id": "E", "Meta": {"by": "me"}, "Table": "T.1"}
 
 
 def built(**action: Any) -> list[Envelope]:
-    return build({**FIELDS, **action}, now_ms=5, new_id=new_id, key_names=["id"])
+    return build({**FIELDS, **action}, now_ms=5, new_id=new_event_id, key_names=["id"])
 
 
 def test_each_makes_the_envelope_of_its_action() -> None:
