@@ -45,7 +45,7 @@ from appliers.ownership import Owner, OwnerRule
 from binlog.envelope import Event
 from binlog.errors import RefusedError
 from binlog.fields import check_table
-from binlog.schema import NO_SCHEMAS, Registry, Schemas, Upcast, check_own_type, check_version
+from binlog.schema import NO_SCHEMAS, Registry, Schemas, Upcast, check_version
 
 Apply: TypeAlias = Callable[..., Mapping[str, Any] | None]
 KeyOf: TypeAlias = Callable[[Event], Mapping[str, Any]]
@@ -96,7 +96,7 @@ class Appliers:
 
     def on(
         self,
-        event_type: str,
+        event_type: str | type,
         *,
         table: str | None = None,
         version: int = 1,
@@ -106,6 +106,7 @@ class Appliers:
     ) -> Callable[[_Apply], _Apply]:
         """Decorate the applier of ``event_type`` for ``table`` (``None``: the event's own).
 
+        A Python type stands for the event type of its name, and declares what its data look like.
         ``version`` is the applier's, raised when it comes to compute something else (with its
         ``key`` or ``keys``). ``owner`` is short for `table` with the same version. One type may
         have appliers for several tables, one each.
@@ -114,7 +115,7 @@ class Appliers:
             RefusedError: a built-in type, no table name, a second applier for the same type and
                 table, or a function that cannot be one.
         """
-        check_own_type(event_type)
+        event_type = self._registry.data_type(event_type)
         check_version("version", version)
         if key is not None and keys is not None:
             raise RefusedError(f"the applier of {event_type!r} has key and keys", do="give one")
@@ -157,15 +158,15 @@ class Appliers:
         if version > present.version:
             self._owners[name] = OwnerRule(owner, version)
 
-    def event_type(self, name: str, *, schema: int = 1) -> None:
+    def event_type(self, name: str | type, *, schema: int = 1, data: Any = None) -> None:
         """Declare the newest schema version of a type; see `binlog.schema.Registry`."""
-        self._registry.event_type(name, schema=schema)
+        self._registry.event_type(name, schema=schema, data=data)
 
     def upcaster(
-        self, name: str, from_version: int, *, version: int = 1
+        self, name: str | type, from_version: int, *, version: int = 1, data: Any = None
     ) -> Callable[[_Upcaster], _Upcaster]:
         """Decorate an upcaster; see `binlog.schema.Registry`."""
-        return self._registry.upcaster(name, from_version, version=version)
+        return self._registry.upcaster(name, from_version, version=version, data=data)
 
     def build(self) -> Rules:
         """The rules; later declarations do not change them.
@@ -180,7 +181,7 @@ class Appliers:
         return Rules(
             {name: tuple(rules) for name, rules in sorted(self._rules.items()) if rules},
             dict(sorted(self._owners.items())),
-            Schemas(known),
+            Schemas(known, {name: schemas.data_type(name, len(known[name]) + 1) for name in known}),
         )
 
 

@@ -26,13 +26,18 @@ class Step(msgspec.Struct, frozen=True):
 
     upcast: Upcast
     version: int
+    data: Any = None  # type of the data that it takes, if declared
 
 
 class Schemas:
     """A built registry: every type has one path from version 1 to its current version."""
 
-    def __init__(self, paths: Mapping[str, tuple[Step, ...]]) -> None:
+    def __init__(
+        self, paths: Mapping[str, tuple[Step, ...]], types: Mapping[str, Any] | None = None
+    ) -> None:
+        """``types``: of the newest data of each event type that declares one."""
         self._paths = dict(paths)
+        self._types = dict(types or {})
 
     def current(self, event_type: str) -> int | None:
         """The newest schema version that is known; ``None`` for a type nobody declared."""
@@ -46,6 +51,17 @@ class Schemas:
     def types(self) -> list[str]:
         """The declared types, sorted."""
         return sorted(self._paths)
+
+    def data_type(self, event_type: str, schema: int) -> Any:
+        """The declared Python type of that version's data, ``None`` where none is declared.
+
+        Nothing is decoded into it: it says what producers publish, for `binlog.testing` and
+        ``binlog schema``.
+        """
+        steps = self.steps(event_type)
+        if 1 <= schema <= len(steps):
+            return steps[schema - 1].data
+        return self._types.get(event_type) if schema == len(steps) + 1 else None
 
     def upcast(self, event_type: str, schema: int, data: Any) -> tuple[int, Any]:
         """The current schema version and ``data`` brought up to it.
@@ -87,33 +103,53 @@ class Registry:
 
     def __init__(self) -> None:
         self._current: dict[str, int] = {}
+        self._types: dict[str, Any] = {}
         self._steps: dict[str, dict[int, Step]] = {}
 
-    def event_type(self, name: str, *, schema: int = 1) -> None:
+    def event_type(self, name: str | type, *, schema: int = 1, data: Any = None) -> None:
         """Declare that ``schema`` is the newest version of ``name``, as published now.
+
+        ``data`` is the Python type of its data, one that msgspec describes (a Struct, a dataclass,
+        a TypedDict); a type in place of the name is both (`event_name`).
 
         Raises:
             RefusedError: a built-in type, no version, or declared before with another one.
         """
-        check_own_type(name)
         check_version("schema", schema)
+        name = self.data_type(name, data)
         if self._current.setdefault(name, schema) != schema:
             raise RefusedError(
                 f"schema {schema} of {name!r}: declared before as {self._current[name]}"
             )
 
+    def data_type(self, name: str | type, data: Any = None) -> str:
+        """Note the type of the newest data of ``name``, whatever version that is; its name.
+
+        Raises:
+            RefusedError: a built-in type, or declared before with another type.
+        """
+        if isinstance(name, type):
+            name, data = event_name(name), name if data is None else data
+        check_own_type(name)
+        if data is not None and self._types.setdefault(name, data) is not data:
+            raise RefusedError(
+                f"two types for the data of {name!r}", do="an earlier one goes to its upcaster"
+            )
+        return name
+
     def upcaster(
-        self, name: str, from_version: int, *, version: int = 1
+        self, name: str | type, from_version: int, *, version: int = 1, data: Any = None
     ) -> Callable[[_Upcaster], _Upcaster]:
         """Decorate the step of ``name`` from schema ``from_version`` to the next.
 
         ``version`` is the step's own: raise it when the step comes to compute something else, so
-        that tables made with the old one are not continued with the new one.
+        that tables made with the old one are not continued with the new one. ``data`` is the
+        Python type of the data that it takes.
 
         Raises:
             RefusedError: a built-in type, no version, or a second step from the same version.
         """
-        check_own_type(name)
+        name = check_own_type(event_name(name) if isinstance(name, type) else name)
         check_version("from_version", from_version)
         check_version("version", version)
 
@@ -124,7 +160,7 @@ class Registry:
                     f"two upcasters of {name!r} from schema {from_version}",
                     do="one step from a version: keep one of them",
                 )
-            steps[from_version] = Step(upcast, version)
+            steps[from_version] = Step(upcast, version, data)
             return upcast
 
         return register
@@ -136,7 +172,7 @@ class Registry:
             RefusedError: a path with a gap, or a step beyond the declared version.
         """
         paths = {}
-        for name in sorted({*self._current, *self._steps}):
+        for name in sorted({*self._current, *self._steps, *self._types}):
             steps = self._steps.get(name, {})
             current = self._current.get(name, max(steps, default=0) + 1)
             if missing := sorted(set(range(1, current)) - set(steps)):
@@ -150,10 +186,17 @@ class Registry:
                     do="raise the declared schema, or leave the upcaster out",
                 )
             paths[name] = tuple(steps[n] for n in range(1, current))
-        return Schemas(paths)
+        return Schemas(paths, self._types)
 
 
 NO_SCHEMAS = Schemas({})
+
+
+def event_name(data: type) -> str:
+    """The event type that a Python type stands for: its msgspec tag, or else its name."""
+    config = getattr(data, "__struct_config__", None)
+    tag = getattr(config, "tag", None)
+    return tag if isinstance(tag, str) else data.__name__
 
 
 def check_own_type(name: object) -> str:

@@ -204,3 +204,37 @@ def test_a_key_that_is_no_map_is_damage() -> None:
     broken = msgspec.structs.replace(put("a"), key=encode_value(1))
     with pytest.raises(DamageError, match="a key that is no map"):
         list(events(run_of([broken], partition=0)))
+
+
+class Placed(msgspec.Struct):
+    """Of the newest version."""
+
+    total: int
+
+
+class Shipped(msgspec.Struct, tag="OrderShipped"):
+    """Its tag is its name."""
+
+
+class OldPlaced(msgspec.Struct):
+    """Of version 1."""
+
+
+def test_a_python_type_names_an_event_type_and_describes_its_data() -> None:
+    registry = Registry()
+    registry.event_type(Placed, schema=2)
+    registry.event_type(Shipped)
+    registry.upcaster(Placed, from_version=1, data=OldPlaced)(lambda data: data)
+    schemas = registry.build()
+    assert schemas.types() == ["OrderShipped", "Placed"]
+    assert [schemas.data_type("Placed", n) for n in range(4)] == [None, OldPlaced, Placed, None]
+    assert schemas.data_type("OrderShipped", 1) is Shipped
+    assert schemas.data_type("Other", 1) is None
+
+
+def test_two_types_for_the_same_data_are_refused() -> None:
+    registry = Registry()
+    registry.event_type(Placed)
+    registry.event_type("Placed", data=Placed)
+    with pytest.raises(RefusedError, match="two types for the data of 'Placed'"):
+        registry.event_type("Placed", data=OldPlaced)

@@ -1,0 +1,1 @@
+"""pytest's entry to `binlog.testing`; light, because every run of pytest imports it."""
