@@ -12,7 +12,7 @@ from binlog.log import Record
 from binlog.resolution import find_resolution
 from binlog.run import Run
 from binlog.sequencer import Sequencer
-from tests.proofs.records import Log, Rec
+from binlog.testing.world.records import Log, Rec
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,18 @@ from hypothesis import strategies as st
 from binlog.envelope import DELETE_ITEM, PUT_ITEM, Envelope
 from binlog.frame import Predecessor, Session
 from binlog.params import Params
+from binlog.testing.world.garbage import GARBAGE
+from binlog.testing.world.records import (
+    START_MS,
+    Frame,
+    Garbage,
+    Log,
+    Rec,
+    Resolve,
+    resolve_envelope,
+)
 from binlog.values import encode_value
 from tests.proofs.drive import Driver
-from tests.proofs.garbage import GARBAGE
-from tests.proofs.records import START_MS, Frame, Garbage, Log, Rec, Resolve, resolve_envelope
 from tests.proofs.reference_sequencer import (
     ALLOWED,
     HOLD_BOUND,

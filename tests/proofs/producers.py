@@ -30,8 +30,8 @@ from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Delivery, Outcome
 from binlog.producer.outcome import Frame as SentFrame
 from binlog.producer.session import Lineage
+from binlog.testing.world.records import Frame
 from tests.proofs.histories import small_event
-from tests.proofs.records import Frame
 
 STEP_BYTES = 6
 PROCESSES = 3

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 
 from binlog.envelope import Envelope
 from binlog.frame import Predecessor, Session
-from tests.proofs.records import Frame, Garbage, Rec, Resolve
+from binlog.testing.world.records import Frame, Garbage, Rec, Resolve
 
 UNDECODABLE, HOLD_BOUND, EXPIRED_HELD = "undecodable", "hold-bound", "expired-held"
 ALLOWED = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from binlog.frame import Session
+from binlog.testing.world.garbage import GARBAGE
+from binlog.testing.world.records import START_MS, Frame, Garbage
 from tests.proofs.drive import Driver
-from tests.proofs.garbage import GARBAGE
 from tests.proofs.histories import Soup, small_event
-from tests.proofs.records import START_MS, Frame, Garbage
 from tests.proofs.test_sequencer_proofs import assert_same
 
 ONE, TWO = Session(bytes([1] * 16), 1), Session(bytes([2] * 16), 1)

@@ -12,10 +12,10 @@ from binlog.control import params_envelope
 from binlog.errors import UpgradeError
 from binlog.frame import Session, encode_frame
 from binlog.halt import Halted
+from binlog.testing.world.garbage import GARBAGE, bomb, flip_version, resealed
+from binlog.testing.world.records import START_MS, Frame, Garbage, Log
 from tests.proofs.drive import Driver
-from tests.proofs.garbage import GARBAGE, bomb, flip_version, resealed
 from tests.proofs.histories import PARAMS, small_event
-from tests.proofs.records import START_MS, Frame, Garbage, Log
 
 ONE, TWO = Session(bytes([1] * 16), 1), Session(bytes([2] * 16), 1)
 LOG = Log(PARAMS)

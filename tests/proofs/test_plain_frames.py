@@ -15,9 +15,9 @@ from binlog import plain_frame, sequencer
 from binlog.columns import Columns
 from binlog.frame import Session
 from binlog.params import Params
+from binlog.testing.world.records import Frame
 from tests.proofs.drive import Driver
 from tests.proofs.histories import Soup, small_event
-from tests.proofs.records import Frame
 from tests.proofs.test_sequencer_proofs import assert_same
 
 ONE, TWO = Session(bytes([1] * 16), 1), Session(bytes([2] * 16), 1)

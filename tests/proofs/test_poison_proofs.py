@@ -15,12 +15,12 @@ from appliers.applier import NO_RULES
 from appliers.fingerprint import fingerprint
 from appliers.stores.memory import MemoryStore
 from binlog.errors import PoisonError
+from binlog.testing.world.item_events import item_event, poison_event
+from binlog.testing.world.tables import Tables
 from consumers.engine import Engine
 from snapshots.rebuild import Wanted, rebuild
 from tests.proofs.budget import assert_met, examples
-from tests.proofs.item_events import item_event, poison_event
 from tests.proofs.producers import PARAMS
-from tests.proofs.reference_items import Tables
 from tests.proofs.whole import PAGE_BYTES, Whole, assert_replica
 
 Seed = tuple[int, int, int]
@@ -58,7 +58,7 @@ class Poisoned:
         }
 
     def tables(self, without: frozenset[tuple[int, int]] = NOWHERE) -> Tables:
-        tables = Tables()
+        tables = Tables(partitions=PARAMS.partitions)
         for partition in range(PARAMS.partitions):
             for offset, taken in enumerate(self.whole.verdict(partition).sequenced, 1):
                 assert taken.event is not None
@@ -114,7 +114,7 @@ def stops_before(poisoned: Poisoned, page_bytes: int, met: Counter[str]) -> None
     [generation] = store.generations()
     applied = {p: c.applied for p, c in store.checkpoints(generation.id).items()}
     assert all(applied.get(p, 0) < offset for p, offset in first.items())
-    tables = Tables()
+    tables = Tables(partitions=PARAMS.partitions)
     for partition, through in sorted(applied.items()):
         for offset, taken in enumerate(poisoned.whole.verdict(partition).sequenced[:through], 1):
             assert taken.event is not None

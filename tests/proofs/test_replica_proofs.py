@@ -26,14 +26,14 @@ from binlog.params import Params
 from binlog.producer.options import ProducerOptions
 from binlog.producer.shell import Producer
 from binlog.target import Target
+from binlog.testing.world.item_events import item_event
+from binlog.testing.world.tables import Tables
 from binlog.vector import Vector
 from consumers.local import Following, replicate
 from snapshots.rebuild import Wanted, rebuild
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.histories import limits_of
-from tests.proofs.item_events import item_event
 from tests.proofs.producers import meaning_of
-from tests.proofs.reference_items import Tables
 from tests.proofs.reference_sequencer import Reference
 from tests.proofs.whole import assert_replica
 
@@ -58,7 +58,7 @@ class Events:
         return {p: share(len(mine)) for p, mine in enumerate(self.by_partition) if share(len(mine))}
 
     def tables(self, vector: Vector) -> Tables:
-        tables = Tables()
+        tables = Tables(partitions=PARAMS.partitions)
         for partition, mine in enumerate(self.by_partition):
             for offset, event in enumerate(mine[: vector.get(partition, 0)], 1):
                 tables.apply(partition, offset, event)
@@ -153,7 +153,8 @@ def read_in_every_way(
         store.close()
     log.close()
     tables = events.tables(end)
-    met["rows"] += len(tables.cells)
-    met["tombstones"] += sum(cell.item is None for cell in tables.cells.values())
+    cells = [cell for _, _, cell in tables]
+    met["rows"] += len(cells)
+    met["tombstones"] += sum(cell.deleted for cell in cells)
     met["rejections"] += len(tables.refused)
     met["events"] += sum(map(len, events.by_partition))

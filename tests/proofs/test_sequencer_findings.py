@@ -8,9 +8,9 @@ import pytest
 from binlog.frame import Predecessor, Session
 from binlog.sequencer_state import SequencerState, SessionState
 from binlog.sessions import Sessions
+from binlog.testing.world.records import Frame, Log
 from tests.proofs.drive import Driver
 from tests.proofs.histories import PARAMS, Soup, small_event
-from tests.proofs.records import Frame, Log
 from tests.proofs.test_sequencer_proofs import assert_same
 
 ONE, TWO = bytes([1] * 16), bytes([2] * 16)

@@ -7,10 +7,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binlog.testing.world.records import Resolve
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Driven, Driver
 from tests.proofs.histories import Soup, soups
-from tests.proofs.records import Resolve
 from tests.proofs.reference_sequencer import Verdict
 
 COUNTED_ALIKE = ("expired", "closed", "id_reused", "given_up_late", "held")

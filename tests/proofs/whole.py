@@ -23,17 +23,17 @@ from binlog.frame import Session, decode_header
 from binlog.halt import DECISIONS, Halt, resolution_for
 from binlog.log import Appended, Put, Record
 from binlog.target import Target
+from binlog.testing.world.garbage import GARBAGE
+from binlog.testing.world.item_events import item_event
+from binlog.testing.world.records import Frame, Garbage, Log, Rec, Resolve
+from binlog.testing.world.tables import Tables
 from binlog.vector import Vector, without_zeros
 from consumers.engine import Engine
 from snapshots.rebuild import Wanted, rebuild
-from tests.proofs.garbage import GARBAGE
 from tests.proofs.histories import small_event
-from tests.proofs.item_events import item_event
 from tests.proofs.ledger import check_ledger, check_order
 from tests.proofs.loose_store import Crashed, LooseStore
 from tests.proofs.producers import PARAMS, Producers, meaning_of
-from tests.proofs.records import Frame, Garbage, Log, Rec, Resolve
-from tests.proofs.reference_items import Tables
 from tests.proofs.reference_sequencer import COPY, Limits, Reference, Verdict
 
 LIMITS = Limits(
@@ -214,7 +214,7 @@ class Whole:
 
     def tables(self, vector: Vector) -> Tables:
         """What tables have to hold at a vector."""
-        tables = Tables()
+        tables = Tables(partitions=PARAMS.partitions)
         for partition in range(PARAMS.partitions):
             sequenced = self.verdict(partition).sequenced
             through = vector.get(partition, 0)

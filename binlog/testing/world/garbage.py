@@ -16,7 +16,7 @@ from binlog.columns import columns_of, encode_body
 from binlog.compression import compress
 from binlog.frame import HEADER_BYTES, encode_frame
 from binlog.params import genesis_hash
-from tests.proofs.records import Frame, Log
+from binlog.testing.world.records import Frame, Log
 
 Maker = Callable[[Log, Frame], bytes]
 
