@@ -1,1 +1,218 @@
-"""pytest's entry to `binlog.testing`; light, because every run of pytest imports it."""
+"""pytest's entry to `binlog.testing`; light, because every run of pytest imports it.
+
+It adds two options, says in the header what they are, and shows a `Violation` as what it is: the
+line of the test that found it, then the story, instead of the frames of the search.
+
+The options are handed on in the environment (``BINLOG_SEED``, ``BINLOG_TIMES``), so that they
+reach every process that a run starts. Nothing of `binlog.testing` and no Hypothesis is imported
+here: who does not use the kit does not pay for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Generator
+from random import SystemRandom
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from binlog.testing.violation import Violation
+
+SEED, TIMES = "BINLOG_SEED", "BINLOG_TIMES"
+SEED_OPTION, TIMES_OPTION = "--binlog-seed", "--binlog-times"
+DEFAULT_SEED, DEFAULT_TIMES = "0", "1"
+SEED_BELOW = 1 << 64
+TIMES_MAX = 1_000_000
+
+# What was in the environment before; `pytest.main` may be called inside a longer life.
+_BEFORE = pytest.StashKey[dict[str, str | None]]()
+
+
+def parse_seed(text: str) -> int:
+    """The seed that ``text`` names; ``random`` is a new one at each call.
+
+    Raises:
+        ValueError: neither ``random`` nor a whole number from 0 to 2^64 - 1; says so.
+    """
+    if text == "random":
+        return SystemRandom().getrandbits(32)
+    # isdecimal() alone takes digits of every script; int() alone takes "1_0", "+1" and " 1".
+    if text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < SEED_BELOW:
+        return int(text)
+    raise ValueError(f"{text!r} is no seed: give a whole number from 0 to 2^64 - 1, or random")
+
+
+def parse_times(text: str) -> float:
+    """The factor that ``text`` names.
+
+    Raises:
+        ValueError: no number above 0 and at most `TIMES_MAX`; says so.
+    """
+    try:
+        times = float(text)
+    except ValueError:
+        times = math.nan
+    if 0 < times <= TIMES_MAX:
+        return times
+    raise ValueError(
+        f"{text!r} is no factor: give a number above 0, as 10 or 0.5 (at most {TIMES_MAX})"
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The two options."""
+    group = parser.getgroup("binlog", "binlog.testing")
+    group.addoption(
+        SEED_OPTION,
+        metavar="N",
+        help="seed of everything random in binlog.testing: a whole number, or random "
+        f"(default: ${SEED}, else {DEFAULT_SEED}: the same examples at every run)",
+    )
+    group.addoption(
+        TIMES_OPTION,
+        metavar="N",
+        help="so many times the examples of each check of binlog.testing, 0.1 and 100 too "
+        f"(default: ${TIMES}, else {DEFAULT_TIMES})",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the options, and hand them on in the environment."""
+    if "binlog.testing" not in sys.modules:
+        pytest.register_assert_rewrite("binlog.testing")
+    config.stash[_BEFORE] = {name: os.environ.get(name) for name in (SEED, TIMES)}
+    # A worker of pytest-xdist parses the command line again: `random` would be another number.
+    for name, value in getattr(config, "workerinput", {}).get("binlog", {}).items():
+        setattr(config.option, name, value)
+    seed = _option(config, SEED_OPTION, SEED, DEFAULT_SEED, parse_seed)
+    times = _option(config, TIMES_OPTION, TIMES, DEFAULT_TIMES, parse_times)
+    os.environ[SEED] = config.option.binlog_seed = str(seed)
+    os.environ[TIMES] = config.option.binlog_times = str(times).removesuffix(".0")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the options to a worker of pytest-xdist."""
+    option = node.config.option
+    node.workerinput["binlog"] = {
+        "binlog_seed": option.binlog_seed,
+        "binlog_times": option.binlog_times,
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the environment as it was found."""
+    for name, value in config.stash.get(_BEFORE, {}).items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _option(config: pytest.Config, option: str, variable: str, default: str, parse: Any) -> Any:
+    """The option, or else the variable, or else the default; all are parsed alike.
+
+    Raises:
+        pytest.UsageError: it is none; one line that names which of the two.
+    """
+    given = config.getoption(option)
+    where, text = (option, given) if given is not None else (variable, os.environ.get(variable))
+    try:
+        return parse(default if text is None else text)
+    except ValueError as error:
+        raise pytest.UsageError(f"{where}: {error}") from None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """What repeats this run."""
+    seed, times = config.getoption(SEED_OPTION), config.getoption(TIMES_OPTION)
+    return f"binlog: {SEED_OPTION}={seed} {TIMES_OPTION}={times}"
+
+
+# -- how a violation looks -----------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show a violation without the search that found it; ``--full-trace`` shows that too."""
+    report = yield
+    # Without the kit there is no violation; and this is no place to import it.
+    kit = sys.modules.get("binlog.testing.violation")
+    if (
+        kit is not None
+        and report.failed
+        and call.excinfo is not None
+        and isinstance(call.excinfo.value, kit.Violation)
+        and not item.config.getoption("fulltrace")
+    ):
+        report.longrepr = _shown(item, call.excinfo.value)
+    return report
+
+
+def _shown(item: pytest.Item, violation: Violation) -> Any:
+    """The user's own frames and the finding, then the rest of the report in sections.
+
+    In sections, because pytest sets an E before each line of an exception's text, and the test
+    that is part of the report is there to be copied.
+    """
+    short = _without_kit(violation)
+    shown = item.repr_failure(pytest.ExceptionInfo.from_exception(short))
+    addsection = getattr(shown, "addsection", None)
+    if addsection is None:  # a plugin's own item, which shows failures as plain text
+        return f"{shown}\n{violation}"
+    for title, text in sections(violation):
+        addsection(title, text)
+    return shown
+
+
+def sections(violation: Violation) -> list[tuple[str, str]]:
+    """Titles and texts of a report, in the order in which it is read."""
+    numbered = (f"{n:3}. {line}" for n, line in enumerate(violation.story, 1))
+    found = [
+        ("what happened", "\n".join(numbered)),
+        ("the difference", "\n".join(violation.differences)),
+        ("what to do", violation.do),
+        ("repeat it", violation.repeat),
+        ("as a test of its own", violation.test.strip("\n")),
+    ]
+    return [(title, text) for title, text in found if text]
+
+
+def _without_kit(violation: Violation) -> BaseException:
+    """An exception like the violation that says only what is wrong, without the kit's frames."""
+    # Named so that pytest shows a plain `Violation`, without the module that nobody imports from.
+    kind = type("Violation", (AssertionError,), {"__module__": "builtins"})
+    short: BaseException = kind(f"{violation.what} (law: {violation.law})")
+    for note in getattr(violation, "__notes__", ()):
+        short.add_note(note)
+    cause = violation.__cause__
+    # What the user's own code raised is worth its frames there; what the kit caught is not.
+    if cause is not None and (frames := _users(cause.__traceback__)) is not None:
+        cause.__traceback__ = frames
+        short.__cause__ = cause
+    short.__suppress_context__ = True
+    # All frames are the kit's where a test is made by it (`ReplayMachine.TestCase`).
+    return short.with_traceback(_users(violation.__traceback__) or violation.__traceback__)
+
+
+def _users(frames: TracebackType | None) -> TracebackType | None:
+    """The frames that are neither ours nor Hypothesis'; ``None`` for none."""
+    kept = []
+    while frames is not None:
+        module = frames.tb_frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in {"hypothesis", "_pytest", "pluggy"} and not (
+            module == "binlog.testing" or module.startswith("binlog.testing.")
+        ):
+            kept.append(frames)
+        frames = frames.tb_next
+    chained: TracebackType | None = None
+    for frame in reversed(kept):
+        chained = TracebackType(chained, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return chained
