@@ -1,0 +1,204 @@
+"""What tables have to hold, written from the specification: one event at a time, each by itself.
+
+* PutItem: the item becomes the data. DeleteItem: a tombstone, also where nothing was.
+* UpdateItem: on nothing or a tombstone it begins with the key. ``Set``; ``Remove``; ``Add`` to a
+  number (nothing counts as 0) or a set of the same kind (nothing counts as empty); ``Delete``
+  members from a set of the same kind, a set without members is gone. No attribute in two of them,
+  none of the key.
+* An event of the user's goes, by each rule for its type, to the items that the rule's ``key`` or
+  ``keys`` name, or to the one of its own key. Its data are brought up to date by the upcasters of
+  all versions from its own. The item becomes what the applier returns, a tombstone for None.
+* An item may be touched by events of its owner's partition only.
+* An expected version is compared with the item's, 0 where there is none or it is deleted; where
+  it differs nothing moves and it is noted once.
+* Every other event that an item takes moves its version to the event's offset.
+* An event that does not fit an item is poison: nothing of it is applied, and nothing behind it in
+  its partition may be.
+
+Nothing is shared with `appliers.fold` and what it calls but the canonical bytes of values: no
+batches, no runs, no plans, no short ways; numbers are added as `Decimal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from appliers.applier import NO_RULES, Rule, Rules
+from binlog.envelope import CONTROL_PREFIX, DELETE_ITEM, ITEM_TYPES, PUT_ITEM, Envelope
+from binlog.fields import check_table, encode_key
+from binlog.partition import ordering_key, partition_of
+from binlog.testing.world.cell import Cell, Poison, updated
+from binlog.testing.world.user_code import Asked, Delivery
+from binlog.values import decode_value
+
+__all__ = ["Cell", "Place", "Poison", "Refused", "Tables"]
+
+Place: TypeAlias = tuple[str, bytes]  # table and canonical key
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An expectation that was not met."""
+
+    partition: int
+    offset: int
+    table: str
+    key: bytes
+    id: str
+    expected: int
+    found: int
+
+
+class Tables:
+    """All tables of a log, by the user's rules; built-in actions need none."""
+
+    def __init__(self, rules: Rules = NO_RULES, partitions: int = 1) -> None:
+        self.rules = rules
+        self.partitions = partitions
+        self.cells: dict[str, dict[bytes, Cell]] = {}
+        """By table and key: every item that was ever touched."""
+        self.refused: list[Refused] = []
+        self.vector: dict[int, int] = {}
+        """The last offset of each partition that was applied."""
+
+    # -- in ----------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        partition: int,
+        offset: int,
+        event: Envelope,
+        arrival_ms: int = 0,
+        session: object = "",
+        number: int = 0,
+    ) -> tuple[Place, ...]:
+        """Take one event; the items whose version it moved, in the order of rules and keys.
+
+        ``arrival_ms``, ``session`` and ``number`` are what the user's functions see of the record.
+
+        Raises:
+            Poison: it does not fit; nothing changed.
+            ValueError: it was applied before, or a later one of its partition.
+        """
+        if offset <= self.vector.get(partition, 0):
+            raise ValueError(f"partition {partition}: {offset} after {self.vector[partition]}")
+        kind = event.type
+        if kind in ITEM_TYPES:
+            moved = self._act(partition, offset, event)
+        elif kind.startswith(CONTROL_PREFIX) or kind not in self.rules.by_type:
+            moved = ()
+        else:
+            whole = Delivery(self.rules, partition, offset, event, arrival_ms, session, number)
+            moved = self._apply_rules(self.rules.by_type[kind], whole)
+        self.vector[partition] = offset
+        return moved
+
+    def _act(self, partition: int, offset: int, event: Envelope) -> tuple[Place, ...]:
+        table, key, data = event.table, event.key, event.data
+        if not table:
+            raise Poison("it names no table")
+        if event.schema > 1:
+            raise Poison(f"{event.type} of schema version {event.schema}")
+        before = self._before(partition, table, key)
+        if event.expect is not None and self._refuses(partition, offset, event, table, key, before):
+            return ()
+        if event.type == DELETE_ITEM:
+            if data is not None:
+                raise Poison("a DeleteItem with data")
+            cell = Cell(offset, partition)
+        elif not data:
+            raise Poison("it has no data")
+        elif event.type == PUT_ITEM:
+            cell = Cell(offset, partition, source=data, weight=len(data))
+        else:
+            cell = updated(before, partition, offset, event)
+        self._set(table, key, cell)
+        return ((table, key),)
+
+    def _apply_rules(self, rules: Iterable[Rule], event: Delivery) -> tuple[Place, ...]:
+        envelope, partition, offset = event.envelope, event.partition, event.offset
+        refused = len(self.refused)
+        cells: dict[Place, Cell] = {}
+        try:
+            for rule in rules:
+                table = event.table(rule)
+                for key in event.keys(rule):
+                    before = self._before(partition, table, key)
+                    if envelope.expect is None or not self._refuses(
+                        partition, offset, envelope, table, key, before
+                    ):
+                        cells[table, key] = event.applied(rule, key, before)
+        except Poison:
+            del self.refused[refused:]
+            raise
+        for (table, key), cell in cells.items():
+            self._set(table, key, cell)
+        return tuple(cells)
+
+    def _set(self, table: str, key: bytes, cell: Cell) -> None:
+        cells = self.cells.get(table)
+        if cells is None:
+            cells = self.cells[table] = {}
+        cells[key] = cell
+
+    def _before(self, partition: int, table: str, key: bytes) -> Cell | None:
+        """The item, which belongs to events of ``partition``."""
+        cells = self.cells.get(table)
+        before = None if cells is None else cells.get(key)
+        if before is not None and before.partition == partition:
+            return before
+        owner_table, owner_key = table, key
+        if table in self.rules.owners:
+            with Asked(f"the owner of table {table!r}"):
+                owner: object = self.rules.owners[table].owner(decode_value(key))
+                if not isinstance(owner, tuple):
+                    raise Poison(f"the owner of table {table!r} is no pair")
+                owner_table, named = owner
+                owner_key = encode_key(named, None)
+                if owner_table:
+                    check_table(owner_table)
+        if partition_of(ordering_key(owner_table, owner_key), self.partitions) != partition:
+            raise Poison("the item belongs to events of another partition")
+        return before
+
+    def _refuses(
+        self,
+        partition: int,
+        offset: int,
+        event: Envelope,
+        table: str,
+        key: bytes,
+        before: Cell | None,
+    ) -> bool:
+        """Whether the item is not as the event expects it; noted."""
+        assert event.expect is not None
+        found = 0 if before is None or before.deleted else before.version
+        if found == event.expect:
+            return False
+        self.refused.append(Refused(partition, offset, table, key, event.id, event.expect, found))
+        return True
+
+    # -- out ---------------------------------------------------------------------------------
+
+    def cell(self, table: str, key: bytes) -> Cell | None:
+        """The item as it is now, tombstones too; ``None`` where nothing ever was."""
+        return self.cells.get(table, {}).get(key)
+
+    def rows(self, table: str) -> dict[bytes, tuple[int, int, bytes | None]]:
+        """By key: version, partition, canonical bytes of the item (None: a tombstone)."""
+        return {
+            key: (cell.version, cell.partition, cell.data)
+            for key, cell in self.cells.get(table, {}).items()
+        }
+
+    def names(self) -> set[str]:
+        """Tables that any event was meant for, refused ones too."""
+        return {*self.cells, *(refused.table for refused in self.refused)}
+
+    def __iter__(self) -> Iterator[tuple[str, bytes, Cell]]:
+        """Every item of every table, tombstones too."""
+        for table, cells in self.cells.items():
+            for key, cell in cells.items():
+                yield table, key, cell
