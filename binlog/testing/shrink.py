@@ -26,7 +26,7 @@ def simpler(value: Any) -> Iterator[Any]:
         case int():
             tried = {value}
             for candidate in (0, abs(value) // 2, abs(value) - 1):
-                if candidate not in tried and candidate < abs(value):
+                if candidate not in tried and 0 <= candidate < abs(value):
                     tried.add(candidate)
                     yield candidate
         case list():
