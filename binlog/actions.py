@@ -11,7 +11,8 @@ DeleteItem  no ``Data``; ``Key`` names the item
 UpdateItem  ``{"Set": {..}, "Remove": [..], "Add": {..}, "Delete": {..}}``, top-level attributes
 BatchWrite  a list of items and ``{"Delete": KEY}``: one envelope each, ids ``ID/0``, ``ID/1``,
             .., ``Meta.batch`` = ID; not atomic
-Event       a domain event of ``Type``, its ordering ``Key``, any ``Data``
+Event       a domain event of ``Type``, its ordering ``Key``, any ``Data``, typed data included
+            (`binlog.typed`)
 =========== ====================================================================================
 
 Everything that can be refused is refused here, before an event is given a number: a reader that
@@ -314,7 +315,7 @@ class ActionBuilder:
             1 if schema is None else check_schema(schema),
             (self._table or "") if table is None else check_table(table),
             encode_key(key, self._key_names),
-            check_data_size(encode_value(data, outer=1)),
+            check_data_size(_encode_data(data)),
             None if meta is None else encode_meta(meta),
             None if expect is None else check_expect(expect),
             now_ms,
@@ -332,6 +333,16 @@ class ActionBuilder:
         if self._table is None:
             raise RefusedError("no table", do="name it in the line (Table) or by --table")
         return self._table
+
+
+def _encode_data(data: object) -> bytes:
+    """Canonical bytes of an event's data. Plain data, nearly all there are, pay nothing for typed."""
+    try:
+        return encode_value(data, outer=1)
+    except RefusedError:
+        from binlog.typed import as_data
+
+        return encode_value(as_data(data), outer=1)
 
 
 def _need_key(action: Mapping[str, Any]) -> Mapping[str, Any]:

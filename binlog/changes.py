@@ -107,7 +107,10 @@ def event(
     expect: int | None = None,
     now_ms: int | None = None,
 ) -> Envelope:
-    """A domain event. Events of one ``table`` and ``key`` keep their order."""
+    """A domain event. Events of one ``table`` and ``key`` keep their order.
+
+    ``data`` may be typed, a Struct or a dataclass for instance: see `binlog.typed`.
+    """
     fields = {
         "Action": EVENT,
         "Type": event_type,
