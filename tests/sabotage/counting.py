@@ -1,4 +1,7 @@
-"""A pytest plugin: says at the end how many examples Hypothesis ran. ``-p tests.sabotage.counting``"""
+"""A pytest plugin: says at the end how many examples Hypothesis ran. ``-p tests.sabotage.counting``
+
+Examples are what it took to find something; those that only make a finding small do not count.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         finally:
             # For those that Hypothesis itself runs, its own plugin has counted.
             told = getattr(item, "hypothesis_statistics", "")
-            numbers = re.findall(r"(\d+) passing, (\d+) failing, and (\d+) invalid", told)
-            _counts.extend(sum(map(int, found)) for found in numbers)
+            numbers = re.findall(
+                r"during (\w+) phase.*\n.*\n.*?(\d+) passing, (\d+) failing, and (\d+) invalid",
+                told,
+            )
+            _counts.extend(sum(map(int, n)) for phase, *n in numbers if phase != "shrink")
 
 
 def _count(statistics: Mapping[str, Any]) -> None:
     for name, phase in statistics.items():
-        if name.endswith("-phase"):
+        if name.endswith("-phase") and name != "shrink-phase":
             _counts.append(len(phase["test-cases"]))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from tests.sabotage.catalogue import ROOT, Edit, Mutation, load
 
 MUTATIONS = load()
+DESIGN = Path(__file__).with_name("design.toml")
+PARTS = ("binlog", "appliers", "snapshots", "consumers")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.title)
@@ -22,6 +27,72 @@ def test_a_mutation_applies_and_its_killer_exists(mutation: Mutation) -> None:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert not name or name in names, f"{path} has no {name}"
+
+
+def wanted() -> Iterator[tuple[str, object]]:
+    """The design's list: what it says, and what stands for it."""
+    for part, says in tomllib.loads(DESIGN.read_text(encoding="utf-8")).items():
+        yield from ((f"{part}: {words}", what) for words, what in says.items())
+
+
+def wrong_with(what: object, titles: set[str], root: Path) -> str:
+    """Why the design's wish is not met, "" if it is or cannot be yet."""
+    match what:
+        case [_, *_] if all(isinstance(title, str) for title in what):
+            missing = [title for title in what if title not in titles]
+            return f"no mutation is called {missing[0]!r}" if missing else ""
+        case {"reason": str(reason), "needs": [_, *_] as needs, **rest} if reason and not rest:
+            found = {path for glob in needs for path in root.glob(glob)}
+            files = {path for path in found if path.relative_to(root).parts[0] in PARTS}
+            return f"{min(files).name} is there now: write the mutation" if files else ""
+        case _:
+            return "neither titles of mutations nor a reason and what it needs"
+
+
+@pytest.mark.parametrize(
+    ("says", "what"), list(wanted()), ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_what_the_design_lists_has_a_mutation_or_a_reason_why_not(says: str, what: object) -> None:
+    """A part that gets built brings its sabotages along, or this fails."""
+    assert wrong_with(what, {m.title for m in MUTATIONS if not m.must_survive}, ROOT) == "", says
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        (["part: not there"], "no mutation is called"),
+        ([], "neither"),
+        ({"reason": "none yet"}, "neither"),
+        ({"reason": "", "needs": ["snapshots/*.py"]}, "neither"),
+        ({"reason": "r", "needs": ["x.py", "snapshots/arch*.py"]}, "archive.py is there now"),
+        (["part: there"], ""),
+        ({"reason": "r", "needs": ["snapshots/snap*.py"]}, ""),
+    ],
+)
+def test_the_table_of_the_design_can_fail(tmp_path: Path, what: object, says: str) -> None:
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots/archive.py").touch()
+    found = wrong_with(what, {"part: there"}, tmp_path)
+    assert found.startswith(says)
+    assert bool(found) is bool(says)
+
+
+def test_what_is_not_applicable_names_a_file_that_could_be() -> None:
+    """A glob with a slip in it would never match, and its sabotage never be asked for."""
+    could = [
+        *("consumers/lambda_.py", "consumers/kcl.py", "consumers/tombstone_sweeper.py"),
+        *("consumers/parking.py", "consumers/dead_letters.py", "snapshots/snapshot.py"),
+        *("snapshots/archive.py", "binlog/timeline.py", "binlog/logs/kinesis.py"),
+        "snapshots/objects/directory.py",
+    ]
+    globs = {glob for _, what in wanted() if isinstance(what, dict) for glob in what["needs"]}
+    for glob in globs:
+        assert any(_matches(path, glob) for path in could), glob
+
+
+def _matches(path: str, glob: str) -> bool:
+    pattern = re.escape(glob).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+    return re.fullmatch(pattern, path) is not None
 
 
 def test_names_are_unique() -> None:
