@@ -3,7 +3,7 @@
 `soup` mixes the frames of a few sessions in any order: ahead, behind, overlapping, cut anew,
 late, twice. What it keeps: a session has one born, later generations of a family are not born
 earlier, the same number of a session is always the same event. (Producers that also keep the rest
-of their rules are in `tests.proofs.hostile`.) Numbers and names are few, so that they collide.
+of their rules are in `binlog.testing.world`.) Numbers and names are few, so that they collide.
 
 A history is decided by a list of steps of a few bytes each: Hypothesis shrinks it by leaving steps
 out and by making bytes smaller.
@@ -29,9 +29,7 @@ from binlog.testing.world.records import (
     Resolve,
     resolve_envelope,
 )
-from binlog.values import encode_value
-from tests.proofs.drive import Driver
-from tests.proofs.reference_sequencer import (
+from binlog.testing.world.specification import (
     ALLOWED,
     HOLD_BOUND,
     Limits,
@@ -39,6 +37,8 @@ from tests.proofs.reference_sequencer import (
     Trouble,
     Verdict,
 )
+from binlog.values import encode_value
+from tests.proofs.drive import Driver
 
 STEP_BYTES = 8
 FIRSTS = (1, 1, 1, 2, 2, 3, 4, 5)

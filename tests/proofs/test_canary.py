@@ -20,10 +20,10 @@ from binlog.arrival import Decisions
 from binlog.log import Record
 from binlog.run import Run
 from binlog.sequencer import Sequencer
+from binlog.testing.world.ledger import check_ledger, check_order
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Driver
 from tests.proofs.histories import Soup, soups
-from tests.proofs.ledger import check_ledger, check_order
 from tests.proofs.producers import PARAMS, Producers
 from tests.proofs.test_ledger_proofs import judge
 from tests.proofs.test_sequencer_proofs import assert_same
@@ -65,10 +65,10 @@ def test_an_acknowledged_event_that_is_not_there_is_caught() -> None:
     world = busy_world()
     partition = max(range(PARAMS.partitions), key=lambda p: len(world.records(p)))
     verdict = judge(world, partition)
-    check_ledger(world, partition, verdict)
+    check_ledger(world.ledger, partition, verdict)
     verdict.taken.pop()
     with pytest.raises(AssertionError, match="acknowledged event is lost"):
-        check_ledger(world, partition, verdict)
+        check_ledger(world.ledger, partition, verdict)
 
 
 def test_an_event_that_is_there_twice_or_out_of_order_is_caught() -> None:
@@ -83,7 +83,7 @@ def test_an_event_that_is_there_twice_or_out_of_order_is_caught() -> None:
         check_order([later, earlier])
     verdict.taken.append(verdict.taken[0])
     with pytest.raises(AssertionError, match="twice"):
-        check_ledger(world, partition, verdict)
+        check_ledger(world.ledger, partition, verdict)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from binlog.producer.outcome import Outcome
 from binlog.producer.resolve import Resolved, resolve
 from binlog.producer.resolve import Verdict as Resolution
 from binlog.sequencer import Sequencer
+from binlog.testing.world.ledger import check_ledger, check_order
+from binlog.testing.world.specification import Limits, Reference, Verdict
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Numbered, events_of
-from tests.proofs.ledger import check_ledger, check_order
 from tests.proofs.producers import FATES, PARAMS, STEP_BYTES, Producers, meaning_of
-from tests.proofs.reference_sequencer import Limits, Reference, Verdict
 
 LIMITS = Limits(
     PARAMS.session_life_ms, PARAMS.id_window, PARAMS.hold_frames_max, PARAMS.hold_bytes_max
@@ -47,7 +47,7 @@ def check(world: Producers, met: Counter[str]) -> None:
             (t.session, t.number, t.event) for t in verdict.sequenced
         ]
         assert sequencer.held == 0, "something is held for ever"
-        check_ledger(world, partition, verdict)
+        check_ledger(world.ledger, partition, verdict)
         check_order((e.session, e.event) for e in events)
         for name in sequencer.counters.__struct_fields__:
             met[name] += getattr(sequencer.counters, name)

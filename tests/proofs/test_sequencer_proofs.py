@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binlog.testing.world.records import Resolve
+from binlog.testing.world.specification import Verdict
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Driven, Driver
 from tests.proofs.histories import Soup, soups
-from tests.proofs.reference_sequencer import Verdict
 
 COUNTED_ALIKE = ("expired", "closed", "id_reused", "given_up_late", "held")
 

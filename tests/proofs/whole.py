@@ -25,16 +25,16 @@ from binlog.log import Appended, Put, Record
 from binlog.target import Target
 from binlog.testing.world.garbage import GARBAGE
 from binlog.testing.world.item_events import item_event
+from binlog.testing.world.ledger import check_ledger, check_order
 from binlog.testing.world.records import Frame, Garbage, Log, Rec, Resolve
+from binlog.testing.world.specification import COPY, Limits, Reference, Verdict
 from binlog.testing.world.tables import Tables
 from binlog.vector import Vector, without_zeros
 from consumers.engine import Engine
 from snapshots.rebuild import Wanted, rebuild
 from tests.proofs.histories import small_event
-from tests.proofs.ledger import check_ledger, check_order
 from tests.proofs.loose_store import Crashed, LooseStore
 from tests.proofs.producers import PARAMS, Producers, meaning_of
-from tests.proofs.reference_sequencer import COPY, Limits, Reference, Verdict
 
 LIMITS = Limits(
     PARAMS.session_life_ms, PARAMS.id_window, PARAMS.hold_frames_max, PARAMS.hold_bytes_max
@@ -286,7 +286,7 @@ class Whole:
         assert_replica(self.store, self.tables(vector))
         for partition in range(PARAMS.partitions):
             verdict = self.verdict(partition)
-            check_ledger(self.producers, partition, verdict)
+            check_ledger(self.producers.ledger, partition, verdict)
             check_order((t.session, t.event) for t in verdict.sequenced if t.event is not None)
             self.met.update(verdict.counts)
             self.met["copies"] += sum(t.what == COPY for t in verdict.taken)

@@ -1,0 +1,121 @@
+"""What producers were told, held against what the log's readers have to find.
+
+Linear in events, and nothing is kept: it runs at the end of every run of the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from binlog.envelope import CONTROL_PREFIX, Envelope
+from binlog.frame import Session
+from binlog.producer.outcome import Outcome
+from binlog.testing.violation import Violation
+from binlog.testing.world.specification import COPY, Taken, Verdict
+
+
+class Entry(Protocol):
+    """One event as its owner sees it.
+
+    ``serial`` is the event's ``time_ms``, which tells it from all others. ``outcome`` is ``None``
+    while there is none; ``session`` and ``number`` say where it travelled, if it was sent.
+    """
+
+    @property
+    def serial(self) -> int: ...
+    @property
+    def event(self) -> Envelope: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def outcome(self) -> Outcome | None: ...
+    @property
+    def session(self) -> Session | None: ...
+    @property
+    def number(self) -> int: ...
+
+
+def check_ledger(ledger: Iterable[Entry], partition: int, verdict: Verdict) -> None:
+    """Invariants 2 and 3: every acknowledged event once, nothing alien, the rest at most once.
+
+    Raises:
+        Violation: one of these does not hold.
+    """
+    found: dict[int, Taken] = {}  # by serial
+    where: dict[tuple[Session, int], Taken] = {}
+    for taken in verdict.taken:
+        event = taken.event
+        if event is None or is_control(event):
+            continue
+        if event.time_ms in found:
+            raise _broken("an event twice", event)
+        found[event.time_ms] = taken
+        where[taken.session, taken.number] = taken
+    mine = 0
+    first: dict[tuple[object, ...], int] | None = None  # by content: the first record that has it
+    for entry in ledger:
+        if entry.partition != partition:
+            continue
+        serial, event = entry.serial, entry.event
+        mine += serial in found
+        if entry.outcome is Outcome.FAILED and serial in found:
+            raise _broken("reported as never sent, and in the log", event)
+        if entry.session is None:
+            continue
+        there = where.get((entry.session, entry.number))
+        if there is not None and there.event != event:
+            raise _broken("another event under its number", event)
+        if entry.outcome is Outcome.ACKNOWLEDGED:
+            if there is None:
+                raise _broken("an acknowledged event is lost", event)
+            if there.what == COPY:
+                first = _first_by_content(verdict) if first is None else first
+                if first.get(content(event), there.at + 1) > there.at:
+                    raise _broken("a copy of nothing", event)
+    if mine < len(found):
+        raise Violation("an event that nobody published", law="nothing alien")
+
+
+def check_order(events: Iterable[tuple[Session, Envelope]]) -> None:
+    """Invariants 4 and 5: of one process life, what came through came in publishing order.
+
+    Raises:
+        Violation: it did not.
+    """
+    last: dict[bytes, int] = {}
+    for session, event in events:
+        if event.type.startswith(CONTROL_PREFIX):
+            continue
+        family, serial = session.family, event.time_ms
+        if serial <= last.get(family, 0):
+            raise Violation(
+                f"a process's order is lost: {event.type} {event.id!r} came after a later one",
+                law="publishing order",
+            )
+        last[family] = serial
+
+
+def is_control(event: Envelope) -> bool:
+    """Whether it is the log's own, and no producer's."""
+    return event.type.startswith(CONTROL_PREFIX)
+
+
+def content(event: Envelope) -> tuple[object, ...]:
+    """What makes two events copies of each other (P6)."""
+    return event.id, event.type, event.table, event.key, event.data
+
+
+def _first_by_content(verdict: Verdict) -> dict[tuple[object, ...], int]:
+    first: dict[tuple[object, ...], int] = {}
+    for taken in verdict.sequenced:
+        if taken.event is not None:
+            first.setdefault(content(taken.event), taken.at)
+    return first
+
+
+def _broken(what: str, event: Envelope) -> Violation:
+    return Violation(
+        f"{what}: {event.type} {event.id!r}, published as number {event.time_ms}",
+        law="acknowledged exactly once",
+    )
