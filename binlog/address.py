@@ -7,6 +7,7 @@
     memory:             a store, gone with the process
     kinesis://STREAM    dynamodb://PREFIX    s3://BUCKET/PREFIX
                         ?region=..&profile=..&endpoint=..  (else the usual AWS environment)
+                        kinesis: &reads=2.5  GetRecords calls a second and shard, of the 5 there are
 
 What follows ``file:`` and ``sqlite:`` is the path as it is, blanks, ``%`` and ``?`` included; an
 absolute one may be written ``file:///a/b``, too.
@@ -42,6 +43,7 @@ class Address(msgspec.Struct, frozen=True):
     region: str | None = None
     profile: str | None = None
     endpoint: str | None = None
+    reads: float | None = None
 
     def __str__(self) -> str:
         return f"{self.scheme}:{'//' * (self.scheme in SERVICE_SCHEMES)}{self.path}"
@@ -89,14 +91,34 @@ def _service(url: str, scheme: str, rest: str) -> Address:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:
         raise RefusedError(f"{url!r}: {error}", do=f"write {form}?region=NAME") from error
-    known = ("region", "profile", "endpoint")
+    known: tuple[str, ...] = ("region", "profile", "endpoint")
+    if scheme == "kinesis":
+        known += ("reads",)
     for option, value in options:
         if option not in known or not value:
             raise RefusedError(
                 f"{url!r} has an option {option!r} that is unknown or empty",
                 do=f"options are {', '.join(known)}",
             )
-    return Address(scheme, unquote(name.rstrip("/")), **dict(options))
+    given: dict[str, str] = dict(options)
+    return Address(
+        scheme,
+        unquote(name.rstrip("/")),
+        region=given.get("region"),
+        profile=given.get("profile"),
+        endpoint=given.get("endpoint"),
+        reads=_rate(url, given["reads"]) if "reads" in given else None,
+    )
+
+
+def _rate(url: str, text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise RefusedError(f"{url!r}: reads={text} is no rate", do="write reads=2.5")
+    return rate
 
 
 def open_log(url: str, *, clock: Clock | None = None) -> Log:
@@ -111,9 +133,20 @@ def open_log(url: str, *, clock: Clock | None = None) -> Log:
         from binlog.logs.directory import DirectoryLog  # not for `--help`
 
         return DirectoryLog(address.path, clock=clock)
+    if address.scheme == "kinesis":
+        from binlog.logs.kinesis import READS_PER_S, KinesisLog
+
+        return KinesisLog(
+            address.path,
+            region=address.region,
+            profile=address.profile,
+            endpoint=address.endpoint,
+            reads_per_s=address.reads or READS_PER_S,
+            clock=clock,
+        )
     if address.scheme == "memory":
         raise RefusedError(
             "a log in memory belongs to the program that made it",
             do="write file:DIR; in a program, binlog.logs.MemoryLog",
         )
-    raise RefusedError(f"{url!r} is no log that can be opened", do="write file:DIR")
+    raise RefusedError(f"{url!r} is no log", do="write file:DIR or kinesis://STREAM")

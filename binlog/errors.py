@@ -9,8 +9,8 @@ Groups, in the order in which one meets them:
 
 * refused input (`RefusedError`, `TooLargeError`, `ConflictError`): nothing was written;
 * trouble around us that a later try may pass (`BusyError`, `StorageError`);
-* the log or a store says stop (`DamageError`, `MismatchError`, `UpgradeError`, `HaltedError`,
-  `PoisonError`): a retry changes nothing, a person has to decide;
+* the log or a store says stop (`DamageError`, `MismatchError`, `TrimmedError`, `UpgradeError`,
+  `HaltedError`, `PoisonError`): a retry changes nothing, a person has to decide;
 * what a producer cannot know (`UnknownOutcomeError`) or did not do (`NotSentError`).
 """
 
@@ -92,6 +92,10 @@ class DamageError(BinlogError):
 
 class MismatchError(BinlogError):
     """A log, store or generation belongs to other parameters, another log or another code."""
+
+
+class TrimmedError(BinlogError):
+    """The stream has forgotten what comes after a position; an archive or a snapshot has not."""
 
 
 class UpgradeError(BinlogError):

@@ -8,7 +8,7 @@ directory log has one shard that never closes. Positions are compared within a s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -68,7 +68,11 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """The frame is durable. ``born_ms`` is the session's, as it stands in the stored frame."""
+    """The frame is durable. ``born_ms`` is the session's, as it stands in the stored frame.
+
+    ``arrival_ms`` is the log's own time of this append: what readers see, or, where the log only
+    tells it roughly, not earlier than that (P4).
+    """
 
     arrival_ms: int
     position: Position
@@ -84,8 +88,8 @@ class Expired(msgspec.Struct, frozen=True, gc=False):
 class Failed(msgspec.Struct, frozen=True, gc=False):
     """No certainty: the frame may be in the log, or arrive later. Send the same bytes again.
 
-    ``untouched``: certainly nothing of it was sent or written (lock not got, disk full before the
-    first byte, throttled). ``final``: a retry is pointless (disk full, read-only, damage).
+    ``untouched``: certainly nothing of it was written in this attempt (lock not got, disk full
+    before the first byte, throttled, an earlier frame of its partition failed). ``final``: a retry is pointless (disk full, read-only, damage).
     """
 
     error: Exception
@@ -137,12 +141,23 @@ class Log(Protocol):
         """
 
     def size_bytes(self) -> int:
-        """About how much there is to read, as stored: for estimates only."""
+        """About how much there is to read, as stored: for estimates only; 0 if nobody knows."""
 
     def now_ms(self) -> int:
         """The log's own time now: never behind an arrival already given."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Dating(Protocol):
+    """A log that does not stamp what it stores, and so tells births beforehand (P2)."""
+
+    def birth_ms(self) -> int:
+        """The birth of a session that begins now: the log's own time, or a little before it.
+
+        It does no I/O, and may be asked from any thread.
+        """
 
 
 def holds(log: Log, position: Position) -> bool:

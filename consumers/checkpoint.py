@@ -18,10 +18,13 @@ def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> di
         MismatchError: the store is ahead of the log, which lacks a record that was applied.
     """
     starts = {}
+    held: dict[Position, bool] = {}  # many partitions stand at one place
     for partition, checkpoint in checkpoints.items():
         position = Position(checkpoint.shard, checkpoint.sequence)
         place = SequencerState.decode(checkpoint.state).place
-        if not holds(log, position):
+        if position not in held:
+            held[position] = holds(log, position)
+        if not held[position]:
             found = "no record"
         elif place and place != log.stamp(position):
             # Two copies that went different ways, and records that happen to be of one size.

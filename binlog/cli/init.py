@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from binlog.address import open_log, parse_address
+from binlog.cli.init_kinesis import StreamWishes, make_stream_log, show_choices
 from binlog.cli.options import DurationType, RateType, log_argument
 from binlog.cli.output import json_option, write_json, write_text
 from binlog.cli.verb import Verb
@@ -26,15 +27,16 @@ _DEFAULTS = Params(log_id="0" * 32)
     binlog init file:log
     binlog init file:/var/lib/shop/log --partitions 16
     binlog init file:log --session-age 5m --session-life 30m --json
+    binlog init kinesis://orders --rate 1000 --producers 10
+    binlog init kinesis://orders --partitions 16 --shards 4 --retention 7d --encrypt
     """,
 )
 @log_argument
 @click.option(
     "--partitions",
     type=int,
-    default=_DEFAULTS.partitions,
-    show_default=True,
-    help="Ordered sub-logs; as many workers can share the work at most.",
+    help="Ordered sub-logs; as many workers can share the work at most. In a directory"
+    f" {_DEFAULTS.partitions} if not given; on Kinesis it has a price, and has to be given.",
 )
 @click.option(
     "--session-age",
@@ -75,7 +77,8 @@ _DEFAULTS = Params(log_id="0" * 32)
     "--rate",
     type=RateType(),
     metavar="R",
-    help="Events a second, to size a log that is paid for. A directory costs nothing.",
+    help="Events a second, all producers together: without --partitions, what a few choices come"
+    " to on Kinesis, and nothing is made. A directory costs nothing.",
 )
 @click.option(
     "--producers",
@@ -83,29 +86,63 @@ _DEFAULTS = Params(log_id="0" * 32)
     metavar="N",
     help="Processes that append, for the same purpose.",
 )
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    metavar="M",
+    help="Kinesis: make the stream, provisioned, with this many shards.",
+)
+@click.option("--on-demand", is_flag=True, help="Kinesis: make the stream, on demand.")
+@click.option(
+    "--retention",
+    type=DurationType(),
+    metavar="TIME",
+    help="Kinesis: how long the stream keeps records, in whole hours, 24h to 365d.",
+)
+@click.option(
+    "--encrypt",
+    is_flag=False,
+    flag_value="alias/aws/kinesis",
+    metavar="[KEY]",
+    help="Kinesis: encrypt the stream, by the service's own key if none is named.",
+)
 @json_option
 def command(
     *,
     log: str,
-    partitions: int,
+    partitions: int | None,
     session_age: int,
     session_life: int,
     id_window: int,
     hold_frames: int,
     foreign: Literal["divert", "halt", "skip"],
-    rate: float | None,  # noqa: ARG001 (no log that can be made so far is paid for)
-    producers: int | None,  # noqa: ARG001
+    rate: float | None,
+    producers: int | None,
+    shards: int | None,
+    on_demand: bool,
+    retention: int | None,
+    encrypt: str | None,
     as_json: bool,
 ) -> None:
     """Make LOG, in one step, and pin its parameters: they cannot be changed later.
 
     Repeated with equal parameters it says that the log exists, and succeeds; with others it is
-    refused with status 2.
+    refused with status 2. A stream that is there, and empty of other logs, becomes a log as it is.
     """
+    address = parse_address(log)
+    stream = StreamWishes(
+        shards=shards, on_demand=on_demand, retention_ms=retention, kms_key=encrypt
+    )
+    if address.scheme == "kinesis":
+        if partitions is None:
+            show_choices(log, rate, producers, stream, as_json=as_json)
+            return
+    elif stream.given:
+        raise RefusedError(f"{stream.given} is for a stream", log, "write kinesis://STREAM")
     try:
         params = Params(
             log_id=secrets.token_hex(16),
-            partitions=partitions,
+            partitions=_DEFAULTS.partitions if partitions is None else partitions,
             session_age_ms=session_age,
             session_life_ms=session_life,
             id_window=id_window,
@@ -114,12 +151,16 @@ def command(
         )
     except ValueError as error:
         raise RefusedError(str(error), log, "see binlog init --help") from error
-    address = parse_address(log)
-    if address.scheme != "file":
-        raise RefusedError(f"{log!r} is no log that can be made here", do="write file:DIR")
-    state = create_directory_log(address.path, params)
-    with contextlib.closing(open_log(log)) as made:
-        pinned = made.params
+    if address.scheme == "kinesis":
+        state, pinned = make_stream_log(address, params, stream)
+    elif address.scheme == "file":
+        state = create_directory_log(address.path, params)
+        with contextlib.closing(open_log(log)) as made:
+            pinned = made.params
+    else:
+        raise RefusedError(
+            f"{log!r} is no log that can be made here", do="write file:DIR or kinesis://STREAM"
+        )
     if as_json:
         document = {"log": str(address), "state": state, "params": msgspec.to_builtins(pinned)}
         write_json(document)

@@ -13,13 +13,15 @@ an argument: seconds that never go back. Randomness is a passed `Random`. What i
 * the first frame of a generation in a partition names the last generation acknowledged there.
 
 One call carries frames of different partitions. Several calls may be out at once; they are of
-different partitions, since a partition has one flight. The first frame of a session travels
-alone: the log stamps it with its own time, and the reply brings the session's birth.
+different partitions, since a partition has one flight. Where only the log can tell a session's
+birth, stamping it into what it stores, the first frame travels alone, and the reply brings the
+birth. Where the log tells the birth of a session that begins (``birth_ms``), it is in every
+attempt's bytes, and no frame waits for another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
@@ -57,11 +59,13 @@ class ProducerCore:
         options: ProducerOptions,
         lineage: Lineage,
         random: Random,
+        birth_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._params = params
         self._options = options
         self._lineage = lineage
         self._random = random
+        self._birth_ms = birth_ms
         self._packer = Packer(
             params,
             genesis,
@@ -247,7 +251,8 @@ class ProducerCore:
         """The session that new frames belong to; a new one where the last has ended or aged."""
         session = self._session
         if session is None or not session.takes_events(now) or self._lineage.is_foreign():
-            session = self._session = SessionState(self._lineage.begin(), self._params, now)
+            name, born_ms = self._lineage.begin(), self._birth_ms()
+            session = self._session = SessionState(name, self._params, now, born_ms)
         return session
 
     def _launch(self, lane: Lane, session: SessionState, now: float) -> Flight:

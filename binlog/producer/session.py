@@ -65,9 +65,9 @@ class SessionState:
 
     __slots__ = ("_in_time_ms", "_renew_at", "born_ms", "ended", "launched", "name")
 
-    def __init__(self, name: Session, params: Params, now: float) -> None:
+    def __init__(self, name: Session, params: Params, now: float, born_ms: int = 0) -> None:
         self.name = name
-        self.born_ms = 0  # 0: no reply has told it yet
+        self.born_ms = born_ms  # 0: no reply has told it yet
         self.launched = False  # its first frame was sent
         self.ended = False
         self._renew_at = now + renewal_age_s(params)

@@ -26,7 +26,7 @@ from binlog.checked import check_envelopes
 from binlog.clock import Clock, SystemClock
 from binlog.envelope import Envelope
 from binlog.errors import BinlogError, NotSentError, RefusedError, StorageError
-from binlog.log import Failed, Log, Put, Reply
+from binlog.log import Dating, Failed, Log, Put, Reply
 from binlog.producer.core import ProducerCore, Send
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Ack, Acks, Delivery, Frame, Outcome
@@ -93,6 +93,7 @@ class Producer:
             options=self._options,
             lineage=self._lineage,
             random=self._random,
+            birth_ms=self._log.birth_ms if isinstance(self._log, Dating) else lambda: 0,
         )
         self._leader: int | None = None  # the thread that does I/O or tells outcomes
         self._open: dict[Ticket, None] = {}  # in the order of publishing

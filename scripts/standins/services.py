@@ -29,10 +29,16 @@ class Start(NamedTuple):
 class Service(Protocol):
     """One stand-in. ``serves`` are the services' names in `AWS_ENDPOINT_URL_...`."""
 
-    name: str
-    serves: tuple[str, ...]
-    target: str  # an operation that changes nothing and needs nothing
-    ports: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def serves(self) -> tuple[str, ...]: ...
+    @property
+    def target(self) -> str:
+        """An operation that changes nothing and needs nothing."""
+
+    @property
+    def ports(self) -> int: ...
 
     def start(self, ports: list[int], data: Path) -> Start:
         """How to start it on these ports, the first one its address, keeping its data there.

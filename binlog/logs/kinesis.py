@@ -1,0 +1,192 @@
+"""The log on Kinesis: one stream, its shards split and merged by anybody at any time.
+
+What the service does to its users, and which part answers (see the module of each)::
+
+    a retry duplicates a record, a call keeps no order      kinesis_appender
+    records arrive late, twice, out of order                binlog.sequencer, as everywhere
+    shards split and merge; pages are empty; iterators die  kinesis_shards, kinesis_reader
+    what is old is forgotten                                kinesis_reader, kinesis_genesis
+    errors that mean ten different things                   kinesis_client
+
+Births (P2). A session's `born` has to be in its first frame *before* that is sent, and the service
+stamps nothing: a second attempt with another birth would be another frame. So this log can tell the
+birth of a session that begins now (`birth_ms`), by the Date of the last reply, and the producer
+asks for it; what still comes unborn (a no-op, a RESOLVE) is stamped when it is first sent. A
+directory log stamps under its append lock, which only there is both possible and needed.
+
+No `settle` (see `binlog.producer.resolve`): nobody can say what is still on its way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from binlog.clock import Clock, SystemClock
+from binlog.errors import RefusedError
+from binlog.log import Page, Position, Put, Reply, Shard
+from binlog.logs.admission import Admission
+from binlog.logs.kinesis_appender import Appender, Counters
+from binlog.logs.kinesis_client import DATE_MS, Clients, Connect, ServiceTime, connector
+from binlog.logs.kinesis_genesis import read_genesis
+from binlog.logs.kinesis_reader import Stream, StreamReader
+from binlog.logs.kinesis_service import Service
+from binlog.params import decode_genesis
+
+READS_PER_S = 5.0  # GetRecords calls a shard answers, for all its readers together (service limit)
+_HOUR_MS = 3_600_000
+
+
+def kinesis_service(
+    stream: str,
+    *,
+    region: str | None = None,
+    profile: str | None = None,
+    endpoint: str | None = None,
+    connect: Connect | None = None,
+    clock: Clock | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Service:
+    """The control calls on a stream, whether there is one or not."""
+    clock = clock or SystemClock()
+    clients = Clients(connect or connector(region, profile, endpoint))
+    return Service(
+        f"kinesis://{stream}", stream, clients, ServiceTime(clock.monotonic), clock, pause
+    )
+
+
+class KinesisLog:
+    """A `binlog.log.Log` in a stream. It must be one: `create_kinesis_log` makes a log of a stream.
+
+    ``region``, ``profile`` and ``endpoint`` come from the AWS environment where they are not
+    given. ``reads_per_s`` is this handle's share of the 5 calls a second that each shard answers.
+
+    Raises:
+        RefusedError: no such stream, no permission, or a stream that keeps no order.
+        MismatchError: a stream, but no log.
+        StorageError: the service cannot be reached.
+        DamageError, UpgradeError: see `binlog.params.decode_genesis`.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        endpoint: str | None = None,
+        reads_per_s: float = READS_PER_S,
+        connect: Connect | None = None,
+        clock: Clock | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if not reads_per_s > 0:
+            raise ValueError(f"reads_per_s {reads_per_s!r} is not above 0")
+        self._clock: Clock = clock or SystemClock()
+        service = kinesis_service(
+            stream,
+            region=region,
+            profile=profile,
+            endpoint=endpoint,
+            connect=connect,
+            clock=self._clock,
+            pause=pause,
+        )
+        self.name = service.name
+        self.genesis, summary = read_genesis(service)
+        self.params = decode_genesis(self.genesis, self.name)
+        self._time = service.time
+        self._clients = service.clients
+        self._appender = Appender(
+            self.name,
+            stream,
+            self.params,
+            Admission(self.params, self.genesis),
+            self._clients,
+            self._time,
+        )
+        self._stream = Stream(
+            service,
+            partitions=self.params.partitions,
+            created_ms=summary.created_ms,
+            retention_ms=summary.retention_hours * _HOUR_MS,
+            reads_per_s=reads_per_s,
+        )
+        self._reader = StreamReader(self._stream)
+        self._last_arrival_ms = 0
+        self._closed = False
+        self._pid = os.getpid()
+
+    @property
+    def counters(self) -> Counters:
+        """What writing has met so far."""
+        return self._appender.counters
+
+    def append(self, frames: Sequence[Put]) -> list[Reply]:
+        self._check_open()
+        return self._appender.append(frames) if frames else []
+
+    def read(
+        self,
+        after: Position,
+        *,
+        partitions: frozenset[int] | None = None,
+        bytes_max: int = 4 * 1024 * 1024,
+        wait_s: float = 0.0,
+    ) -> Page:
+        self._check_open()
+        page = self._reader.read(
+            after,
+            partitions=partitions,
+            bytes_max=bytes_max,
+            until=self._clock.monotonic() + wait_s,
+            check_open=self._check_open,
+        )
+        for record in page.records:
+            self._last_arrival_ms = max(self._last_arrival_ms, record.arrival_ms)
+        return page
+
+    def shards(self) -> list[Shard]:
+        self._check_open()
+        return self._stream.shards()
+
+    def locate(self, position: Position) -> str:
+        if position.sequence < 0:
+            return f"the beginning of {position.shard} of {self.name}"
+        return f"{position.shard} of {self.name}, sequence number {position.sequence}"
+
+    def stamp(self, position: Position) -> bytes:  # noqa: ARG002
+        return b""  # a stream gives no sequence number twice
+
+    def size_bytes(self) -> int:
+        return 0  # the service does not say
+
+    def now_ms(self) -> int:
+        self._check_open()
+        known = max(self._last_arrival_ms, self._appender.last_arrival_ms)
+        return max(self._time.now_ms() + DATE_MS - 1, known)
+
+    def birth_ms(self) -> int:
+        """The birth of a session that begins now: never later than the service's own time."""
+        return self._time.now_ms()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._clients.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RefusedError("the log is closed", self.name, "open it again")
+        if self._pid != os.getpid():  # a lock may have been held when the parent forked
+            self._pid = os.getpid()
+            self._appender.forget()
+            self._reader.forget()

@@ -1,0 +1,282 @@
+"""Making a log of a stream, and recognising one.
+
+A stream becomes a log by the genesis record in every partition (S5); the same bytes are in its
+tags, packed, since a stream forgets its first records. The tags are written last: a stream that has
+them is finished, and `create_kinesis_log` on one that has not begins again, which changes nothing
+in what is there. The log's id is derived from the stream's ARN and the moment of its creation, so
+two that make the log at once, or one after the other's crash, write the same bytes; and a stream
+that is deleted and made again is another log.
+
+Tags::
+
+    binlog/log-id       32 hex digits, to find the stream by
+    binlog/genesis-1    base64 of the deflated genesis record, first 256 characters, and so on
+
+Whoever may tag the stream could put another genesis there. Its writers' frames would then name
+another genesis hash than the stream's, and every reader would halt at the first of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from binlog.columns import FrameError
+from binlog.control import genesis_frame
+from binlog.errors import (
+    BinlogError,
+    ConflictError,
+    DamageError,
+    MismatchError,
+    RefusedError,
+    StorageError,
+)
+from binlog.frame import HEADER_BYTES, MAGIC, decode_body, decode_header
+from binlog.log import Appended, Put
+from binlog.logs.admission import Admission
+from binlog.logs.kinesis_appender import Appender
+from binlog.logs.kinesis_client import error_code
+from binlog.logs.kinesis_service import Service, Summary, is_missing
+from binlog.params import Params, decode_genesis, differences, encode_genesis, genesis_hash
+
+FRAME_BYTES_MAX = 1_000_000  # a record and its partition key take 1 MiB together (service limit)
+SHARDS_MAX = 10_000
+LOG_ID_TAG = "binlog/log-id"
+_GENESIS_TAG = "binlog/genesis-"
+_TAG_CHARACTERS = 256  # of a value (service limit)
+_GENESIS_BYTES_MAX = 64 * 1024
+_ACTIVE_S, _WRITE_S = 300.0, 60.0
+_POLL_FIRST_S, _POLL_MOST_S = 0.1, 2.0
+_SURVEY_CALLS = 4  # GetRecords on a shard that seems to be empty
+
+
+class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream is made with; ``None``: the service's default, and whatever is there."""
+
+    shards: int | None = None  # provisioned
+    on_demand: bool = False
+    retention_hours: int | None = None
+    kms_key: str | None = None
+
+
+# -- recognising one -----------------------------------------------------------------------------
+
+
+def read_genesis(service: Service) -> tuple[bytes, Summary]:
+    """The genesis record of the log in a stream, and the stream.
+
+    From the tags, or else from the stream's beginning, as far as it is there.
+
+    Raises:
+        RefusedError: there is no such stream.
+        MismatchError: there is, but it is no log.
+        DamageError, UpgradeError: see `binlog.params.decode_genesis`.
+    """
+    summary = service.describe()
+    genesis = genesis_of_tags(service.tags(), service.name)
+    if genesis is None:
+        for shard in service.shard_ids():
+            found = {body for _, body in _frames(service.first_records(shard)) if body is not None}
+            if len(found) > 1:
+                raise MismatchError("genesis records of different parameters", service.name)
+            if found:
+                [genesis] = found
+                break
+        else:
+            raise MismatchError(
+                "a stream, but no log: neither its tags nor its first records hold a genesis",
+                service.name,
+                f"binlog init {service.name} --partitions N",
+            )
+    decode_genesis(genesis, service.name)
+    return genesis, summary
+
+
+def genesis_of_tags(tags: Mapping[str, str], where: str) -> bytes | None:
+    """The genesis record that the tags hold; ``None`` if they hold none.
+
+    Raises:
+        DamageError: they hold a part of one.
+    """
+    parts: list[str] = []
+    while (part := tags.get(f"{_GENESIS_TAG}{len(parts) + 1}")) is not None:
+        parts.append(part)
+    if not parts:
+        return None
+    try:
+        unpacker = zlib.decompressobj()
+        packed = base64.b64decode("".join(parts), validate=True)
+        genesis = unpacker.decompress(packed, _GENESIS_BYTES_MAX)
+        if not unpacker.eof:
+            raise ValueError("cut short")  # noqa: TRY301
+    except (ValueError, zlib.error) as error:
+        raise DamageError(
+            f"the tags {_GENESIS_TAG}N hold no genesis record ({error})",
+            where,
+            "remove them and repeat binlog init with the log's parameters",
+        ) from error
+    return genesis
+
+
+def tags_of(genesis: bytes, params: Params) -> dict[str, str]:
+    """The tags that a log's stream has."""
+    packed = base64.b64encode(zlib.compress(genesis, 9)).decode()
+    parts = [packed[i : i + _TAG_CHARACTERS] for i in range(0, len(packed), _TAG_CHARACTERS)]
+    return {LOG_ID_TAG: params.log_id} | {
+        f"{_GENESIS_TAG}{number}": part for number, part in enumerate(parts, 1)
+    }
+
+
+def _frames(records: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    """Of each frame among the records: log id and genesis hash, and the body of a genesis."""
+    for data in records:
+        if len(data) >= HEADER_BYTES and data.startswith(MAGIC):
+            try:
+                header = decode_header(data)
+                body = decode_body(data, header) if header.genesis else None
+            except (FrameError, BinlogError):
+                continue  # what it is is the readers' business
+            yield header.log_id + header.genesis_hash, body
+
+
+# -- making one ----------------------------------------------------------------------------------
+
+
+def create_kinesis_log(
+    service: Service, wanted: Params, options: StreamOptions
+) -> tuple[Literal["created", "exists"], Params]:
+    """Make the stream, if there is none, and a log of it; or find that it is one.
+
+    The log's id in ``wanted`` is not looked at. What a run that was killed has left is finished.
+
+    Raises:
+        RefusedError: no stream, and not said how to make one; or one that keeps no order.
+        ConflictError: a log with other parameters, or a stream with other options.
+        MismatchError: the stream holds frames of another log.
+        StorageError: the service failed; repeat it.
+    """
+    summary = _stream(service, options)
+    genesis = genesis_of_tags(service.tags(), service.name)
+    if genesis is not None:
+        found = decode_genesis(genesis, service.name)
+        _refuse_differences(service.name, differences(found, wanted))
+        _refuse_differences(service.name, _unlike(summary, options))
+        return "exists", found
+    params = msgspec.structs.replace(wanted, log_id=summary.log_id)
+    genesis = encode_genesis(params)
+    _refuse_other_logs(service, genesis, params)
+    _prepare(service, summary, options)
+    _write(service, genesis, params)
+    _refuse_other_logs(service, genesis, params)  # another one was being made of it meanwhile
+    service.call("add_tags_to_stream", StreamName=service.stream, Tags=tags_of(genesis, params))
+    return "created", params
+
+
+def _stream(service: Service, options: StreamOptions) -> Summary:
+    try:
+        service.describe()
+    except RefusedError as error:
+        if not is_missing(error):
+            raise
+        if options.shards is None and not options.on_demand:
+            raise RefusedError(
+                "no such stream",
+                service.name,
+                "--shards N or --on-demand makes it; is the region right?",
+            ) from error
+        mode: dict[str, Any] = {"ShardCount": options.shards}
+        if options.on_demand:
+            mode = {"StreamModeDetails": {"StreamMode": "ON_DEMAND"}}
+        try:
+            service.call("create_stream", StreamName=service.stream, **mode)
+        except BinlogError as raced:
+            if raced.__cause__ is None or error_code(raced.__cause__) != "ResourceInUseException":
+                raise
+    return service.wait(lambda _: True)
+
+
+def _unlike(summary: Summary, options: StreamOptions) -> list[str]:
+    """How a finished stream differs from the options given; shards come and go."""
+    unlike = []
+    if options.retention_hours not in {None, summary.retention_hours}:
+        unlike.append(
+            f"retention: found {summary.retention_hours} h, expected {options.retention_hours} h"
+        )
+    if options.kms_key is not None and summary.kms_key is None:
+        unlike.append("encryption: found none")
+    return unlike
+
+
+def _refuse_differences(name: str, unlike: list[str]) -> None:
+    if unlike:
+        raise ConflictError(
+            f"a log with other parameters is there ({'; '.join(unlike)})",
+            name,
+            "give these, or choose another stream",
+            differences=unlike,
+        )
+
+
+def _refuse_other_logs(service: Service, genesis: bytes, params: Params) -> None:
+    ours = bytes.fromhex(params.log_id) + genesis_hash(genesis)
+    for shard in service.shard_ids():
+        for identity, body in _frames(service.first_records(shard)):
+            if identity == ours:
+                continue
+            if identity[:16] == ours[:16] and body is not None:
+                found = decode_genesis(body, service.name)
+                _refuse_differences(service.name, differences(found, params))
+            raise MismatchError(
+                f"the stream holds frames of log {identity[:16].hex()}"
+                + (" under other parameters" if identity[:16] == ours[:16] else ""),
+                f"shard {shard} of {service.name}",
+                "choose another stream",
+            )
+
+
+def _prepare(service: Service, summary: Summary, options: StreamOptions) -> None:
+    """Retention and encryption, before anything is in the stream."""
+    hours, key = options.retention_hours, options.kms_key
+    if hours is not None and hours < summary.retention_hours:
+        _refuse_differences(service.name, _unlike(summary, options))
+    if hours is not None and hours > summary.retention_hours:
+        service.call(
+            "increase_stream_retention_period",
+            StreamName=service.stream,
+            RetentionPeriodHours=hours,
+        )
+        service.wait(lambda now: now.retention_hours == hours)
+    if key is not None and summary.kms_key is None:
+        service.call(
+            "start_stream_encryption", StreamName=service.stream, EncryptionType="KMS", KeyId=key
+        )
+        service.wait(lambda now: now.kms_key is not None)
+
+
+def _write(service: Service, genesis: bytes, params: Params) -> None:
+    """The genesis record into every partition; one that is there already does no harm."""
+    appender = Appender(
+        service.name,
+        service.stream,
+        params,
+        Admission(params, genesis),
+        service.clients,
+        service.time,
+    )
+    missing = [Put(p, genesis_frame(params, genesis, p)) for p in range(params.partitions)]
+    service.retry(lambda: _left(appender, missing))
+
+
+def _left(appender: Appender, missing: list[Put]) -> BinlogError | None:
+    error: BinlogError | None = None
+    for put, reply in zip(list(missing), appender.append(missing), strict=True):
+        if isinstance(reply, Appended):
+            missing.remove(put)
+        else:
+            found = getattr(reply, "error", None)
+            error = found if isinstance(found, BinlogError) else StorageError("not written")
+    return error

@@ -1,0 +1,68 @@
+"""Shards as Kinesis lists them, turned into ours: lineage, and which partitions each one holds.
+
+A partition lies at one fixed point of the 2^128 hash keys, the middle of its slice, so it is
+wholly in one shard, whatever was split where (see `binlog.partition`). A shard may hold none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from binlog.errors import MismatchError
+from binlog.log import Shard
+from binlog.partition import explicit_hash_key
+
+PAGE_SHARDS = 1_000
+
+
+def list_shards(client: Any, stream: str, **options: Any) -> list[Mapping[str, Any]]:
+    """All shards of the stream, closed ones too while they last, page by page.
+
+    Raises:
+        What the SDK raises.
+    """
+    found: list[Mapping[str, Any]] = []
+    request: dict[str, Any] = {"StreamName": stream, "MaxResults": PAGE_SHARDS, **options}
+    while True:
+        page = client.list_shards(**request)
+        found += page["Shards"]
+        token = page.get("NextToken")
+        if not token:
+            return found
+        request = {"NextToken": token, "MaxResults": PAGE_SHARDS}
+
+
+@lru_cache(maxsize=64)
+def hash_keys(partitions: int) -> tuple[int, ...]:
+    """The explicit hash key of every partition, ascending."""
+    return tuple(explicit_hash_key(partition, partitions) for partition in range(partitions))
+
+
+def shards_of(listed: Iterable[Mapping[str, Any]], partitions: int, where: str) -> list[Shard]:
+    """The shards, parents before children; a parent that is no longer listed is still named.
+
+    Raises:
+        MismatchError: they make no lineage, a shard being its own ancestor.
+    """
+    keys = hash_keys(partitions)
+    waiting: dict[str, Shard] = {}
+    for each in listed:
+        low, high = (int(each["HashKeyRange"][end]) for end in ("StartingHashKey", "EndingHashKey"))
+        parents = (each.get("ParentShardId"), each.get("AdjacentParentShardId"))
+        waiting[each["ShardId"]] = Shard(
+            each["ShardId"],
+            tuple(parent for parent in parents if parent),
+            frozenset(p for p, key in enumerate(keys) if low <= key <= high),
+            closed="EndingSequenceNumber" in each["SequenceNumberRange"],
+        )
+    ordered: list[Shard] = []
+    while waiting:
+        ready = [s for s in waiting.values() if not any(p in waiting for p in s.parents)]
+        if not ready:
+            raise MismatchError(f"shards {', '.join(waiting)} are their own ancestors", where)
+        ordered += sorted(ready, key=lambda shard: shard.id)
+        for shard in ready:
+            del waiting[shard.id]
+    return ordered
