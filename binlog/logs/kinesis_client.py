@@ -42,6 +42,8 @@ _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 def connector(region: str | None, profile: str | None, endpoint: str | None) -> Connect:
     """What makes clients for an address; what it leaves out comes from the AWS environment."""
 
+    sessions: dict[int, Any] = {}  # by process; a session takes longer to make than a client
+
     def connect(puts: bool) -> Any:  # noqa: FBT001 - positional in a callable's type
         try:
             import boto3
@@ -65,7 +67,10 @@ def connector(region: str | None, profile: str | None, endpoint: str | None) -> 
                 read_timeout=READ_TIMEOUT_S,
             )
         try:
-            session = boto3.session.Session(profile_name=profile, region_name=region)
+            session = sessions.get(os.getpid())
+            if session is None:
+                session = boto3.session.Session(profile_name=profile, region_name=region)
+                sessions[os.getpid()] = session
             return session.client("kinesis", endpoint_url=endpoint, config=config)
         except (BotoCoreError, ValueError) as error:
             raise trouble(error, "kinesis://") from error

@@ -170,10 +170,19 @@ def create_kinesis_log(
     genesis = encode_genesis(params)
     _refuse_other_logs(service, genesis, params)
     _prepare(service, summary, options)
-    _write(service, genesis, params)
-    _refuse_other_logs(service, genesis, params)  # another one was being made of it meanwhile
-    service.call("add_tags_to_stream", StreamName=service.stream, Tags=tags_of(genesis, params))
+    begin_kinesis_log(service, genesis, params)
     return "created", params
+
+
+def begin_kinesis_log(service: Service, genesis: bytes, params: Params) -> None:
+    """Write the genesis record into every partition, and then the tags.
+
+    Raises:
+        ConflictError, MismatchError: another log was being made of the stream meanwhile.
+    """
+    _write(service, genesis, params)
+    _refuse_other_logs(service, genesis, params)
+    service.call("add_tags_to_stream", StreamName=service.stream, Tags=tags_of(genesis, params))
 
 
 def _stream(service: Service, options: StreamOptions) -> Summary:

@@ -10,6 +10,7 @@ import pytest
 from binlog.log import Log
 from binlog.logs import DirectoryLog, MemoryLog, check_directory_log, create_directory_log
 from tests.contracts import log_contract
+from tests.contracts.kinesis_places import DoublePlace
 from tests.contracts.log_contract import CLAIMS, Claim, Place
 from tests.log.log_frames import PARAMS
 
@@ -62,7 +63,11 @@ def directory_of_small_segments(directory: Path) -> Place:
     return DirectoryPlace(directory, segment_bytes=2_500)
 
 
-KINDS = [memory, memory_with_long_numbers, directory, directory_of_small_segments]
+def kinesis_double(directory: Path) -> Place:
+    return DoublePlace()
+
+
+KINDS = [kinesis_double, memory, memory_with_long_numbers, directory, directory_of_small_segments]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -78,7 +83,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
 def test_contract(claim: Claim, place: Place) -> None:
-    claim(place)
+    place.hold_to(claim)
 
 
 def test_every_claim_is_run() -> None:
