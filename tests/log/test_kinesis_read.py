@@ -1,0 +1,350 @@
+"""Reading a stream: whatever its pages, iterators and shards do, every record once and in order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from binlog.errors import MismatchError, RefusedError, StorageError, TrimmedError
+from binlog.frame import decode_header
+from binlog.log import Appended, Position, Record, holds
+from binlog.logs import kinesis_reader
+from binlog.logs.kinesis import KinesisLog
+from binlog.logs.kinesis_shards import shards_of
+from binlog.partition import explicit_hash_key, partition_key
+from binlog.reader import Reader
+from tests.log.kinesis_double import refusal
+from tests.log.kinesis_world import HOUR_MS, KinesisWorld, read_lineage, read_shard
+from tests.log.log_frames import PARAMS, put
+
+FIRST = "shardId-000000000000"
+BEGINNING = Position(FIRST, -1)
+
+
+@pytest.fixture
+def world() -> KinesisWorld:
+    return KinesisWorld()
+
+
+@pytest.fixture
+def log(world: KinesisWorld) -> KinesisLog:
+    return world.open()
+
+
+def fill(log: KinesisLog, count: int, *, start: int = 1) -> list[int]:
+    """Numbers of partition 0."""
+    numbers = list(range(start, start + count))
+    for number in numbers:
+        assert isinstance(log.append([put(number)])[0], Appended)
+    return numbers
+
+
+def numbers(records: list[Record]) -> list[int]:
+    headers = [decode_header(record.data) for record in records if record.partition >= 0]
+    return [header.first for header in headers if not header.genesis]
+
+
+def middle() -> int:
+    """A hash key between partitions 1 and 2."""
+    return explicit_hash_key(2, PARAMS.partitions) - 5
+
+
+# -- pages and iterators -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_records", [1, 3, 10_000])
+@pytest.mark.parametrize("always_0", [False, True])
+def test_pages_of_any_size_give_everything_once(
+    world: KinesisWorld, log: KinesisLog, page_records: int, always_0: bool
+) -> None:
+    sent = fill(log, 20)
+    world.double.page_records = page_records
+    world.double.behind_is_always_0 = always_0 and page_records > 24
+    assert numbers(read_shard(log, BEGINNING)) == sent
+    assert numbers(read_shard(log, BEGINNING, bytes_max=1)) == sent
+
+
+def test_an_empty_page_is_not_the_end(world: KinesisWorld, log: KinesisLog) -> None:
+    sent = fill(log, 3)
+    world.double.page_records = 2
+    world.double.empty_pages = 7
+    assert numbers(read_shard(log, BEGINNING)) == sent
+    assert world.double.empty_pages == 0
+
+
+def test_an_expired_iterator_is_opened_again_where_it_was(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    sent = fill(log, 5)
+    world.double.page_records = 4
+    page = log.read(BEGINNING)
+    world.double.expire_iterators()
+    assert numbers(page.records + read_shard(log, page.next)) == sent
+
+
+def test_an_iterator_that_is_about_to_expire_is_not_used(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    fill(log, 1)
+    place = log.read(BEGINNING).next
+    opened = world.double.calls["get_shard_iterator"]
+    log.read(place)
+    assert world.double.calls["get_shard_iterator"] == opened
+    world.clock.advance(250_000)
+    log.read(place)
+    assert world.double.calls["get_shard_iterator"] == opened + 1
+
+
+def test_one_poller_serves_all_readers_of_a_shard(world: KinesisWorld, log: KinesisLog) -> None:
+    """The calls of a shard are few, and shared with production."""
+    sent = fill(log, 30)
+    before = world.double.calls["get_records"]
+    for partition in range(PARAMS.partitions):
+        after, found = BEGINNING, []
+        while True:
+            page = log.read(after, partitions=frozenset({partition}), bytes_max=1)
+            found += page.records
+            after = page.next
+            if page.caught_up:
+                break
+        assert numbers(found) == (sent if partition == 0 else [])
+    # One that has the records, and one a reader to see that nothing more has come.
+    assert world.double.calls["get_records"] - before <= 1 + PARAMS.partitions
+
+
+def test_calls_keep_to_the_budget() -> None:
+    world = KinesisWorld(reads_per_s=2.5)
+    log = world.open()
+    place = log.read(BEGINNING).next
+    before = world.clock.now_ms()
+    for _ in range(11):
+        log.read(place)
+    assert world.clock.now_ms() - before >= 10 * 400
+
+
+def test_a_throttled_read_waits_and_goes_on(world: KinesisWorld, log: KinesisLog) -> None:
+    sent = fill(log, 3)
+    world.double.throttled_reads = 4
+    before = world.paused_ms
+    assert numbers(read_shard(log, BEGINNING)) == sent
+    assert world.paused_ms - before >= 250 * (1 + 2 + 4 + 8)
+
+
+def test_a_read_that_is_throttled_for_ever_ends(world: KinesisWorld, log: KinesisLog) -> None:
+    world.double.throttled_reads = 1_000
+    with pytest.raises(StorageError, match="throttled"):
+        log.read(BEGINNING)
+
+
+def test_a_wait_is_for_the_first_record(world: KinesisWorld, log: KinesisLog) -> None:
+    after = log.read(BEGINNING).next
+    before = world.clock.now_ms()
+    assert log.read(after, wait_s=3.0).records == []
+    assert 3_000 <= world.clock.now_ms() - before < 4_000
+
+
+def test_a_wait_ends_when_the_log_is_closed(world: KinesisWorld, log: KinesisLog) -> None:
+    after = log.read(BEGINNING).next
+    caught: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            log.read(after, wait_s=1e12)
+        except RefusedError as error:
+            caught.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    log.close()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InternalFailure"])
+def test_trouble_is_named(world: KinesisWorld, log: KinesisLog, code: str) -> None:
+    world.double.refuse["get_records"] = refusal(code, "for a reason", 500)
+    with pytest.raises((RefusedError, StorageError), match="for a reason") as caught:
+        log.read(BEGINNING)
+    assert "kinesis://s" in str(caught.value)
+    assert caught.value.retriable is (code == "InternalFailure")
+
+
+# -- shards --------------------------------------------------------------------------------------
+
+
+def test_a_split_and_a_merge_keep_every_partition_in_order(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    """Children may number below their parents, and are listed a page of one at a time."""
+    world.double.page_shards = 1
+    expected: dict[int, list[int]] = {p: [] for p in range(PARAMS.partitions)}
+
+    def send(number: int) -> None:
+        for partition, sent in expected.items():
+            sent.append(number)
+            log.append([put(number, partition=partition)])
+
+    send(1)
+    one, two = world.stream.split(FIRST, middle(), world.clock.now_ms())
+    world.stream.shards[one].first -= 10**30
+    send(2)
+    three, four = world.stream.split(two, explicit_hash_key(3, 4), world.clock.now_ms())
+    send(3)
+    world.stream.merge(one, three, world.clock.now_ms())
+    send(4)
+    held = {shard.id: shard.partitions for shard in log.shards()}
+    assert (held[one], held[two]) == ({0, 1}, {2, 3})
+    assert (held[three], held[four]) == ({2}, {3})
+    found = read_lineage(log)
+    for partition, sent in expected.items():
+        assert numbers([r for r in found if r.partition == partition]) == sent
+    reader = Reader(log)
+    offsets: list[tuple[int, int]] = []
+    while (runs := reader.read()) is not None:
+        offsets += [(run.partition, run.first_offset) for run in runs]
+    assert not reader.halts
+    for partition in range(PARAMS.partitions):
+        assert [offset for p, offset in offsets if p == partition] == [1, 2, 3, 4]
+
+
+def test_a_shard_that_holds_no_partition_is_read_to_its_end(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    world.stream.split(FIRST, 5, world.clock.now_ms())
+    [_, empty, full] = log.shards()
+    assert (empty.partitions, full.partitions) == (frozenset(), frozenset({0, 1, 2, 3}))
+    assert Reader(log).read() is not None
+
+
+def test_shards_are_listed_parents_first_whatever_their_ids() -> None:
+    def listed(name: str, low: int, high: int, *parents: str) -> dict[str, object]:
+        names = ("ParentShardId", "AdjacentParentShardId")
+        return {
+            "ShardId": name,
+            "HashKeyRange": {"StartingHashKey": str(low), "EndingHashKey": str(high)},
+            "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+            **dict(zip(names, parents, strict=False)),
+        }
+
+    top = 2**128 - 1
+    a, b = listed("z", 0, top, "gone"), listed("a", 0, middle(), "z")
+    c, d = listed("b", middle() + 1, top, "z"), listed("c", 0, top, "a", "b")
+    ordered = shards_of([d, c, b, a], 4, "kinesis://s")
+    assert [shard.id for shard in ordered] == ["z", "a", "b", "c"]
+    assert ordered[0].parents == ("gone",)
+    assert ordered[3].parents == ("a", "b")
+    with pytest.raises(MismatchError, match="ancestors"):
+        shards_of([listed("x", 0, 1, "y"), listed("y", 0, 1, "x")], 4, "kinesis://s")
+
+
+def test_what_is_not_under_our_keys_is_foreign(world: KinesisWorld, log: KinesisLog) -> None:
+    """Also under a partition's own text, in a shard that does not hold it (S7)."""
+    one, two = world.stream.split(FIRST, middle(), world.clock.now_ms())
+    world.foreign("customer-9")
+    world.foreign(partition_key(3), hash_key=0)
+    world.foreign("p0004", hash_key=0)
+    log.append([put(1)])
+    found = read_shard(log, Position(one, -1))
+    assert [(r.partition, r.partition_key) for r in found] == [
+        (-1, "customer-9"),
+        (-1, "p0003"),
+        (-1, "p0004"),
+        (0, ""),
+    ]
+    page = log.read(Position(one, -1), partitions=frozenset({1}))
+    assert [r.partition for r in page.records] == [-1, -1, -1]
+    assert read_shard(log, Position(two, -1)) == []
+
+
+# -- what a stream forgets -----------------------------------------------------------------------
+
+
+def test_a_place_that_a_young_stream_does_not_have_is_another_logs(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    fill(log, 2)
+    found = read_shard(log, BEGINNING)
+    between = Position(FIRST, found[-1].sequence - 1)
+    for place in (between, Position(FIRST, found[-1].sequence + 7), Position(FIRST, 1)):
+        with pytest.raises(MismatchError, match="no record"):
+            log.read(place)
+        assert not holds(log, place)
+    assert holds(log, Position(FIRST, found[0].sequence))
+    with pytest.raises(RefusedError, match="no such shard"):
+        log.read(Position("shardId-000000000009", -1))
+
+
+@pytest.mark.parametrize("how", ["skipped", "refused"])
+def test_a_forgotten_place_is_named(world: KinesisWorld, log: KinesisLog, how: str) -> None:
+    """The service may begin with what is left, in silence: that would be loss."""
+    world.double.trimmed_is = how  # type: ignore[assignment]
+    fill(log, 3)
+    place = log.read(BEGINNING).next
+    world.clock.advance(20 * HOUR_MS)
+    fill(log, 3, start=4)
+    world.clock.advance(5 * HOUR_MS)
+    with pytest.raises(TrimmedError, match="retention"):
+        world.open().read(place)
+    with pytest.raises(TrimmedError):
+        holds(world.open(), place)
+
+
+def test_a_forgotten_genesis_is_named(world: KinesisWorld, log: KinesisLog) -> None:
+    fill(log, 1)
+    world.clock.advance(20 * HOUR_MS)
+    fill(log, 1, start=2)
+    world.clock.advance(5 * HOUR_MS)
+    with pytest.raises(MismatchError, match="genesis"):
+        Reader(world.open()).read()
+
+
+def test_a_child_whose_beginning_may_be_forgotten_is_refused(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    """Nobody can see at its first record that there were others before it."""
+    world.clock.advance(30 * HOUR_MS)
+    one, _ = world.stream.split(FIRST, middle(), world.clock.now_ms())
+    fill(log, 2)
+    assert numbers(read_shard(world.open(), Position(one, -1))) == [1, 2]
+    world.clock.advance(23 * HOUR_MS)
+    assert numbers(read_shard(world.open(), Position(one, -1))) == [1, 2]
+    fill(log, 2, start=3)
+    world.clock.advance(2 * HOUR_MS)
+    with pytest.raises(TrimmedError, match="first records"):
+        world.open().read(Position(one, -1))
+    with pytest.raises(TrimmedError, match="whole shard"):
+        world.open().read(Position(FIRST, 5))
+
+
+def test_a_reader_that_falls_behind_the_retention_is_stopped(
+    world: KinesisWorld, log: KinesisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its iterator is fresh, and goes on behind the gap without a word."""
+    monkeypatch.setattr(kinesis_reader, "ITERATOR_LIFE_S", 1e9)
+    for hour in range(30):
+        fill(log, 1, start=hour + 1)
+        world.clock.advance(HOUR_MS)
+    world.double.page_records = 3
+    world.stream.trim(world.clock.now_ms())
+    page = log.read(Position(FIRST, world.stream.shards[FIRST].records[0].sequence))
+    assert len(page.records) == 2
+    world.clock.advance(6 * HOUR_MS)
+    with pytest.raises(TrimmedError):
+        read_shard(log, page.next)
+
+
+def test_a_reader_near_the_edge_goes_on_while_nothing_is_lost(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    for hour in range(30):
+        fill(log, 1, start=hour + 1)
+        world.clock.advance(HOUR_MS)
+    oldest = world.stream.shards[FIRST]
+    world.stream.trim(world.clock.now_ms())
+    world.double.page_records = 1
+    first = oldest.records[0].sequence
+    found = numbers(read_shard(log, Position(FIRST, first)))
+    assert found == list(range(31 - len(found), 31))
+    assert len(found) >= 22
