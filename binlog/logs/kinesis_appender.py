@@ -197,7 +197,7 @@ class Appender:
     def _check_growth(self, partition: int, sequence: int, shard: str) -> None:
         with self._lock:
             last = self._last.get(partition, -1)
-            self._last[partition] = max(last, sequence)
+            self._last[partition] = sequence
         if sequence <= last:
             self._count(not_growing=1)
             _logger.warning(

@@ -316,6 +316,7 @@ class StreamDouble:
     def _open(self, low: int, high: int, parents: tuple[str, ...], now_ms: int) -> ShardDouble:
         number = next(self._numbers)
         shard = ShardDouble(f"shardId-{number:012d}", low, high, parents, opened_ms=now_ms)
+        shard.first += number * 10**40 if parents else 0  # theirs grow over a split, too
         self.shards[shard.id] = shard
         return shard
 

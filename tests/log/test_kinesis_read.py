@@ -188,7 +188,7 @@ def test_a_split_and_a_merge_keep_every_partition_in_order(
 
     send(1)
     one, two = world.stream.split(FIRST, middle(), world.clock.now_ms())
-    world.stream.shards[one].first -= 10**30
+    world.stream.shards[one].first -= 10**45
     send(2)
     three, four = world.stream.split(two, explicit_hash_key(3, 4), world.clock.now_ms())
     send(3)
