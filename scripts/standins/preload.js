@@ -12,6 +12,12 @@ net.Server.prototype.listen = function (...args) {
     if (typeof second === "string") args[1] = "127.0.0.1";
     else args.splice(1, 0, "127.0.0.1");
   }
+  this.once("listening", () => {
+    const place = this.address();
+    if (place !== null && typeof place === "object") {
+      process.stderr.write(`listening on ${place.address}:${place.port}\n`);
+    }
+  });
   return listen.apply(this, args);
 };
 

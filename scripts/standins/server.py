@@ -44,7 +44,7 @@ class Server:
                 return
             self.kill()
             if attempt + 1 == TRIES or not self._was_taken():
-                raise NotStartedError(f"{service.name} did not start ({self.log}):\n{self._end()}")
+                raise NotStartedError(f"{service.name} did not start ({self.log}):\n{self._said()[-2_000:]}")
 
     @property
     def url(self) -> str:
@@ -83,6 +83,7 @@ class Server:
         environment.pop("BINLOG_TETHERED", None)
         if tethered:
             environment["BINLOG_TETHERED"] = "1"
+        self._log_begins = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 start.command,
@@ -99,18 +100,21 @@ class Server:
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 return False
-            if is_alive(self.service, self.port):
-                # Somebody else's server may have answered, and ours be about to find that out.
-                time.sleep(0.05)
-                return self.process.poll() is None
+            # By its log, too: somebody else's server may be the one that answers.
+            if self._says_it_listens() and is_alive(self.service, self.port):
+                return True
             time.sleep(0.05)
         return False
 
-    def _was_taken(self) -> bool:
-        return "EADDRINUSE" in self._end() or "already in use" in self._end()
+    def _says_it_listens(self) -> bool:
+        return f"{self.service.listening}127.0.0.1:{self.port}" in self._said()
 
-    def _end(self) -> str:
-        return self.log.read_bytes()[-2_000:].decode(errors="replace").strip()
+    def _was_taken(self) -> bool:
+        return "EADDRINUSE" in self._said() or "already in use" in self._said()
+
+    def _said(self) -> str:
+        """The log of this process."""
+        return self.log.read_bytes()[self._log_begins :].decode(errors="replace").strip()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from scripts.standins import install
 
 REGION = "us-east-1"
+_NODE_LISTENING = "listening on "  # preload.js
 _CREDENTIAL = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/any/aws4_request, "
 
 
@@ -39,6 +40,10 @@ class Service(Protocol):
 
     @property
     def ports(self) -> int: ...
+    @property
+    def listening(self) -> str:
+        """What its log says before the place where it listens."""
+
 
     def start(self, ports: list[int], data: Path) -> Start:
         """How to start it on these ports, the first one its address, keeping its data there.
@@ -55,6 +60,7 @@ class KinesisLocal:
     serves = ("KINESIS",)
     target = "Kinesis_20131202.ListStreams"
     ports = 2  # plain and TLS
+    listening = _NODE_LISTENING
 
     def start(self, ports: list[int], data: Path) -> Start:  # noqa: ARG002
         folder = install.node_modules() / "kinesis-local"
@@ -77,6 +83,7 @@ class Kinesalite:
     serves = ("KINESIS",)
     target = "Kinesis_20131202.ListStreams"
     ports = 1
+    listening = _NODE_LISTENING
 
     def start(self, ports: list[int], data: Path) -> Start:
         folder = install.node_modules() / "kinesalite"
@@ -93,6 +100,7 @@ class Ministack:
     serves = ("DYNAMODB", "S3")
     target = "DynamoDB_20120810.ListTables"
     ports = 1
+    listening = "Running on http://"
 
     def start(self, ports: list[int], data: Path) -> Start:
         environment = {

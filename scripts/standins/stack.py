@@ -130,7 +130,7 @@ def show(rows: Sequence[Running]) -> bool:
     return all(row.answers for row in rows)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
     """Do what the arguments say; the exit status."""
     verb, options = (arguments[0] if arguments else ""), set(arguments[1:])
     known = {"up": {"--volume"}, "status": set[str](), "env": set[str](), "down": {"--data"}}
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     if verb not in known or options - known[verb]:
         print("stack: up [--volume] | status | env | down [--data]  (see --help)", file=sys.stderr)
         return 2
-    stack = Stack()
+    stack = stack or Stack()
     with stack.locked():
         if verb == "up":
             kinesis = KINESALITE if "--volume" in options else KINESIS_LOCAL

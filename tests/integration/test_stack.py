@@ -1,0 +1,123 @@
+"""The local stack: up, what it says, and down; each part by its own id."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.standins import install
+from scripts.standins.server import NotStartedError, Server, identity, stop_process
+from scripts.standins.services import KINESALITE, is_alive
+from scripts.standins.stack import Stack, main
+
+
+@pytest.fixture
+def stack(kinesalite: Server, tmp_path: Path) -> Stack:
+    return Stack(tmp_path / "stack")
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from scripts.standins.stack import Stack, main
+sys.exit(main(sys.argv[2:], Stack(Path(sys.argv[1]))))
+"""
+
+
+def run(stack: Stack, *arguments: str) -> tuple[int, str]:
+    """In a process of its own, as a person does: what it starts outlives it."""
+    command = [sys.executable, "-c", _RUN, str(stack.home), *arguments]
+    done = subprocess.run(
+        command, cwd=install.ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_up_twice_status_env_and_down(stack: Stack) -> None:
+    try:
+        assert run(stack, "status") == (1, "stack: nothing runs (scripts/stack up)\n")
+        status, told = run(stack, "up", "--volume")
+        assert (status, told.count(" answers")) == (0, 2)
+        first = stack.running()
+        assert run(stack, "up", "--volume") == (0, told)
+        assert stack.running() == first
+        assert run(stack, "status") == (0, told)
+        status, exports = run(stack, "env")
+        exported = [shlex.split(line)[1] for line in exports.splitlines()]
+        variables = dict(each.partition("=")[::2] for each in exported)
+        for row in first:
+            name = "KINESIS" if row.service == "kinesalite" else "DYNAMODB"
+            assert variables[f"AWS_ENDPOINT_URL_{name}"] == f"http://127.0.0.1:{row.port}"
+        os.kill(first[0].pid, signal.SIGKILL)
+        status, told = run(stack, "status")
+        assert (status, told.count("has ended"), told.count(" answers")) == (1, 1, 1)
+        assert run(stack, "up", "--volume")[0] == 0
+        assert {row.service for row in stack.running()} == {"kinesalite", "ministack"}
+        last = stack.running()
+    finally:
+        status, told = run(stack, "down", "--data")
+    assert (status, told.count("stopped")) == (0, 2)
+    assert stack.running() == []
+    assert [identity(row.pid) for row in last] == ["", ""]
+    assert [path.name for path in stack.home.iterdir()] == ["lock"]
+    assert run(stack, "down") == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["sideways"], ["up", "--data"], ["down", "now"]])
+def test_usage(stack: Stack, arguments: list[str]) -> None:
+    assert main(arguments, stack) == 2
+
+
+def test_another_process_of_that_id_is_left_alone() -> None:
+    """Ids are used again: what was written down may be somebody else's by now."""
+    assert not stop_process(os.getpid(), "node main.js")
+    assert not stop_process(os.getpid(), "")
+    assert identity(os.getpid())
+
+
+def test_servers_listen_on_this_machine_only(kinesis_local: Server, kinesalite: Server) -> None:
+    """Also the node servers, which ask for every interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses an address of ours
+        except OSError:
+            pytest.skip("this machine has no other address")
+        other = probe.getsockname()[0]
+    for server in (kinesis_local, kinesalite):
+        assert is_alive(server.service, server.port)
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((other, server.port), timeout=2)
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path, kinesalite: Server) -> None:
+    with pytest.raises(NotStartedError, match="EADDRINUSE"):
+        Server(KINESALITE, tmp_path, port=kinesalite.port)
+
+
+def test_without_node_it_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said in the words that `scripts/test` looks for, with its status."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert main(["up"], stack) == 77
+    assert capsys.readouterr().out.startswith("cannot run: node is not on the PATH")
+    with pytest.raises(SystemExit) as ended:
+        install.main()
+    assert ended.value.code == 77
+
+
+def test_an_old_node_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "node"
+    fake.write_text("#!/bin/sh\necho v16.20.0\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(install.CannotRunError, match=r"v16\.20\.0, 18 is needed"):
+        install.node()
