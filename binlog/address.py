@@ -28,6 +28,7 @@ PATH_SCHEMES = ("file", "sqlite")
 SERVICE_SCHEMES = ("kinesis", "dynamodb", "s3")
 LOG_SCHEMES = ("file", "kinesis")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_STREAM = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FORMS = "file:DIR, sqlite:FILE, memory:, kinesis://STREAM, dynamodb://PREFIX, s3://BUCKET/PREFIX"
 
 
@@ -87,6 +88,10 @@ def _service(url: str, scheme: str, rest: str) -> Address:
     form = next(form for form in _FORMS.split(", ") if form.startswith(scheme))
     if not rest.startswith("//") or not name.strip("/"):
         raise RefusedError(f"{url!r} has no name", do=f"write {form}")
+    if scheme == "kinesis" and not _STREAM.fullmatch(unquote(name)):
+        raise RefusedError(
+            f"{unquote(name)!r} is no stream's name", do="1 to 128 of A-Z a-z 0-9 _ . -"
+        )
     try:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:

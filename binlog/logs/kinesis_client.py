@@ -41,7 +41,6 @@ _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 
 def connector(region: str | None, profile: str | None, endpoint: str | None) -> Connect:
     """What makes clients for an address; what it leaves out comes from the AWS environment."""
-
     sessions: dict[int, Any] = {}  # by process; a session takes longer to make than a client
 
     def connect(puts: bool) -> Any:  # noqa: FBT001 - positional in a callable's type
@@ -205,6 +204,8 @@ def trouble(error: BaseException, where: str) -> BinlogError:
         return RefusedError(f"{code}: {said}", where)
     if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}:
         return RefusedError(said, where, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its siblings")
+    if type(error).__name__ == "ParamValidationError":
+        return RefusedError(said, where)
     if type(error).__name__ in {"NoRegionError", "InvalidRegionError"}:
         return RefusedError(said, where, "add ?region=NAME, or set AWS_REGION")
     return StorageError(f"{code or type(error).__name__}: {said}", where, "try again")

@@ -44,7 +44,9 @@ class Server:
                 return
             self.kill()
             if attempt + 1 == TRIES or not self._was_taken():
-                raise NotStartedError(f"{service.name} did not start ({self.log}):\n{self._said()[-2_000:]}")
+                raise NotStartedError(
+                    f"{service.name} did not start ({self.log}):\n{self._said()[-2_000:]}"
+                )
 
     @property
     def url(self) -> str:

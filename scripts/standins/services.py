@@ -44,7 +44,6 @@ class Service(Protocol):
     def listening(self) -> str:
         """What its log says before the place where it listens."""
 
-
     def start(self, ports: list[int], data: Path) -> Start:
         """How to start it on these ports, the first one its address, keeping its data there.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from collections.abc import Mapping
 
 import pytest
 
@@ -78,9 +78,7 @@ class DoublePlace(KinesisPlace):
             self.clock.advance(max(1, round(seconds * 1_000)))
 
     def open_one(self) -> Log:
-        return KinesisLog(
-            self.stream, connect=self.connect, clock=self.clock, pause=self.pause
-        )
+        return KinesisLog(self.stream, connect=self.connect, clock=self.clock, pause=self.pause)
 
 
 class ServiceClock(ManualClock):
@@ -96,7 +94,7 @@ class ServiceClock(ManualClock):
     def monotonic(self) -> float:
         return self._system.monotonic()
 
-    def advance(self, ms: int) -> None:
+    def advance(self, ms: int) -> None:  # noqa: ARG002
         pytest.skip("nobody can set the service's clock")
 
 

@@ -106,7 +106,7 @@ def test_without_node_it_cannot_run(
     monkeypatch: pytest.MonkeyPatch, stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Said in the words that `scripts/test` looks for, with its status."""
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     assert main(["up"], stack) == 77
     assert capsys.readouterr().out.startswith("cannot run: node is not on the PATH")
     with pytest.raises(SystemExit) as ended:

@@ -4,6 +4,8 @@ It is a reference of what we rely on, and as hostile as the service on request: 
 `KinesisDouble` and `Fault`. Time is the clock's; a reply's Date has whole seconds, as theirs has.
 """
 
+# ruff: noqa: N803, N806 - the service's own names of its arguments
+
 from __future__ import annotations
 
 import threading
@@ -73,7 +75,7 @@ class KinesisDouble:
         self.calls: Counter[str] = Counter()
         self.faults: deque[Fault | None] = deque()  # of the next PutRecords
         self.refuse: dict[str, ClientError] = {}  # operations that end so
-        self.under_way: list[Callable[[], None]] = []  # late ones; call one to let it land
+        self.under_way: list[Callable[[], object]] = []  # late ones; call one to let it land
         self.page_records = 10_000
         self.page_shards = 1_000
         self.empty_pages = 0  # GetRecords that give nothing although there is something
@@ -86,7 +88,7 @@ class KinesisDouble:
         self._numbers = count(1)
         self._lock = threading.Lock()
 
-    def connect(self, puts: bool) -> KinesisDouble:
+    def connect(self, puts: bool) -> KinesisDouble:  # noqa: ARG002
         return self
 
     def close(self) -> None:

@@ -70,8 +70,4 @@ def read_shard(log: KinesisLog, after: Position, *, bytes_max: int = 1 << 20) ->
 
 def read_lineage(log: KinesisLog) -> list[Record]:
     """All there is, parents first."""
-    return [
-        record
-        for shard in log.shards()
-        for record in read_shard(log, Position(shard.id, -1))
-    ]
+    return [record for shard in log.shards() for record in read_shard(log, Position(shard.id, -1))]

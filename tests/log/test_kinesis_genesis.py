@@ -6,6 +6,7 @@ import itertools
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
 from binlog.clock import ManualClock
 from binlog.control import genesis_frame
@@ -47,13 +48,9 @@ class Account:
         self.clock.advance(max(1, round(seconds * 1_000)))
 
     def service(self) -> Service:
-        return kinesis_service(
-            "s", connect=self.double.connect, clock=self.clock, pause=self.pause
-        )
+        return kinesis_service("s", connect=self.double.connect, clock=self.clock, pause=self.pause)
 
-    def init(
-        self, wanted: Params = WANTED, options: StreamOptions = SHARDS
-    ) -> tuple[str, Params]:
+    def init(self, wanted: Params = WANTED, options: StreamOptions = SHARDS) -> tuple[str, Params]:
         return create_kinesis_log(self.service(), wanted, options)
 
     def open(self) -> KinesisLog:
@@ -114,18 +111,19 @@ OPERATIONS = [
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_a_failed_init_left_is_finished_by_the_next(account: Account, operation: str) -> None:
     options = StreamOptions(shards=2, retention_hours=168, kms_key="alias/k")
+    state, params, after = "", WANTED, 0
     for after in itertools.count():
         double = account.double
         made = double.calls[operation]
 
-        class Dies(dict[str, object]):
+        class Dies(dict[str, ClientError]):
             def __contains__(self, name: object) -> bool:
                 return name == operation and double.calls[operation] > made + after  # noqa: B023
 
-            def __getitem__(self, name: str) -> object:
+            def __getitem__(self, name: str) -> ClientError:
                 return refusal("AccessDeniedException")
 
-        double.refuse = Dies()  # type: ignore[assignment]
+        double.refuse = Dies()
         try:
             state, params = account.init(options=options)
             break
@@ -189,7 +187,7 @@ def test_other_options_than_a_finished_streams_are_refused(
     account.init()
     with pytest.raises(ConflictError, match=says):
         account.init(options=options)
-    assert account.init(options=StreamOptions()) [0] == "exists"
+    assert account.init(options=StreamOptions())[0] == "exists"
 
 
 def test_frames_of_another_log_are_refused(account: Account) -> None:

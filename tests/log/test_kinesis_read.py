@@ -195,8 +195,8 @@ def test_a_split_and_a_merge_keep_every_partition_in_order(
     world.stream.merge(one, three, world.clock.now_ms())
     send(4)
     held = {shard.id: shard.partitions for shard in log.shards()}
-    assert (held[one], held[two]) == ({0, 1}, {2, 3})
-    assert (held[three], held[four]) == ({2}, {3})
+    assert (held[one], held[two]) == (frozenset({0, 1}), frozenset({2, 3}))
+    assert (held[three], held[four]) == (frozenset({2}), frozenset({3}))
     found = read_lineage(log)
     for partition, sent in expected.items():
         assert numbers([r for r in found if r.partition == partition]) == sent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -65,7 +65,12 @@ class Desk:
     """A core and the calls it asked for."""
 
     def __init__(
-        self, *, params: Params = PARAMS, families: Iterable[bytes] = FAMILIES, **options: Any
+        self,
+        *,
+        params: Params = PARAMS,
+        families: Iterable[bytes] = FAMILIES,
+        birth_ms: Callable[[], int] = lambda: 0,
+        **options: Any,
     ) -> None:
         self.now = 1_000.0
         self.pid = 1
@@ -78,6 +83,7 @@ class Desk:
             options=msgspec.structs.replace(ProducerOptions(), **options),
             lineage=self.lineage,
             random=Random(7),
+            birth_ms=birth_ms,
         )
         self.told: list[tuple[object, Delivery]] = []
 

@@ -472,3 +472,20 @@ def test_a_restored_snapshot_takes_another_family() -> None:
     desk.lineage.forget()
     desk.offer(events(KEY, 1))
     assert header_of(desk.send().puts[0].data).session == Session(FAMILIES[1], 1)
+
+
+# -- births that are known beforehand ------------------------------------------------------------
+
+
+def test_P2_a_birth_that_the_log_tells_is_in_the_first_frame_and_nobody_waits() -> None:
+    """On Kinesis nothing stamps a frame later, and a slow call holds only its partitions."""
+    desk = Desk(calls_max=10, birth_ms=lambda: BORN)
+    desk.offer(events(KEY, 1))
+    first = desk.send()
+    assert header_of(first.puts[0].data).born_ms == BORN
+    desk.offer(events(OTHER, 1))
+    second = desk.send()  # the first one's reply is still to come
+    assert header_of(second.puts[0].data).born_ms == BORN
+    desk.reply(first, LOST)
+    desk.now += 10
+    assert desk.send().puts[0].data == first.puts[0].data
