@@ -150,8 +150,13 @@ class Log(Protocol):
 
 
 @runtime_checkable
-class Dating(Protocol):
-    """A log that does not stamp what it stores, and so tells births beforehand (P2)."""
+class Remote(Protocol):
+    """A log that is a service: it stamps nothing, and answers several calls at once.
+
+    So it tells births beforehand (P2), and how many appends at once are worth it.
+    """
+
+    calls_max: int
 
     def birth_ms(self) -> int:
         """The birth of a session that begins now: the log's own time, or a little before it.

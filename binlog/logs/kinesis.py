@@ -70,6 +70,8 @@ class KinesisLog:
         DamageError, UpgradeError: see `binlog.params.decode_genesis`.
     """
 
+    calls_max = 8  # appends at once: each waits for a reply, and holds only its own partitions
+
     def __init__(
         self,
         stream: str,

@@ -66,6 +66,7 @@ class ProducerCore:
         self._lineage = lineage
         self._random = random
         self._birth_ms = birth_ms
+        self._calls_max = options.calls_max or 1
         self._packer = Packer(
             params,
             genesis,
@@ -160,7 +161,7 @@ class ProducerCore:
         Time passes here: what is past its deadline gets its outcome.
         """
         self._pass_deadlines(now)
-        if len(self._calls) >= self._options.calls_max:
+        if len(self._calls) >= self._calls_max:
             return None
         flights: list[Flight] = []
         if self._resting:
@@ -186,7 +187,7 @@ class ProducerCore:
 
     def wakeup(self) -> float | None:
         """When `poll` has something to do although nothing comes in; ``None``: never."""
-        may_call = len(self._calls) < self._options.calls_max
+        may_call = len(self._calls) < self._calls_max
         session, launch_from = self._session, 0.0
         if session is not None and session.is_waiting and not session.ended:
             launch_from = session.renew_at  # nothing else of it before the reply, but of a next one

@@ -28,9 +28,10 @@ class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
     retry_first_s: float = 0.05
     retry_most_s: float = 5.0
     """Back-off: a random time up to a bound that starts at the first and doubles to the second."""
-    calls_max: int = 1
-    """`Log.append` calls at once; they never share a partition. One is right for a directory log,
-    where a call is a commit and commits are made one after the other."""
+    calls_max: int | None = None
+    """`Log.append` calls at once; they never share a partition. If not given, as many as suit the
+    log: one where a call is a commit and commits are made one after the other, several where it
+    is a request to a service. More than one are made by threads of the producer's own."""
     call_frames_max: int = 500
     call_bytes_max: int = 8 * 1024 * 1024
     """What one call carries at most (PutRecords: 500 records, 10 MiB)."""
@@ -40,7 +41,8 @@ class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("frame_bytes_goal", "queue_bytes_max", "calls_max", "call_frames_max"):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ValueError(f"{name} {getattr(self, name)!r} is below 1")
         for name in ("queue_wait_s", "give_up_s", "retry_first_s", "retry_most_s"):
             if not getattr(self, name) > 0:

@@ -3,7 +3,8 @@
 Group commit by leader and follower: of all the threads that wait for an outcome one does the I/O,
 for everybody's events; when it returns, the next one leads with what has gathered meanwhile. A
 blocking `append` therefore costs no hand-off between threads. Only `publish`, which does not
-wait, needs a thread of its own; it is started at the first one.
+wait, needs a thread of its own; it is started at the first one. Where several calls are made at
+once (``calls_max``) the leader hands them to `Callers`, and what it does is to tell the outcomes.
 
 Fork: a child begins with an empty queue, a family, a lock and a thread of its own. What the parent
 had published belongs to the parent, which goes on with it; its futures never finish in the child.
@@ -22,11 +23,14 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self, cast
 
+import msgspec
+
 from binlog.checked import check_envelopes
 from binlog.clock import Clock, SystemClock
 from binlog.envelope import Envelope
 from binlog.errors import BinlogError, NotSentError, RefusedError, StorageError
-from binlog.log import Dating, Failed, Log, Put, Reply
+from binlog.log import Failed, Log, Put, Remote, Reply
+from binlog.producer.callers import Callers
 from binlog.producer.core import ProducerCore, Send
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Ack, Acks, Delivery, Frame, Outcome
@@ -75,7 +79,11 @@ class Producer:
         lineage: Lineage | None = None,
     ) -> None:
         self._log = log
-        self._options = options or ProducerOptions()
+        self._remote = log if isinstance(log, Remote) else None
+        options = options or ProducerOptions()
+        calls_max = options.calls_max or (self._remote.calls_max if self._remote else 1)
+        self._options = msgspec.structs.replace(options, calls_max=calls_max)
+        self._calls_max = calls_max
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._lineage = lineage or Lineage()
@@ -93,8 +101,9 @@ class Producer:
             options=self._options,
             lineage=self._lineage,
             random=self._random,
-            birth_ms=self._log.birth_ms if isinstance(self._log, Dating) else lambda: 0,
+            birth_ms=self._remote.birth_ms if self._remote else lambda: 0,
         )
+        self._callers = Callers(self._calls_max)
         self._leader: int | None = None  # the thread that does I/O or tells outcomes
         self._open: dict[Ticket, None] = {}  # in the order of publishing
         self._untold: deque[tuple[object, Delivery]] = deque()  # decided, not yet told
@@ -207,6 +216,7 @@ class Producer:
                 self._core.abandon()
                 self._untold += self._core.outcomes()
             self._tell()
+        self._callers.close()
         with self._changed:
             self._changed.notify_all()
             thread = self._thread
@@ -299,6 +309,8 @@ class Producer:
         self._untold += self._core.outcomes()
         if send is None and not self._untold:
             return False
+        if send is not None and self._callers.hand_over(self._call, send):
+            return True
         self._leader = me
         self._changed.release()
         try:
@@ -323,6 +335,7 @@ class Producer:
             with self._changed:
                 self._core.reply(send.call, replies, self._clock.monotonic())
                 self._untold += self._core.outcomes()
+                self._changed.notify_all()  # who leads then tells it
 
     def _append(self, puts: list[Put]) -> list[Reply]:
         failed: Failed

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from binlog.frame import decode_header
-from binlog.log import Dating
+from binlog.log import Remote
 from binlog.partition import explicit_hash_key
 from binlog.producer import Outcome, Producer, ProducerOptions
 from tests.log.kinesis_double import Fault
@@ -106,7 +106,7 @@ def test_a_session_knows_its_birth_before_it_sends() -> None:
     """So the first frames of a session need not wait for one another's replies."""
     world = KinesisWorld()
     log = world.open()
-    assert isinstance(log, Dating)
+    assert isinstance(log, Remote)
     world.double.sent.clear()
     world.clock.advance(90_000)
     ledger = Ledger()
