@@ -68,7 +68,9 @@ def connector(region: str | None, profile: str | None, endpoint: str | None) -> 
         try:
             session = sessions.get(os.getpid())
             if session is None:
-                session = boto3.session.Session(profile_name=profile, region_name=region)
+                # boto3 alone among the SDKs does not look at AWS_REGION.
+                named = region or os.environ.get("AWS_REGION") or None
+                session = boto3.session.Session(profile_name=profile, region_name=named)
                 sessions[os.getpid()] = session
             return session.client("kinesis", endpoint_url=endpoint, config=config)
         except (BotoCoreError, ValueError) as error:

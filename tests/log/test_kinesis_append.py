@@ -211,6 +211,19 @@ def test_a_put_is_one_attempt_and_a_read_is_several() -> None:
     assert calls.meta.config.retries["total_max_attempts"] > 1
 
 
+def test_the_region_is_the_addresss_or_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By either of its two names; boto3 knows only one."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RefusedError, match="AWS_REGION"):
+        connector(None, None, None)(True)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert connector(None, None, None)(True).meta.region_name == "eu-west-1"
+    monkeypatch.setenv("AWS_REGION", "eu-west-2")
+    assert connector(None, None, None)(True).meta.region_name == "eu-west-2"
+    assert connector("eu-west-3", None, None)(True).meta.region_name == "eu-west-3"
+
+
 def test_a_profile_that_is_not_there_is_refused() -> None:
     with pytest.raises(RefusedError, match="no-such-profile"):
         connector("us-east-1", "no-such-profile", None)(True)
