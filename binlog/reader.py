@@ -146,7 +146,9 @@ class Reader:
         return sorted(
             shard
             for shard in standing
-            if not any(parent in standing for parent in self._shards[shard].parents)
+            # One that the log no longer lists says so when it is read.
+            if shard not in self._shards
+            or not any(parent in standing for parent in self._shards[shard].parents)
         )
 
     def _read_page(self, shard: str, wait_s: float) -> tuple[Page, set[int]]:
@@ -266,7 +268,7 @@ class Reader:
     # -- lineage ---------------------------------------------------------------------------------
 
     def _refresh_shards(self) -> None:
-        self._shards = {shard.id: shard for shard in self._log.shards()}
+        self._shards |= {shard.id: shard for shard in self._log.shards()}
 
     def _root(self, partition: int) -> Position:
         for shard in self._shards.values():  # parents come before children

@@ -13,7 +13,7 @@ from binlog.logs import kinesis_reader
 from binlog.logs.kinesis import KinesisLog
 from binlog.logs.kinesis_shards import shards_of
 from binlog.partition import explicit_hash_key, partition_key
-from binlog.reader import Reader
+from binlog.reader import Reader, Start
 from tests.log.kinesis_double import refusal
 from tests.log.kinesis_world import HOUR_MS, KinesisWorld, read_lineage, read_shard
 from tests.log.log_frames import PARAMS, put
@@ -316,6 +316,22 @@ def test_a_child_whose_beginning_may_be_forgotten_is_refused(
         world.open().read(Position(one, -1))
     with pytest.raises(TrimmedError, match="whole shard"):
         world.open().read(Position(FIRST, 5))
+
+
+def test_a_reader_that_stands_in_a_forgotten_shard_is_told_so(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    """It is no longer listed; its children are."""
+    fill(log, 2)
+    reader = Reader(log, partitions=[0])
+    reader.read()
+    at = reader.checkpoint(0)
+    world.stream.split(FIRST, middle(), world.clock.now_ms())
+    world.clock.advance(30 * HOUR_MS)
+    with pytest.raises(TrimmedError, match="whole shard"):
+        Reader(
+            world.open(), partitions=[0], starts={0: Start(at.position, at.state, at.applied)}
+        ).read()
 
 
 def test_a_reader_that_falls_behind_the_retention_is_stopped(
