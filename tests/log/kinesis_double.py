@@ -140,14 +140,14 @@ class KinesisDouble:
         self, *, StreamName: str, RetentionPeriodHours: int
     ) -> dict[str, Any]:
         self._called("increase_stream_retention_period")
-        self._stream(StreamName).retention_hours = RetentionPeriodHours
+        self._ready(StreamName).retention_hours = RetentionPeriodHours
         return self._reply()
 
     def start_stream_encryption(
         self, *, StreamName: str, EncryptionType: str, KeyId: str
     ) -> dict[str, Any]:
         self._called("start_stream_encryption")
-        self._stream(StreamName).status.append("UPDATING")
+        self._ready(StreamName).status.append("UPDATING")
         self._stream(StreamName).described |= {"EncryptionType": EncryptionType, "KeyId": KeyId}
         return self._reply()
 
@@ -182,7 +182,7 @@ class KinesisDouble:
         keys = [record["PartitionKey"] for record in Records]
         assert len(set(keys)) == len(keys), "two records of one partition in a call"
         self.sent.append([dict(record) for record in Records])
-        stream = self._stream(StreamName)
+        stream = self._ready(StreamName)
         fault = self.faults.popleft() if self.faults else None
         if fault is not None:
             if fault.kind == "error":
@@ -272,6 +272,12 @@ class KinesisDouble:
         if name not in self.streams:
             raise refusal("ResourceNotFoundException", f"Stream {name} not found")
         return self.streams[name]
+
+    def _ready(self, name: str) -> StreamDouble:
+        stream = self._stream(name)
+        if stream.status:  # as its next description says
+            raise refusal("ResourceInUseException", f"Stream {name} is {stream.status[0]}")
+        return stream
 
     def _iterator(self, stream: str, shard: str, at: int) -> str:
         token = f"iterator-{next(self._numbers)}"

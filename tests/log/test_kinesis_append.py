@@ -191,6 +191,18 @@ def test_births_and_acknowledgements_are_by_the_services_date(world: KinesisWorl
     assert 0 <= world.clock.now_ms() - log.birth_ms() < 1_000
 
 
+def test_an_acknowledgement_is_by_its_own_reply(world: KinesisWorld) -> None:
+    """The machine slept, and its clocks stood still: the reply knows better (P4)."""
+    asleep = ManualClock(5)
+    log = KinesisLog("s", connect=world.double.connect, clock=asleep, pause=world.pause)
+    born = log.birth_ms()
+    world.clock.advance(PARAMS.session_life_ms)
+    [reply] = log.append([put(1, born_ms=born)])
+    assert isinstance(reply, Appended)
+    assert reply.arrival_ms - reply.born_ms >= PARAMS.session_life_ms
+    assert log.birth_ms() - born >= PARAMS.session_life_ms - 1_000
+
+
 def test_a_date_that_a_proxy_took_away_is_reckoned(world: KinesisWorld, log: KinesisLog) -> None:
     world.double.has_dates = False
     world.clock.advance(60_000)

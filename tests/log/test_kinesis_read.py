@@ -73,6 +73,16 @@ def test_an_empty_page_is_not_the_end(world: KinesisWorld, log: KinesisLog) -> N
     assert world.double.empty_pages == 0
 
 
+def test_an_empty_page_does_not_say_that_a_place_is_not_there(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    sent = fill(log, 3)
+    place = read_shard(log, BEGINNING)[-3]
+    world.double.empty_pages = 5
+    found = read_shard(world.open(), Position(FIRST, place.sequence))
+    assert numbers(found) == sent[1:]
+
+
 def test_an_expired_iterator_is_opened_again_where_it_was(
     world: KinesisWorld, log: KinesisLog
 ) -> None:
