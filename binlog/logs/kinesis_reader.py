@@ -13,6 +13,10 @@ Invariants, of every shard:
 A position before the first record of a child cannot be proved so: the child may have had records
 that are forgotten. The service tells it only roughly, by which shards were open at the edge of its
 retention. A child that is older than that edge is refused; so is one that never had a record.
+
+The limit of this: who comes back after longer than the retention is refused also where nothing was
+written meanwhile, since nobody can tell. A reader that goes on reading is not concerned; a quiet
+log needs a no-op now and then, or an archive.
 """
 
 from __future__ import annotations

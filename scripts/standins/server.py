@@ -14,7 +14,7 @@ from scripts.standins.services import Service, is_alive
 
 READY_S = 60.0
 TRIES = 5  # a free port may be taken before the server gets it
-STOP_S = 10.0
+STOP_S = 5.0  # kinesis-local waits for connections to be closed by their other end
 
 
 class NotStartedError(Exception):
