@@ -106,7 +106,14 @@ class Appender:
             queues.setdefault(put.partition, deque()).append(index)
         while queues:
             call = self._next_call(queues, frames)
-            for index, reply in zip(call, self._put(call, puts, frames), strict=True):
+            answered = self._put(call, puts, frames)
+            if isinstance(answered, Failed):
+                # The next call would fail alike, and may take its whole timeout for it.
+                behind = Failed(answered.error, untouched=True, final=answered.final)
+                replies.update({index: behind for queue in queues.values() for index in queue})
+                replies.update(dict.fromkeys(call, answered))
+                break
+            for index, reply in zip(call, answered, strict=True):
                 replies[index] = reply
                 queue = queues[puts[index].partition]
                 queue.popleft()
@@ -149,8 +156,8 @@ class Appender:
 
     def _put(
         self, call: Sequence[int], puts: Sequence[Put], frames: Sequence[bytes]
-    ) -> list[Reply]:
-        """One PutRecords, one attempt."""
+    ) -> list[Reply] | Failed:
+        """One PutRecords, one attempt: a reply to each record, or why there is none."""
         records = []
         for index in call:
             key, hash_key = self._keys[puts[index].partition]
@@ -164,7 +171,7 @@ class Appender:
             if len(entries) != len(call):
                 raise StorageError(f"{len(entries)} replies to {len(call)} records", self._name)  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - whatever it was, these frames are in doubt
-            return [self._failed_call(error, len(call))] * len(call)
+            return self._failed_call(error, len(call))
         # The Date is cut off to the second: the service's time was at most that much later.
         arrival = self._time.hear(response) + DATE_MS - 1
         self.last_arrival_ms = max(self.last_arrival_ms, arrival)

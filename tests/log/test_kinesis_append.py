@@ -132,6 +132,18 @@ def test_a_failed_call_says_what_it_leaves_open(
         assert world.stream.name in str(failed(reply).error)
 
 
+def test_after_a_call_that_failed_the_rest_is_not_tried(
+    world: KinesisWorld, log: KinesisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an outage each further call would take its whole timeout."""
+    monkeypatch.setattr(kinesis_appender, "CALL_RECORDS_MAX", 2)
+    world.double.faults.extend([None, Fault("lose request")])
+    replies = log.append([put(1, partition=p) for p in range(4)] + [put(2), put(2, partition=3)])
+    assert len(world.double.sent) == 2
+    assert [type(reply) for reply in replies] == [Appended, Appended] + [Failed] * 4
+    assert [failed(reply).untouched for reply in replies[2:]] == [False, True, False, True]
+
+
 def test_without_credentials_nothing_was_sent() -> None:
     assert was_refused(NoCredentialsError())
     assert not was_refused(refusal("Odd", status=503))
