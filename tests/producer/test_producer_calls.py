@@ -20,7 +20,7 @@ from binlog.reader import Reader
 from tests.producer.desk import PARAMS, event, header_of, key_in
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 20.0
+WAIT_S = 6.0
 KEYS = [key_in(partition) for partition in range(PARAMS.partitions)]
 
 
