@@ -111,7 +111,12 @@ class Replica:
         # As it stands in the store by now: with the event types met.
         [generation] = self.store.generations()
         return Engine(
-            self._log, self.store, generation, self._rules, page_bytes=records, tell_halts=False
+            self._log,
+            self.store,
+            generation,
+            self._rules,
+            page_bytes=max(1, records),
+            tell_halts=False,
         )
 
     def crash(self, after: int, records: int, *, heard: bool) -> str:

@@ -191,7 +191,7 @@ class WorldStore(MemoryStore):
             standing[checkpoint.partition] = checkpoint
             self.journal.append(Moved(generation, checkpoint))
             self._step(started)
-        for table in tables:
+        for table in sorted(tables):
             self._rows_of(generation, table)
         self._step(started, done=True)
         return []
