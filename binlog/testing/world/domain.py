@@ -8,6 +8,7 @@ to a cart that is not there.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from appliers.applier import ApplierError, Appliers
@@ -78,21 +79,29 @@ CARTS = _carts.build()
 
 def cart_event(a: int, b: int, c: int) -> Envelope:
     """One of many; three small numbers decide which."""
-    kind, data = _content(b, c)
+    kind, data = _content(b % 64, c)
     return Envelope(
         id=f"cart{c % 6}",
         type=kind,
         schema=2 if kind == "CartFilled" and c % 2 else 1,
         table=TABLE,
-        key=encode_value({"id": "abc"[a % 3]}),
-        data=None if data is None else encode_value(data),
+        key=_KEYS[a % 3],
+        data=data,
         expect=None if a % 7 else (0 if c % 2 else c % 16),
     )
 
 
-def _content(b: int, c: int) -> tuple[str, Any]:
-    kind = b % 64
-    wares = _WARES[c % 3 :]
+_KEYS = [encode_value({"id": name}) for name in "abc"]
+
+
+@lru_cache(maxsize=100_000)
+def _content(kind: int, c: int) -> tuple[str, bytes | None]:
+    event_type, data = _meaning(kind, c)
+    return event_type, None if data is None else encode_value(data)
+
+
+def _meaning(kind: int, c: int) -> tuple[str, Any]:
+    wares = _WARES[c % 3 : c % 3 + 2]
     if kind < 36:
         counts = {ware: 1 + (c + place) % 4 for place, ware in enumerate(wares)}
         return "CartFilled", {"wares": counts if c % 2 else list(wares)}

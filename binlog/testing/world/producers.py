@@ -46,13 +46,13 @@ FATES: dict[str, Fate] = {fate.value: fate for fate in Fate} | {FOUND_LATER: Fat
 OPTIONS = tuple(
     ProducerOptions(
         linger_s=0.004 * (index % 2),
-        frame_bytes_goal=(150, 700, 4_000)[index],
+        frame_bytes_goal=(400, 2_000, 8_000)[index],
         queue_wait_s=0.25,
         give_up_s=0.4 if index == 2 else 0.08,
         retry_first_s=0.004,
         retry_most_s=0.02,
         calls_max=1 + index % 2,
-        id_window=index != 1,
+        id_window=index == 0,
     )
     for index in range(PROCESSES)
 )
