@@ -38,7 +38,10 @@ from appliers.lock.shape import (
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One difference. ``before`` and ``after`` are words; ``path`` is "" for the data itself."""
+    """One difference. ``path`` is "" for the data itself.
+
+    ``before`` and ``after`` are words; "" where the field is not there.
+    """
 
     kind: str
     path: str
@@ -64,8 +67,8 @@ class _Comparison:
     def _add(
         self, kind: str, path: str, before: AnyShape | str, after: AnyShape | str, *, breaking: bool
     ) -> None:
-        before = before if isinstance(before, str) else said(before)
-        after = after if isinstance(after, str) else said(after)
+        before = before if isinstance(before, str) else said(before, self._old.records)
+        after = after if isinstance(after, str) else said(after, self._new.records)
         self.found.append(Change(kind, path, before, after, breaking))
 
     def compare(self, old: AnyShape, new: AnyShape, path: str) -> None:
@@ -83,7 +86,13 @@ class _Comparison:
                 if len(olds) == 1:
                     self._add("type changed", path, old, new, breaking=True)
                 else:
-                    self._add("member removed", path, member, f"only {said(new)}", breaking=True)
+                    self._add(
+                        "member removed",
+                        path,
+                        member,
+                        f"only {said(new, self._new.records)}",
+                        breaking=True,
+                    )
             else:
                 self._pair(member, other, path)
         for other in news:
@@ -98,9 +107,10 @@ class _Comparison:
             # By tag where there is one, so that a changed tag of the only record shows as that.
             same = [n for n in takers if _tag(self._new.resolve(n)) == _tag(whole)]
             records = [m for m in olds if isinstance(self._old.resolve(m), Record)]
-            if same:
-                return same[0]
-            return takers[0] if len(takers) == len(records) == 1 else None
+            if same or len(takers) == len(records) == 1:
+                return (same or takers)[0]
+            named = [n for n in takers if isinstance(n, Ref) and n == old]
+            return named[0] if named and not self._is_tag_of_any(named[0], records) else None
         if isinstance(whole, Text):
             takers = [n for n in takers if isinstance(n, Text) and n.form in (whole.form, "")]
             takers.sort(key=lambda n: isinstance(n, Text) and n.form != whole.form)
@@ -118,6 +128,10 @@ class _Comparison:
         if isinstance(whole, Int):
             takers += [n for n in news if isinstance(n, Decimal)]
         return takers[0] if takers else None
+
+    def _is_tag_of_any(self, new: AnyShape, olds: list[AnyShape]) -> bool:
+        tag = _tag(self._new.resolve(new))
+        return any(_tag(self._old.resolve(old)) == tag for old in olds)
 
     def _pair(self, old: AnyShape, new: AnyShape, path: str) -> None:
         if isinstance(old, Ref) and isinstance(new, Ref):
@@ -137,8 +151,6 @@ class _Comparison:
             for place, (was, now) in enumerate(zip(old.of, new.of, strict=True)):
                 self.compare(was, now, f"{path}[{place}]")
         else:
-            if old == new:
-                return
             if type(old) is not type(new) or (
                 isinstance(old, Text) and isinstance(new, Text) and old.form != new.form
             ):
@@ -222,12 +234,13 @@ class _Comparison:
     def _field(self, old: Field | None, new: Field | None, path: str) -> None:
         if new is None:
             if old is not None:
-                self._add("field removed", path, old.type, "no such field", breaking=True)
+                self._add("field removed", path, old.type, "", breaking=True)
             return
         if old is None:
-            after = f"{said(new.type)}, {new.absence}"
+            after = said(new.type, self._new.records)
+            after += "" if new.required else f", {new.absence}"
             kind = "required field added" if new.required else "field added"
-            self._add(kind, path, "no such field", after, breaking=new.required)
+            self._add(kind, path, "", after, breaking=new.required)
             return
         self.compare(old.type, new.type, path)
         if old.absence == new.absence:

@@ -43,6 +43,7 @@ from appliers.lock.shape import Schema
 from binlog.errors import RefusedError, UpgradeError
 
 FORMAT = 1
+DEFAULT_FILE = "schema.lock.json"
 ABOUT = (
     "Written by `binlog schema lock`, checked by `binlog schema check`. Commit it; do not edit it."
 )
@@ -193,7 +194,8 @@ def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
-        line = text.splitlines()[error.lineno - 1] if text.strip() else ""
+        # The line is after the last one where the text ends too early.
+        line = next(iter(text.splitlines()[error.lineno - 1 :]), "")
         if line.lstrip().startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):
             what = "a merge conflict is in it"
         else:

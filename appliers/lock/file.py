@@ -9,8 +9,6 @@ from tempfile import NamedTemporaryFile
 from appliers.lock.document import Lock, decode_lock, encode_lock
 from binlog.errors import RefusedError, StorageError
 
-DEFAULT_FILE = "schema.lock.json"
-
 
 def read_lock(path: Path) -> Lock | None:
     """The lock in the file; ``None`` if there is no such file.

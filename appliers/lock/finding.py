@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from appliers.lock.comparison import Change
+from appliers.lock.document import DEFAULT_FILE
 
 Place: TypeAlias = tuple[str, str | None, int | None]
 """A function: event type ("": an owner), table, and the schema that an upcaster is from."""
@@ -40,23 +41,25 @@ class Words:
 
     def __init__(self, name: str, path: str) -> None:
         self.object = name.rpartition(":")[2] or "appliers"
-        self.lock_command = f"binlog schema lock {name or 'MODULE:OBJECT'} {path}"
+        file = "" if path == DEFAULT_FILE else f" {path}"
+        self.lock_command = f"binlog schema lock {name or 'MODULE:OBJECT'}{file}"
 
     # -- shapes ----------------------------------------------------------------------------------
 
     def changed(self, event_type: str, schema: int, change: Change, *, newest: bool) -> Finding:
         """A shape that changed in place."""
         place = f"field {change.path}" if change.path else "its data"
-        what = (
-            f"{event_type}, schema {schema}, {place}: {change.kind}: "
-            f"{change.before} before, {change.after} now"
-        )
+        was = f"it was {change.before}" if not change.after else f"{change.before} before"
+        difference = f"{was}, {change.after} now" if change.before and change.after else was
+        difference = difference if change.before else change.after
+        what = f"{event_type}, schema {schema}, {place}: {change.kind}: {difference}"
         if not change.breaking:
             do = f"old events fit; lock it: {self.lock_command}"
         elif newest:
             do = (
-                f"keep the old type as {event_type}V{schema}, which makes the new one schema "
-                f"{schema + 1}, and write {self.upcaster_line(event_type, schema)}"
+                f"keep the old type as {event_type}V{schema}, raise the schema to {schema + 1} and "
+                f"write {self.upcaster_line(event_type, schema)}; "
+                f"{self.unpublished(event_type, schema)}"
             )
         else:
             do = (
@@ -82,6 +85,11 @@ class Words:
             f"data={event_type}V{schema})"
         )
 
+    def unpublished(self, event_type: str, schema: int) -> str:
+        """The way out for what only ever stood in a branch."""
+        name = event_type if schema == 1 else f"{event_type}@{schema}"
+        return f"or, if none of it was ever published: {self.lock_command} --unpublished {name}"
+
     def undeclared(self, event_type: str, schema: int, *, newest: bool) -> Finding:
         """The type of the data is not declared any more."""
         if newest:
@@ -103,8 +111,7 @@ class Words:
             what=f"{event_type}: locked, and no applier or event_type declares it now",
             do=(
                 f"its events are in logs for ever: put it back, at least as "
-                f'{self.object}.event_type("{event_type}"); if none was ever published, '
-                f"{self.lock_command} --unpublished {event_type}"
+                f'{self.object}.event_type("{event_type}"); {self.unpublished(event_type, 1)}'
             ),
             type=event_type,
         )
@@ -115,9 +122,8 @@ class Words:
             kind="upcaster removed",
             what=f"{event_type}: schema {locked} is locked, and this code knows up to {known}",
             do=(
-                f"put the upcaster back: {self.upcaster_line(event_type, known)}; if no event of "
-                f"schema {known + 1} was ever published, {self.lock_command} "
-                f"--unpublished {event_type}@{known + 1}"
+                f"put the upcaster back: {self.upcaster_line(event_type, known)}; "
+                f"{self.unpublished(event_type, known + 1)}"
             ),
             type=event_type,
             schema=locked,
@@ -170,17 +176,17 @@ class Words:
         """An applier, upcaster or owner in words, and the code that declares it, less its end."""
         if schema is not None:
             return (
-                f"{event_type}: the upcaster from schema {schema}",
+                f"the upcaster from schema {schema}",
                 f'@{self.object}.upcaster("{event_type}", from_version={schema}',
             )
         if not event_type:
             return f"the owner of table {table}", f'{self.object}.table("{table}", owner=...'
         if table:
             return (
-                f"{event_type}: the applier for table {table}",
+                f"the applier for table {table}",
                 f'@{self.object}.on("{event_type}", table="{table}"',
             )
-        return f"{event_type}: the applier", f'@{self.object}.on("{event_type}"'
+        return "the applier", f'@{self.object}.on("{event_type}"'
 
     def computes_otherwise(self, place: Place, version: int, differing: str) -> Finding:
         """Another result under the same declared version."""
@@ -204,8 +210,8 @@ class Words:
         return self._of(
             place,
             "source changed",
-            f"{what}: its source changed, and it is still version {version} ({vouched})",
-            f"if it computes the same, {self.lock_command} --same-meaning; if not, "
+            f"the source of {what} changed, and it is still version {version} ({vouched})",
+            f"if it computes the same: {self.lock_command} --same-meaning; if not, "
             f"declare {code}, version={version + 1}) and rebuild",
         )
 
@@ -215,7 +221,7 @@ class Words:
         return self._of(
             place,
             "version went back",
-            f"{what}: version {locked} is locked, and it is declared as {now}",
+            f"{what} is declared as version {now}, and {locked} is locked",
             f"versions only go up: {code}, version={locked}), or above if it computes "
             "something else",
         )
@@ -230,7 +236,7 @@ class Words:
             place,
             kind,
             f"{what} is locked, and there is none now",
-            f"put it back ({code}); {lost}; if that is meant, {self.lock_command} "
+            f"put it back, {code}), or {lost}; if that is meant: {self.lock_command} "
             f"--retire {event_type}:{table}",
         )
 
@@ -261,7 +267,7 @@ class Words:
         event_type, table, schema = place
         return Finding(
             kind=kind,
-            what=what,
+            what=f"{event_type}: {what}" if event_type else what,
             do=do,
             type=event_type,
             table=table,

@@ -32,6 +32,7 @@ from appliers.lock.shape import (
     TupleOf,
     said,
 )
+from binlog.values import encode_value
 
 SAMPLES_MAX = 24
 """Of one version; the later departures are left out."""
@@ -65,10 +66,11 @@ def samples(schema: Schema) -> list[Sample]:
 
     Raises:
         NoSampleError: there is none; it says for what.
+        RefusedError: data that no event can hold.
     """
-    found: dict[str, Sample] = {}
+    found: dict[bytes, Sample] = {}
     for label, value in _Maker(schema).choices(schema.data):
-        found.setdefault(repr(value), (label, value))
+        found.setdefault(encode_value(value, outer=1), (label, value))
     return list(islice(found.values(), SAMPLES_MAX))
 
 
@@ -185,10 +187,12 @@ class _Maker:
         return [(label, value) for label, value in found if len(value) >= low]
 
     def _set(self, shape: SetOf) -> list[Sample]:
-        of = [value for _, value in self.choices(shape.of)]
+        of = [value for _, value in self.choices(shape.of) if not isinstance(value, list | dict)]
+        if not of:
+            raise NoSampleError(f"a {said(shape)}")
         low, high = max(shape.min_length or 1, 1), shape.max_length
-        kinds = [value for value in of if _kind(value) == _kind(of[0])]
-        if len(set(kinds)) < low or _kind(of[0]) == "":
+        kinds = list(dict.fromkeys(value for value in of if _kind(value) == _kind(of[0])))
+        if len(kinds) < low or _kind(of[0]) == "":
             raise NoSampleError(f"a {said(shape)}")
         found = [("whole", frozenset(kinds[:low]))]
         if high is None or high > low:
@@ -196,7 +200,7 @@ class _Maker:
         return found
 
     def _map(self, shape: MapOf) -> list[Sample]:
-        keys = [key for _, key in self.choices(shape.keys) if key]
+        keys = list(dict.fromkeys(key for _, key in self.choices(shape.keys) if key))
         low = shape.min_length or 0
         try:
             of = self.choices(shape.values)
@@ -204,7 +208,7 @@ class _Maker:
             if low:
                 raise
             return [("empty", {})]
-        if len(set(keys)) < max(low, 1):
+        if len(keys) < max(low, 1):
             raise NoSampleError(f"a {said(shape)}")
         names = keys[: max(low, 1)] if shape.max_length != 0 else []
         found: list[Sample] = [("whole", dict.fromkeys(names, of[0][1]))]

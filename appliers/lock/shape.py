@@ -17,7 +17,7 @@ type that holds itself finite. The names are for people: they are not compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -189,27 +189,31 @@ def said_value(value: Typed) -> str:
     return encode_json(plain(untyped_any(value))).decode()
 
 
-def said(shape: AnyShape) -> str:
-    """The shape in words: ``int from 0``, ``list of record Line``, ``text or null``."""
+def said(shape: AnyShape, records: Mapping[str, Record] = {}) -> str:
+    """The shape in words: ``int from 0``, ``list of record Line``, ``text or null``.
+
+    ``records`` tell the tags of those that are referred to.
+    """
     match shape:
         case OneOfShapes():
             nullable = sorted(shape.of, key=lambda member: isinstance(member, Null))
-            return " or ".join(map(said, nullable))
+            return " or ".join(said(member, records) for member in nullable)
         case OneOf():
-            return ("one of " if len(shape.values) > 1 else "only ") + ", ".join(
-                map(repr, shape.values)
-            )
+            values = ", ".join(map(repr, shape.values))
+            return f"one of {values}" if len(shape.values) > 1 else f"only {values}"
         case Ref():
-            return f"record {shape.to}"
+            whole = records.get(shape.to)
+            return f"record {shape.to}{_tagged(whole) if whole is not None else ''}"
         case Record():
-            return f"record {shape.tag!r}" if shape.tag else "record"
+            return f"record{_tagged(shape)}"
         case ListOf() | SetOf():
             what = "list" if isinstance(shape, ListOf) else "set"
-            return f"{what} of {said(shape.of)}{_sized(shape, 'elements')}"
+            return f"{what} of {said(shape.of, records)}{_sized(shape, 'elements')}"
         case MapOf():
-            return f"map of {said(shape.keys)} to {said(shape.values)}{_sized(shape, 'entries')}"
+            what = f"map of {said(shape.keys, records)} to {said(shape.values, records)}"
+            return f"{what}{_sized(shape, 'entries')}"
         case TupleOf():
-            return f"list of exactly ({', '.join(map(said, shape.of))})"
+            return f"list of exactly ({', '.join(said(member, records) for member in shape.of)})"
         case Int():
             return " ".join((_name(shape), *_bounds(shape)))
         case Text():
@@ -219,6 +223,10 @@ def said(shape: AnyShape) -> str:
             return f"bytes{_sized(shape, 'bytes')}"
         case _:
             return _name(shape)
+
+
+def _tagged(record: Record) -> str:
+    return f" ({record.tag_field} {record.tag!r})" if record.tag_field else ""
 
 
 def _name(shape: Shape) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from appliers.applier import Rule
 from appliers.lock.document import TypeEntry
-from appliers.lock.golden import NO_TABLE, OUTCOME_BYTES_MAX, Outcome, Stage, run_of
+from appliers.lock.golden import NO_TABLE, Outcome, Stage, run_of
 from binlog.json_values import untyped_any
 from binlog.run import Run
 from binlog.values import encode_value
@@ -65,7 +65,6 @@ class States:
 
 
 def _item(outcome: Outcome) -> bytes | None:
-    if outcome.value is None or "M" not in outcome.value:
-        return None
-    data = encode_value(untyped_any(outcome.value), outer=1)
-    return data if len(data) <= OUTCOME_BYTES_MAX else None
+    # An item that is too large for the lock is no state; an applier gives a map, or null: deleted.
+    value = None if outcome.value is None else untyped_any(outcome.value)
+    return None if value is None else encode_value(value, outer=1)

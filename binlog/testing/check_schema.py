@@ -6,7 +6,8 @@ from os import PathLike
 from pathlib import Path
 
 from appliers.lock.check import check
-from appliers.lock.file import DEFAULT_FILE, read_lock
+from appliers.lock.document import DEFAULT_FILE
+from appliers.lock.file import read_lock
 from appliers.lock.finding import Words
 from binlog.testing.subject import Source, rules_of
 from binlog.testing.violation import Violation
