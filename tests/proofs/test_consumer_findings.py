@@ -9,8 +9,8 @@ import pytest
 from appliers.store import vector_of
 from binlog.errors import StorageError
 from binlog.frame import decode_header
-from tests.proofs.loose_store import LooseStore
-from tests.proofs.producers import PARAMS
+from binlog.testing.world.producers import PARAMS
+from binlog.testing.world.store import WorldStore
 from tests.proofs.whole import Whole, assert_replica
 
 ONE_RECORD, ALL = 1, 1 << 20
@@ -34,7 +34,7 @@ def test_an_engine_that_heard_of_no_outcome_starts_over(tmp_path: Path) -> None:
     world = whole(tmp_path, "loose")
     publish(world, 6)
     store = world.store
-    assert isinstance(store, LooseStore)
+    assert isinstance(store, WorldStore)
     engine = world.new_engine(ALL)
     store.crash_after, store.time_out = 0, True
     with pytest.raises(StorageError):

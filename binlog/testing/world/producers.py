@@ -94,7 +94,13 @@ class Process:
 class Producers:
     """The world without readers."""
 
-    def __init__(self, *, kinesis: bool, met: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        kinesis: bool,
+        met: Counter[str] | None = None,
+        options: Sequence[ProducerOptions] = OPTIONS,
+    ) -> None:
         """``kinesis``: a log that takes frames of any age, with long sequence numbers."""
         self.clock = ManualClock(START_MS)
         self.log = WorldLog(PARAMS, clock=self.clock, kinesis=kinesis)
@@ -102,6 +108,7 @@ class Producers:
         self.met: Counter[str] = Counter() if met is None else met
         self.delayed: list[Delayed] = []
         self.deaths = 0
+        self._options = options
         self._serial = 0
         self._families = 0
         self._homes: dict[tuple[str, bytes], int] = {}
@@ -112,7 +119,7 @@ class Producers:
         core = ProducerCore(
             PARAMS,
             self.log.genesis,
-            options=OPTIONS[index],
+            options=self._options[index],
             lineage=lineage,
             random=Random(index),
         )

@@ -190,6 +190,7 @@ class _Writer:
             (self._overtaken_frame, 1),
             (self._wait, 2),
             (self._late_answer, 1),
+            (self._grow_old, 1),
             (self._crash, 3),
             (self._race, 2),
             (self._late_zombie, 1),
@@ -265,6 +266,14 @@ class _Writer:
         if self._dice.one_in(2):
             self._consume()
             self._add("find_delayed")
+
+    def _grow_old(self) -> None:
+        """A frame is refused for so long that its session is too old for it."""
+        for fate, wait_ms in (("land", 300), ("throttle", 145), ("land", 1)):
+            self._publish(2, 1)
+            self._add("tick", 5)
+            self._call(2, fate)
+            self._add("tick", wait_ms)
 
     def _late_answer(self) -> None:
         process = self._dice.below(PROCESSES)
