@@ -31,6 +31,11 @@ class WorldLog(MemoryLog):
             enforce_age=not kinesis,
         )
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether readers do not see what lands."""
+        return self._held_back
+
     def records(self, partition: int) -> list[tuple[str, Record]]:
         """As `MemoryLog.records`, without looking at the others'; it grows in place."""
         return self._by_partition[partition]

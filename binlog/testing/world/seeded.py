@@ -16,7 +16,6 @@ import gc
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from random import Random
 from typing import Any, TypeAlias
 
@@ -26,8 +25,8 @@ from appliers.applier import NO_RULES
 from binlog.errors import RefusedError
 from binlog.testing.world.domain import CARTS, cart_event
 from binlog.testing.world.item_events import item_event
+from binlog.testing.world.outcome import digest_of
 from binlog.testing.world.producers import PARAMS, PROCESSES
-from binlog.testing.world.store import Began, Entry, Noted, Wrote
 from binlog.testing.world.truth import PARTITIONS
 from binlog.testing.world.world import World
 
@@ -366,43 +365,3 @@ class _Writer:
     def _drill(self) -> None:
         if self._dice.one_in(3):
             self._add("drill", *[self._dice.below(8) for _ in PARTITIONS])
-
-
-# -- the outcome ---------------------------------------------------------------------------------
-
-
-def digest_of(world: World) -> str:
-    """64 hex digits over all that a run left behind, but for what compressors decide."""
-    truth = world.truth
-    log = [
-        [
-            [taken.at, str(taken.session), taken.number, taken.what, taken.event]
-            for taken in truth.verdict(partition).taken
-        ]
-        for partition in PARTITIONS
-    ]
-    ledger = [
-        [entry.serial, entry.outcome and entry.outcome.name, str(entry.session), entry.number]
-        for entry in world.producers.ledger
-    ]
-    journals = [[_plain(entry) for entry in r.store.journal] for r in world.replicas]
-    return sha256(msgspec.msgpack.encode([log, ledger, journals])).hexdigest()
-
-
-def _plain(entry: Entry) -> list[Any]:
-    if isinstance(entry, Began):
-        return [entry.generation, entry.excluded]
-    if isinstance(entry, Noted):
-        return [entry.generation, entry.rejection]
-    if isinstance(entry, Wrote):
-        return [entry.generation, entry.table, entry.key, entry.row]
-    place = entry.checkpoint
-    return [
-        entry.generation,
-        place.partition,
-        place.shard,
-        str(place.sequence),
-        place.offset,
-        place.applied,
-        place.digest,
-    ]

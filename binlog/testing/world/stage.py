@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from appliers.applier import NO_RULES, ApplierError
 from appliers.fingerprint import fingerprint
 from appliers.store import vector_of
 from binlog.envelope import ITEM_TYPES
-from binlog.errors import PoisonError, RefusedError
+from binlog.errors import BinlogError, PoisonError, RefusedError
 from binlog.target import Target
 from binlog.testing.subject import Source, rules_of
 from binlog.testing.violation import Violation
@@ -37,6 +37,8 @@ from snapshots.rebuild import Wanted, rebuild
 
 _QUIET_MS = PARAMS.session_life_ms + PARAMS.session_age_ms  # after it every session has expired
 _TURNS_MAX = 100  # until all is at rest
+
+_Result = TypeVar("_Result")
 
 
 class Stage:
@@ -108,23 +110,28 @@ class Stage:
     def _turn(self, target: Replica, turn: Callable[[], str]) -> None:
         """A consumer's turn; what it cannot apply is left out."""
         before = self._vector(target) if self._teller else {}
-        how = "paused"
         if target.excluded != self._excluded and not self._rebuild(target):
             return
-        try:
-            how = turn()
-        except PoisonError as error:
-            self._leave_out(error)
+        how = self._guarded(target, turn) or "paused"
         if self._teller:
             self._teller.turned(f"replica {target.number}", before, self._vector(target), how)
 
     def _rebuild(self, target: Replica) -> bool:
         """Whether it went through; it does not while the log is halted."""
         while True:
-            try:
-                return target.rebuild(self._excluded)
-            except PoisonError as error:
-                self._leave_out(error)
+            done = self._guarded(target, lambda: target.rebuild(self._excluded))
+            if done is not None:
+                return done
+
+    def _guarded(self, target: Replica, work: Callable[[], _Result]) -> _Result | None:
+        """What a consumer's work comes to; ``None`` where it met what cannot be applied."""
+        try:
+            return work()
+        except PoisonError as error:
+            self._leave_out(error)
+            return None
+        except BinlogError as error:
+            self._fail(_has_stopped(target, error), error)
 
     def _leave_out(self, error: PoisonError) -> None:
         """What cannot be applied is left out from now on, by everybody."""
@@ -189,6 +196,7 @@ class Stage:
         self.met["tombstone"] += sum([cell.deleted for cell in self.truth.cells.values()])
 
     def _let_replicas_catch_up(self) -> None:
+        end: Vector = {}
         for which in range(_TURNS_MAX):
             for replica in self.replicas:
                 self._turn(replica, partial(replica.consume, 1_000, RECORDS))
@@ -199,15 +207,22 @@ class Stage:
                 return
             if halted:
                 self._resolve(halted[0], which)
+        self.judge.look()
         raise Violation(
-            "the replicas do not come to rest", law="everything is applied in the end (14)"
+            "the replicas do not come to rest",
+            law="everything is applied in the end (14)",
+            differences=[
+                f"replica {replica.number} stands at {self._vector(replica)}, the log ends at {end}"
+                for replica in self.replicas
+            ],
         )
 
     def _let_zombies_repeat(self) -> None:
         """9: what is applied is applied; to read it again changes nothing."""
         for replica in self.replicas:
             before = len(replica.store.journal)
-            if replica.wake(1_000) and len(replica.store.journal) != before:
+            self._guarded(replica, partial(replica.wake, 1_000))
+            if len(replica.store.journal) != before:
                 raise Violation(
                     f"replica {replica.number}: a consumer that read all again wrote again",
                     law="a replay changes nothing (9)",
@@ -244,6 +259,8 @@ class Stage:
 
     def _fail(self, violation: Violation, cause: BaseException | None) -> NoReturn:
         """Raise the violation with all that can be told of how it came about."""
+        if violation.story:
+            raise violation from cause
         if self._teller:
             for replica in self.replicas:
                 rows = {
@@ -278,6 +295,15 @@ def _not_total(error: PoisonError, *, undeclared: bool) -> Violation:
         f"an event was refused that its applier takes: {error.what}",
         law="what cannot be applied stops everybody",
         differences=[error.where],
+    )
+
+
+def _has_stopped(replica: Replica, error: BinlogError) -> Violation:
+    return Violation(
+        f"the consumer of replica {replica.number} cannot go on: {error.what}",
+        law="consumers go on",
+        differences=[error.where] if error.where else [],
+        do=error.do,
     )
 
 

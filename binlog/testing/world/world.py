@@ -209,7 +209,7 @@ class World(Stage):
             self._teller.called("wake", replica, *([] if pages == 1 else [pages]))
             if target.zombie is not None:
                 self._teller.say(f"the second consumer of replica {replica} goes on")
-        target.wake(pages)
+        self._guarded(target, lambda: target.wake(pages))
 
     def overtake(self, replica: int, by: str = "zombie", at: str = "read", pages: int = 1) -> None:
         """One consumer of the replica goes on in the middle of a batch of the other.
@@ -258,11 +258,17 @@ class World(Stage):
         self._rebuild(target)
 
     def drill(self, *sevenths: int) -> None:
-        """A rebuild into an empty store, of so many sevenths of each partition; none: to the end."""
+        """A rebuild into an empty store, of so many sevenths of each partition; none: to the end.
+
+        Nothing while the log is halted, or readers do not see its end.
+
+        Raises:
+            Violation: it is not what the reference holds.
+        """
         if self._teller:
             self._teller.called("drill", *sevenths)
-        self.check()
-        if self.truth.troubled:
+        self._judged(self.judge.look)
+        if self.truth.troubled or self.log.holds_back:
             return
         end = self.truth.end()
         vector = {p: end.get(p, 0) * n // 7 for p, n in zip(PARTITIONS, sevenths, strict=False)}
