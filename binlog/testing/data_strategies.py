@@ -7,7 +7,8 @@ deeper than what publishing accepts, and a recursion ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from binlog.errors import RefusedError
+from binlog.fields import EVENT_BYTES_MAX
 from binlog.testing import hostile as odd
-from binlog.testing.anything import MEMBERS, SIZE_ORDINARY, anything, or_hostile
+from binlog.testing.anything import MEMBERS, SIZE_ORDINARY, Growth, anything, grown
 from binlog.testing.class_fields import Fields, arrays, maps
 from binlog.testing.described import (
     CLASSES,
@@ -32,7 +34,7 @@ from binlog.testing.described import (
     keys_of_field,
     name_of,
 )
-from binlog.testing.leaves import integers, leaf, pool, spread, texts
+from binlog.testing.leaves import leaf, pool, spread, texts
 from binlog.typed import as_data
 from binlog.values import decode_value, encode_value
 
@@ -51,11 +53,9 @@ class Where(msgspec.Struct, frozen=True):
     def below(self, step: str, key: str = "") -> Where:
         return Where(self.path + step, key or self.key)
 
-    def refuse(self, what: str, do: str = "") -> RefusedError:
-        instead = f'fields={{"{self.key}": ...}} with a strategy of published values'
-        return RefusedError(
-            f"{self.path}: {what}", do=f"{do}, or give {instead}" if do else f"give {instead}"
-        )
+    def refuse(self, what: str, do: str = "", *, given: str = "st.integers()") -> RefusedError:
+        instead = f'say what it holds: fields={{"{self.key}": {given}}}'
+        return RefusedError(f"{self.path}: {what}", do=f"{do}, or {instead}" if do else instead)
 
 
 def published(value: object) -> Any:
@@ -85,7 +85,8 @@ class DataStrategies:
             RefusedError: a type that cannot be published or has no end, with its path.
         """
         where = Where(name, name)
-        return self._node(self._description.root, odd.CONTAINERS_MAX, where, ())
+        made = self._node(self._description.root, odd.CONTAINERS_MAX, where, ())
+        return made.filter(_has_room)
 
     def _node(self, node: inspect.Type, room: int, where: Where, trail: tuple[int, ...]) -> _Made:
         node = bare(node)
@@ -159,11 +160,11 @@ class DataStrategies:
             endless = self._description.least(field.type) > odd.CONTAINERS_MAX
             if field.required and endless and not self._description.is_given(node, field):
                 place = where.below(f".{field.name}", f"{name_of(node)}.{field.name}")
-                return place.refuse(
-                    f"it needs more than {odd.CONTAINERS_MAX} containers inside each other,"
-                    " or never ends",
-                    "make it optional",
-                )
+                if math.isinf(self._description.least(field.type)):
+                    return place.refuse(
+                        "each needs another one without end", "make it optional", given="st.none()"
+                    )
+                return place.refuse(f"nesting above {odd.CONTAINERS_MAX} containers")
         raise AssertionError(f"{name_of(node)} ends")  # pragma: no cover
 
     def _union(
@@ -183,8 +184,8 @@ class DataStrategies:
         item = self._node(node.item_type, room - 1, where.below("[]"), trail)
         ordinary = st.lists(item, min_size=low, max_size=_ordinary(low, high))
         count = odd.MANY_ELEMENTS if self._is_leaf(node.item_type) else SIZE_ORDINARY
-        equal = item.map(partial(_repeated, max(low, min(count, high or count))))
-        return self._some(ordinary, [equal, st.builds(list)] if low == 0 else [equal])
+        many = partial(_repeated, max(low, min(count, high or count)), low)
+        return self._grown(ordinary, [many])
 
     def _map(self, node: Any, room: int, where: Where, trail: tuple[int, ...]) -> _Made:
         low, high = self._sizes(node, where)
@@ -192,21 +193,20 @@ class DataStrategies:
             return st.builds(dict)
         value = self._node(node.value_type, room - 1, where.below("[]"), trail)
         key_node = bare(node.key_type)
-        key = self._key(key_node, where.below(" (a key)"))
+        key = self._key(key_node, low, where.below(" (a key)"))
         most = _ordinary(low, high)
-        if _is_free(key_node):
-            # Their pool is small, so many of them are made up.
-            key = key if low <= 3 else pool([*odd.NAMES_ORDINARY, *[f"k{n}" for n in range(most)]])
         ordinary = st.dictionaries(key, value, min_size=low, max_size=most)
         if not _is_free(key_node):
             return ordinary
-        hostile = [
-            value.map(partial(_under, names))
-            for names in odd.NAMES_TOGETHER
-            if low <= len(names) <= (len(names) if high is None else high)
-            and (len(names) <= SIZE_ORDINARY or self._is_leaf(node.value_type))
-        ]
-        return self._some(ordinary, hostile)
+        return self._grown(
+            ordinary,
+            [
+                partial(_under, names, low)
+                for names in odd.NAMES_TOGETHER
+                if low <= len(names) <= (len(names) if high is None else high)
+                and (len(names) <= SIZE_ORDINARY or self._is_leaf(node.value_type))
+            ],
+        )
 
     def _is_leaf(self, node: inspect.Type) -> bool:
         """Whether its values are small: many equal containers would make one event of thousands."""
@@ -214,26 +214,26 @@ class DataStrategies:
             True for _ in children(bare(node))
         )
 
-    def _key(self, node: inspect.Type, where: Where) -> _Made:
-        """Attribute names: the texts of what the keys of a mapping may be."""
+    def _key(self, node: inspect.Type, count: int, where: Where) -> _Made:
+        """Attribute names: the texts of what the keys of a mapping may be, at least ``count``."""
         if isinstance(node, inspect.AnyType):
             node = inspect.StrType()
-        if isinstance(node, inspect.StrType):
-            try:
-                return texts(node, hostile=self._hostile, names=True)
-            except RefusedError as error:
-                raise where.refuse(error.what) from error
-        if isinstance(node, inspect.IntType):
-            return integers(node, hostile=self._hostile).map(str)
-        if isinstance(node, inspect.UnionType):
-            return st.one_of([self._key(bare(member), where) for member in node.types])
         if isinstance(node, inspect.EnumType | inspect.LiteralType):
             names = [str(value) for value in _values(node) if value not in (None, "")]
-            if names:
-                return st.sampled_from(names)
-        elif isinstance(node, _TEXT_LEAVES):
-            return self._node(node, 0, where, ())
-        raise where.refuse("an attribute name is text")
+            if len(names) < count:
+                raise where.refuse(f"at least {count} keys, and there are not so many")
+            return pool(names)
+        many = spread(node).map(str) if count > SIZE_ORDINARY else st.nothing()
+        if isinstance(node, inspect.StrType):
+            try:
+                return texts(node, hostile=self._hostile, names=True) | many
+            except RefusedError as error:
+                raise where.refuse(error.what) from error
+        if isinstance(node, inspect.UnionType):
+            return st.one_of([self._key(bare(member), count, where) for member in node.types])
+        if isinstance(node, (inspect.IntType, *_TEXT_LEAVES)):
+            return self._node(node, 0, where, ()).map(str) | many
+        raise where.refuse("an attribute name is text", "use str or int", given="st.just({})")
 
     def _set(self, node: Any, where: Where) -> _Made:
         """Sets of one kind of member; never empty, since DynamoDB has no empty set."""
@@ -280,8 +280,8 @@ class DataStrategies:
             raise where.refuse(f"at least {low} elements are too many for one event")
         return low, high
 
-    def _some(self, ordinary: _Made, hostile: Sequence[_Made]) -> _Made:
-        return or_hostile(ordinary, st.one_of(hostile)) if self._hostile and hostile else ordinary
+    def _grown(self, ordinary: _Made, ways: Sequence[Callable[[Any], Any]]) -> _Made:
+        return grown(Growth(ordinary, ways)) if self._hostile and ways else ordinary
 
 
 # -- pieces --------------------------------------------------------------------------------------
@@ -302,12 +302,26 @@ _SET_LEAVES = (
 )
 
 
-def _repeated(count: int, value: Any) -> list[Any]:
-    return [deepcopy(value) for _ in range(count)]
+def _has_room(data: Any) -> bool:
+    """Whether an event can carry ``data``, and an item can keep it with something beside it."""
+    return len(encode_value(data, outer=1)) <= EVENT_BYTES_MAX // 2
 
 
-def _under(names: Sequence[str], value: Any) -> dict[str, Any]:
-    return {name: deepcopy(value) for name in names}
+def _repeated(count: int, low: int, elements: list[Any]) -> list[Any]:
+    """The last element again and again."""
+    more = _times(count, low, elements[-1]) - len(elements)
+    return elements + [deepcopy(elements[-1]) for _ in range(more)]
+
+
+def _under(names: Sequence[str], low: int, attributes: dict[str, Any]) -> dict[str, Any]:
+    """One of the values under ``names``."""
+    value = next(iter(attributes.values()))
+    return {name: deepcopy(value) for name in names[: _times(len(names), low, value)]}
+
+
+def _times(count: int, low: int, value: Any) -> int:
+    """``count``, or fewer of a value so large that an event would soon be full."""
+    return max(low, min(count, odd.REPEATED_BYTES // len(encode_value(value))))
 
 
 def _ordinary(low: int, high: int | None) -> int:

@@ -165,11 +165,15 @@ def _culprit(kind: Any, path: str, error: Exception) -> tuple[str, Exception]:
     """The innermost field whose own type fails by itself, and how."""
     try:
         hints = typing.get_type_hints(kind, include_extras=True)
-    except Exception as found:  # noqa: BLE001  whatever evaluating the user's annotations raises
-        return path, found if isinstance(found, NameError) else error
-    for name, hint in hints.items():
+    except NameError as found:
+        return path, found
+    except Exception:  # noqa: BLE001  no class: its arguments may be some
+        hints = {}
+    parts = [(f"{path}.{name}", hint) for name, hint in hints.items()]
+    parts += [(f"{path}[]", part) for part in typing.get_args(kind) if isinstance(part, type)]
+    for place, part in parts:
         try:
-            inspect.type_info(hint)
-        except Exception as found:  # noqa: BLE001  as above
-            return _culprit(hint, f"{path}.{name}", found)
+            inspect.type_info(part)
+        except Exception as found:  # noqa: BLE001  whatever evaluating the user's annotations raises
+            return _culprit(part, place, found)
     return path, error

@@ -28,6 +28,7 @@ LENGTH_MAX = EVENT_BYTES_MAX // 4
 ELEMENTS_MAX = 1_000  # that a type demands
 MANY_ELEMENTS = 50
 MANY_KEYS = 100
+REPEATED_BYTES = 8_192  # of a container's equal elements together
 
 _NINES = 10**DIGITS_MAX - 1
 
@@ -109,7 +110,6 @@ BINARIES: tuple[bytes, ...] = (
 NAMES: tuple[str, ...] = tuple(text for text in TEXTS if text not in ("", "_binlog"))
 """Attribute names and key attributes: never empty, and `_binlog` is reserved in an item."""
 
-NAMES_ORDINARY = ("a", "b", "c", "ab")
 NAMES_TOGETHER: tuple[tuple[str, ...], ...] = (
     (),
     tuple(f"k{number}" for number in range(MANY_KEYS)),
