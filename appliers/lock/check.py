@@ -56,6 +56,9 @@ class _TypeCheck:
         self._words = words
         self._rules = stage.rules
         self._appliers, self._steps = parts_of(stage.rules, event_type)
+        self._shapes = [
+            shape_of(stage.rules, event_type, schema) for schema in range(1, len(self._steps) + 2)
+        ]
         # First difference and count of the golden events that a function makes something else of.
         self._differing: dict[tuple[str | None, int | None], tuple[str, int]] = {}
         self._played: dict[tuple[str | None, int | None], int] = {}
@@ -70,7 +73,7 @@ class _TypeCheck:
                 "version not locked", f"{self._type}, schema {schema} is new", self._type
             )
         for version in entry.versions[:current]:
-            shape = shape_of(self._rules, self._type, version.schema)
+            shape = self._shapes[version.schema - 1]
             yield from self._shape(version, shape, newest=version.schema == current)
         yield from self._golden(current)
         yield from self._functions()
@@ -120,7 +123,7 @@ class _TypeCheck:
             if outcome.value is None:
                 return  # larger than a lock holds: nothing more can be said of it
             data = untyped_any(outcome.value)
-            target = shape_of(self._rules, self._type, step + 1)
+            target = self._shapes[step]
             if target is not None and (why := misfit(target, data)):
                 yield self._words.upcast_misfit(self._type, step, golden.name, why)
         if self._same_steps(schema, current):

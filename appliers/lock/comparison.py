@@ -77,6 +77,7 @@ class _Comparison:
             if not any(isinstance(member, Anything) for member in olds):
                 self._add("type widened", path, old, new, breaking=False)
             return
+        lone = sum(isinstance(self._new.resolve(member), Record) for member in news) == 1
         matched = [self._match(member, olds, news) for member in olds]
         if len(olds) == len(news) == 1 and matched == [None]:
             self._add("type changed", path, old, new, breaking=True)
@@ -94,7 +95,7 @@ class _Comparison:
                         breaking=True,
                     )
             else:
-                self._pair(member, other, path)
+                self._pair(member, other, path, lone=lone)
         for other in news:
             if not any(other is taken for taken in matched):
                 self._add("member added", path, old, other, breaking=False)
@@ -133,7 +134,7 @@ class _Comparison:
         tag = _tag(self._new.resolve(new))
         return any(_tag(self._old.resolve(old)) == tag for old in olds)
 
-    def _pair(self, old: AnyShape, new: AnyShape, path: str) -> None:
+    def _pair(self, old: AnyShape, new: AnyShape, path: str, *, lone: bool) -> None:
         if isinstance(old, Ref) and isinstance(new, Ref):
             names = (old.to, new.to)
             if names in self._compared:
@@ -143,7 +144,7 @@ class _Comparison:
         if isinstance(old, OneOf) and isinstance(new, OneOf):
             self._values(old, new, path)
         elif isinstance(old, Record) and isinstance(new, Record):
-            self._records(old, new, path)
+            self._records(old, new, path, lone=lone)
         elif isinstance(old, TupleOf) and isinstance(new, TupleOf):
             if len(old.of) != len(new.of):
                 self._add("type changed", path, old, new, breaking=True)
@@ -200,9 +201,11 @@ class _Comparison:
 
     # -- records ---------------------------------------------------------------------------------
 
-    def _records(self, old: Record, new: Record, path: str) -> None:
+    def _records(self, old: Record, new: Record, path: str, *, lone: bool) -> None:
         if _tag(old) != _tag(new):
-            self._add("tag changed", path, _said_tag(old), _said_tag(new), breaking=True)
+            # A tag that tells nothing apart may be missing, or stand there for nothing.
+            fits = lone and old.order is None and (_tag(old) is None or _tag(new) is None)
+            self._add("tag changed", path, _said_tag(old), _said_tag(new), breaking=not fits)
         if (old.order is None) != (new.order is None):
             self._add(
                 "type changed",

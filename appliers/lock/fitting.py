@@ -39,11 +39,13 @@ def misfit(schema: Schema, value: Any) -> str | None:
 
 def _misfit(schema: Schema, shape: AnyShape, value: Any, path: str) -> str | None:
     reasons = []
+    # As msgspec reads it: a tag that tells nothing apart may be missing.
+    lone = sum(isinstance(schema.resolve(member), Record) for member in members(shape)) == 1
     for member in members(shape):
         whole = schema.resolve(member)
         if not _is_kind(whole, value):
             continue
-        reason = _inside(schema, whole, value, path)
+        reason = _inside(schema, whole, value, path, lone=lone)
         if reason is None:
             return None
         reasons.append(reason)
@@ -85,7 +87,7 @@ def _is_kind(shape: AnyShape, value: Any) -> bool:
             return isinstance(value, dict)
 
 
-def _inside(schema: Schema, shape: AnyShape, value: Any, path: str) -> str | None:
+def _inside(schema: Schema, shape: AnyShape, value: Any, path: str, *, lone: bool) -> str | None:
     """Why a value of the right kind does not fit."""
     if isinstance(shape, Sized) and not _sized(shape, value):
         return _wrong(shape, value, path)
@@ -114,7 +116,7 @@ def _inside(schema: Schema, shape: AnyShape, value: Any, path: str) -> str | Non
             )
             return next(filter(None, found), None)
         case Record():
-            return _record(schema, shape, value, path)
+            return _record(schema, shape, value, path, lone=lone)
         case _:
             return None
 
@@ -124,11 +126,12 @@ def _first(schema: Schema, shape: AnyShape, places: Any) -> str | None:
     return next(filter(None, found), None)
 
 
-def _record(schema: Schema, record: Record, value: Any, path: str) -> str | None:
+def _record(schema: Schema, record: Record, value: Any, path: str, *, lone: bool) -> str | None:
     if record.order is not None:
         names = [*([record.tag_field] if record.tag_field else []), *record.order]
         value = dict(zip(names, value, strict=False))
-    if record.tag_field and value.get(record.tag_field) != record.tag:
+    may_lack = lone and record.order is None and record.tag_field not in value
+    if record.tag_field and not may_lack and value.get(record.tag_field) != record.tag:
         found = _shown(value.get(record.tag_field))
         return f"{path or 'the data'} should have {record.tag_field} {record.tag!r}, not {found}"
     for name, field in record.fields.items():

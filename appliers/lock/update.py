@@ -151,9 +151,8 @@ def _folded(
                     befores = states.befores(rule, run, many=place == 0)
                 routed = stage.play(rule, run, befores)
                 if stage.play(rule, run, befores) != routed:
-                    what, _ = rule.event_type, rule.table
                     raise RefusedError(
-                        f"the applier of {what} for table {rule.table or NO_TABLE} makes another "
+                        f"the applier of {event_type} for table {rule.table or NO_TABLE} makes another "
                         f"item each time it is asked (golden event {golden.name!r})",
                         do="make it pure: no time, no random numbers, no state of its own",
                     )
@@ -176,7 +175,7 @@ def _befores(locked: Routed) -> list[bytes | None]:
 def _refused_by_all(event_type: str, taken: Mapping[str, Iterable[Routed]]) -> Iterator[str]:
     """A lock of which every event is refused guards little: probably the key is another."""
     for table, routed in taken.items():
-        reasons = [one.refused for one in routed]
+        reasons: list[str | None] = [one.refused for one in routed if one.refused is not None]
         reasons += [folded.after.refused for one in routed for folded in one.items]
         if reasons and None not in reasons:
             where = f" for table {table}" if table else ""

@@ -187,7 +187,11 @@ def check_command(
                 note(f"note: {finding}")
         if not failing:
             events = sum(len(v.golden) for entry in lock.types.values() for v in entry.versions)
-            write_text(f"ok: {len(lock.types)} types and {events} golden events are as locked")
+            types = len(lock.types)
+            write_text(
+                f"ok: {types} type{'s' * (types != 1)} and {events} golden "
+                f"event{'s' * (events != 1)} are as locked"
+            )
     if failing:
         context.exit(1)
 
