@@ -75,7 +75,8 @@ def leaf(node: inspect.Type, *, hostile: bool) -> st.SearchStrategy[Any]:
                 do="use a type that binlog.typed names",
             )
         case _:
-            raise RefusedError(f"a {type(node).__name__.removesuffix('Type')} cannot be published")
+            kind = type(node).__name__.removesuffix("Type")
+            raise RefusedError(f"values of type {kind} cannot be published")
 
 
 def spread(node: inspect.Type) -> st.SearchStrategy[Any]:

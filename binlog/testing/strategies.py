@@ -226,6 +226,8 @@ def _data_of(kind: _Kind, fields: Fields, *, hostile: bool) -> st.SearchStrategy
 
 def _values(kind: Any, name: str, fields: Fields, *, hostile: bool) -> st.SearchStrategy[Any]:
     given = {key: _given(key, made) for key, made in (fields or {}).items()}
+    if name in given:
+        return given[name]
     description = Description(describe(kind), given=given)
     return DataStrategies(description, given, hostile=hostile).build(name)
 
