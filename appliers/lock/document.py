@@ -94,6 +94,7 @@ class Lock(msgspec.Struct, frozen=True):
 
 _Entry = TypeVar("_Entry", TypeEntry, OwnerEntry)
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def sealed(entry: _Entry) -> _Entry:
@@ -122,18 +123,47 @@ def encode_lock(lock: Lock) -> str:
 
 def _laid_out(value: Any, indent: int) -> str:
     """JSON in which whatever fits stands on one line, so that a change is one line of a diff."""
-    flat = json.dumps(value, ensure_ascii=False)
-    if len(flat) + indent <= _WIDTH or not isinstance(value, dict | list) or not value:
+    flat = _flat(value, _WIDTH - indent)
+    if flat is not None:
         return flat
     inner = " " * (indent + 2)
     if isinstance(value, dict):
+        opening, closing = "{", "}"
         rows = [
-            f"{inner}{json.dumps(name, ensure_ascii=False)}: {_laid_out(member, indent + 2)}"
+            f"{inner}{_dumps(name)}: {_laid_out(member, indent + 2)}"
             for name, member in value.items()
         ]
-        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
-    rows = [inner + _laid_out(member, indent + 2) for member in value]
-    return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
+    elif isinstance(value, list):
+        opening, closing = "[", "]"
+        rows = [inner + _laid_out(member, indent + 2) for member in value]
+    else:
+        return _dumps(value)
+    return "\n".join((opening, ",\n".join(rows), " " * indent + closing))
+
+
+def _flat(value: Any, room: int) -> str | None:
+    """``value`` on one line, if it fits; it is looked at no further than that."""
+    if isinstance(value, dict):
+        opening, closing, parts = "{", "}", []
+        for name, member in value.items():
+            key = f"{_dumps(name)}: "
+            part = _flat(member, room - len(key) - 2)
+            if part is None:
+                return None
+            parts.append(key + part)
+            room -= len(key) + len(part) + 2
+    elif isinstance(value, list):
+        opening, closing, parts = "[", "]", []
+        for member in value:
+            part = _flat(member, room - 2)
+            if part is None:
+                return None
+            parts.append(part)
+            room -= len(part) + 2
+    else:
+        text = _dumps(value)
+        return text if len(text) <= room else None
+    return f"{opening}{', '.join(parts)}{closing}" if room >= 0 else None
 
 
 # -- in ------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Sample data of a shape: few, always the same, and one for everything that may go wrong.
 
 The first has every field; the next only the required ones; then each departs from the first in one
-place: a bound, another member of a union, another value of an enumeration, null, an empty list, a
+place: another member of a union, another value of an enumeration, null, a bound, an empty list, a
 field left out. Nothing is random: two machines make the same samples, and a reviewer can read them.
 """
 
@@ -11,54 +11,30 @@ from decimal import Decimal as Number
 from itertools import islice
 from typing import Any, TypeAlias
 
-from appliers.lock.patterns import matching
+from appliers.lock.scalars import BOUND, MEMBER, MORE, Choice, NoSampleError, scalar_choices
 from appliers.lock.shape import (
     AnyShape,
-    Anything,
-    Boolean,
-    Bytes,
-    Decimal,
-    Int,
     ListOf,
     MapOf,
     Null,
-    OneOf,
     OneOfShapes,
     Record,
     Ref,
     Schema,
     SetOf,
-    Text,
     TupleOf,
     said,
 )
 from binlog.values import encode_value
 
-SAMPLES_MAX = 24
-"""Of one version; the later departures are left out."""
-_INSIDE_MAX = 6  # of one field
-_LENGTH_MAX = 64  # a longer bound is not tried
+SAMPLES_WANTED = 16
+"""Of one version. Members of unions, values of enumerations and a bound of each field are made even
+if there are more; the rest is left out then."""
+SAMPLES_MAX = 48
+_TURNS_MAX = 32  # departures of one field
 
 Sample: TypeAlias = tuple[str, Any]
 """What it shows, in words, and the published data."""
-
-_FORMS = {
-    "datetime": ("2024-02-29T12:34:56.789", "2024-02-29T12:34:56Z"),
-    "datetime with zone": ("2024-02-29T12:34:56Z", "2024-02-29T23:59:59.999999+05:30"),
-    "datetime without zone": ("2024-02-29T12:34:56", "1999-12-31T23:59:59.999999"),
-    "date": ("2024-02-29", "1999-12-31"),
-    "time": ("12:34:56", "23:59:59.999999"),
-    "time with zone": ("12:34:56Z", "23:59:59.999999+05:30"),
-    "time without zone": ("12:34:56", "23:59:59.999999"),
-    "duration": ("PT90S", "-P1DT1S"),
-    "uuid": ("01890a5d-ac96-774b-bcce-b302099a8057", "00000000-0000-0000-0000-000000000000"),
-    "int as text": ("7", "-7"),
-    "decimal as text": ("12.5", "-7"),
-}
-
-
-class NoSampleError(Exception):
-    """No sample can be made: a pattern that nothing tried matches, a record without an end."""
 
 
 def samples(schema: Schema) -> list[Sample]:
@@ -68,10 +44,18 @@ def samples(schema: Schema) -> list[Sample]:
         NoSampleError: there is none; it says for what.
         RefusedError: data that no event can hold.
     """
-    found: dict[bytes, Sample] = {}
-    for label, value in _Maker(schema).choices(schema.data):
-        found.setdefault(encode_value(value, outer=1), (label, value))
-    return list(islice(found.values(), SAMPLES_MAX))
+    found: dict[bytes, Choice] = {}
+    first, *others = _Maker(schema).choices(schema.data)
+    for choice in (first, *sorted(others, key=lambda choice: choice.need)):
+        found.setdefault(encode_value(choice.value, outer=1), choice)
+    needed = sum(choice.need < MORE for choice in found.values())
+    count = min(max(needed, SAMPLES_WANTED), SAMPLES_MAX)
+    return [(choice.label, choice.value) for choice in islice(found.values(), count)]
+
+
+def _inside(choices: list[Choice]) -> list[Choice]:
+    """The choices of something inside of another: its bounds are less needed than the other's."""
+    return [c._replace(need=MORE) if c.need == BOUND else c for c in choices]
 
 
 class _Maker:
@@ -79,31 +63,11 @@ class _Maker:
         self._schema = schema
         self._within: list[str] = []  # the records that are being made
 
-    def choices(self, shape: AnyShape) -> list[Sample]:
+    def choices(self, shape: AnyShape) -> list[Choice]:
+        scalars = scalar_choices(shape)
+        if scalars is not None:
+            return scalars
         match shape:
-            case Anything():
-                return [("whole", "text"), ("a number", 7), ("a map", {"a": [1]}), ("null", None)]
-            case Null():
-                return [("null", None)]
-            case Boolean():
-                return [("true", True), ("false", False)]
-            case Int():
-                return _ints(shape)
-            case Decimal():
-                return [
-                    ("12.5", Number("12.5")),
-                    ("0", 0),
-                    ("negative", Number("-0.01")),
-                    ("38 digits", Number("1234567890123456789012345678.9012345678")),
-                ]
-            case Text():
-                return _texts(shape)
-            case Bytes():
-                return [(label, text.encode()) for label, text in _lengths(shape, "bytes", "ab")]
-            case OneOf():
-                return [(repr(value), value) for value in shape.values]
-            case Ref():
-                return self._ref(shape)
             case Record():
                 return self._record(shape)
             case OneOfShapes():
@@ -116,41 +80,42 @@ class _Maker:
                 return self._map(shape)
             case TupleOf():
                 return self._places(shape)
+            case Ref():
+                return self._ref(shape)
+            case _:
+                raise NoSampleError(f"a {said(shape)}")
 
-    def _ref(self, shape: Ref) -> list[Sample]:
+    def _ref(self, shape: Ref) -> list[Choice]:
         if shape.to in self._within:
             raise NoSampleError(f"the record {shape.to} holds itself without an end")
         self._within.append(shape.to)
         try:
-            return self.choices(self._schema.records[shape.to])
+            return _inside(self.choices(self._schema.records[shape.to]))
         finally:
             self._within.pop()
 
-    def _record(self, record: Record) -> list[Sample]:
-        choices: dict[str, list[Sample]] = {}
+    def _record(self, record: Record) -> list[Choice]:
+        choices: dict[str, list[Choice]] = {}
         for name, field in record.fields.items():
             try:
                 choices[name] = self.choices(field.type)
             except NoSampleError:
                 if field.required:
                     raise
-        whole = {name: of[0][1] for name, of in choices.items()}
+        whole = {name: of[0].value for name, of in choices.items()}
         required = {name: whole[name] for name in whole if record.fields[name].required}
-        found = [("whole", whole)]
+        found = [Choice("whole", whole)]
         if required != whole:
-            found.append(("only what is required", required))
-        found += [
-            (f"{name}: {label}", {**whole, name: value})
-            # The first departures of each field before the later ones of any.
-            for turn in range(1, _INSIDE_MAX)
-            for name, of in choices.items()
-            for label, value in of[turn : turn + 1]
-        ]
-        return [
-            (label, made) for label, fields in found if (made := _made(record, fields)) is not None
-        ]
+            found.append(Choice("only what is required", required, MEMBER))
+        # The first departures of each field before the later ones of any.
+        for turn in range(1, _TURNS_MAX):
+            for name, of in choices.items():
+                for label, value, need in of[turn : turn + 1]:
+                    found.append(Choice(f"{name}: {label}", {**whole, name: value}, need))
+        made = ((choice, _made(record, choice.value)) for choice in found)
+        return [choice._replace(value=value) for choice, value in made if value is not None]
 
-    def _union(self, shape: OneOfShapes) -> list[Sample]:
+    def _union(self, shape: OneOfShapes) -> list[Choice]:
         typical, more, endless = [], [], None
         # Null last, so that the whole sample shows what there can be.
         for member in sorted(shape.of, key=lambda member: isinstance(member, Null)):
@@ -159,77 +124,77 @@ class _Maker:
             except NoSampleError as error:
                 endless = error
                 continue
-            typical.append((said(member), first[1]))
-            more += [(label, value) for label, value in others]
+            typical.append(Choice(said(member, self._schema.records), first.value, MEMBER))
+            more += _inside(others)
         if endless is not None and not typical:
             raise endless
         return [*typical, *more]
 
-    def _list(self, shape: ListOf) -> list[Sample]:
+    def _list(self, shape: ListOf) -> list[Choice]:
         low, high = shape.min_length or 0, shape.max_length
+        if high is not None and low > high:
+            raise NoSampleError(f"a {said(shape)}")
         try:
             of = self.choices(shape.of)
         except NoSampleError:
             if low:
                 raise
-            return [("empty", [])]
-        values = [value for _, value in of]
+            return [Choice("empty", [])]
+        usual = of[0].value
         typical = max(low, 1 if high is None or high else 0)
-        found = [("whole", [values[0]] * typical)]
+        several = [usual, *(choice.value for choice in of)][: min(high or 3, 3)]
+        found = [Choice("whole", [usual] * typical)]
         if low == 0:
-            found.append(("empty", []))
-        if high is None or high > typical:
-            found.append(("several", [values[0], *values][: min(high or 3, 3)]))
-        if high is not None and 3 < high <= _LENGTH_MAX:
-            found.append(("longest", [values[0]] * high))
+            found.append(Choice("empty", []))
+        if low <= len(several) > typical:
+            found.append(Choice("several", several, MORE))
+        if high is not None and 3 < high <= _TURNS_MAX:
+            found.append(Choice("longest", [usual] * high))
         if typical:
-            found += [(label, [value, *[values[0]] * (typical - 1)]) for label, value in of[1:]]
-        return [(label, value) for label, value in found if len(value) >= low]
-
-    def _set(self, shape: SetOf) -> list[Sample]:
-        of = [value for _, value in self.choices(shape.of) if not isinstance(value, list | dict)]
-        if not of:
-            raise NoSampleError(f"a {said(shape)}")
-        low, high = max(shape.min_length or 1, 1), shape.max_length
-        kinds = list(dict.fromkeys(value for value in of if _kind(value) == _kind(of[0])))
-        if len(kinds) < low or _kind(of[0]) == "":
-            raise NoSampleError(f"a {said(shape)}")
-        found = [("whole", frozenset(kinds[:low]))]
-        if high is None or high > low:
-            found.append(("several", frozenset(kinds[: min(high or 3, 3)])))
+            rest = [usual] * (typical - 1)
+            found += [c._replace(value=[c.value, *rest]) for c in _inside(of[1:])]
         return found
 
-    def _map(self, shape: MapOf) -> list[Sample]:
-        keys = list(dict.fromkeys(key for _, key in self.choices(shape.keys) if key))
-        low = shape.min_length or 0
+    def _set(self, shape: SetOf) -> list[Choice]:
+        of = [c.value for c in self.choices(shape.of) if _kind(c.value)]
+        low, high = max(shape.min_length or 1, 1), shape.max_length
+        kinds = list(dict.fromkeys(value for value in of if _kind(value) == _kind(of[0])))
+        if len(kinds) < low or (high is not None and high < low):
+            raise NoSampleError(f"a {said(shape)}")
+        found = [Choice("whole", frozenset(kinds[:low]))]
+        if (high is None or high > low) and len(kinds) > low:
+            found.append(Choice("several", frozenset(kinds[: min(high or 3, 3)]), MORE))
+        return [choice for choice in found if len(choice.value) >= low]
+
+    def _map(self, shape: MapOf) -> list[Choice]:
+        low, high = shape.min_length or 0, shape.max_length
+        keys = list(dict.fromkeys(c.value for c in self.choices(shape.keys) if c.value))
+        count = max(low, 1 if high is None or high else 0)
+        if len(keys) < count or (high is not None and low > high):
+            raise NoSampleError(f"a {said(shape)}")
         try:
             of = self.choices(shape.values)
         except NoSampleError:
             if low:
                 raise
-            return [("empty", {})]
-        if len(keys) < max(low, 1):
-            raise NoSampleError(f"a {said(shape)}")
-        names = keys[: max(low, 1)] if shape.max_length != 0 else []
-        found: list[Sample] = [("whole", dict.fromkeys(names, of[0][1]))]
+            return [Choice("empty", {})]
+        whole = dict.fromkeys(keys[:count], of[0].value)
+        found = [Choice("whole", whole)]
         if low == 0:
-            found.append(("empty", {}))
-        if names:
-            found += [
-                (label, {**dict.fromkeys(names, of[0][1]), names[0]: value})
-                for label, value in of[1:]
-            ]
+            found.append(Choice("empty", {}))
+        if count:
+            found += [c._replace(value={**whole, keys[0]: c.value}) for c in _inside(of[1:])]
         return found
 
-    def _places(self, shape: TupleOf) -> list[Sample]:
+    def _places(self, shape: TupleOf) -> list[Choice]:
         of = [self.choices(element) for element in shape.of]
-        whole = [choices[0][1] for choices in of]
+        whole = [choices[0].value for choices in of]
         return [
-            ("whole", whole),
+            Choice("whole", whole),
             *(
-                (f"[{place}]: {label}", [*whole[:place], value, *whole[place + 1 :]])
-                for place, choices in enumerate(of)
-                for label, value in choices[1:]
+                Choice(f"[{n}]: {c.label}", [*whole[:n], c.value, *whole[n + 1 :]], c.need)
+                for n, choices in enumerate(of)
+                for c in _inside(choices[1:])
             ),
         ]
 
@@ -242,67 +207,6 @@ def _made(record: Record, fields: dict[str, Any]) -> Any:
     if present != record.order[: len(present)]:
         return None
     return [*([record.tag] if record.tag_field else []), *(fields[name] for name in present)]
-
-
-def _ints(shape: Int) -> list[Sample]:
-    low = shape.ge if shape.gt is None else shape.gt + 1
-    high = shape.le if shape.lt is None else shape.lt - 1
-    step = shape.multiple_of or 1
-    if low is not None:
-        low = -(-low // step) * step
-    if high is not None:
-        high = high // step * step
-    if low is not None and high is not None and low > high:
-        raise NoSampleError(f"an {said(shape)}")
-    typical = 7 // step * step or step
-    typical = typical if low is None else max(typical, low)
-    typical = typical if high is None else min(typical, high)
-    found: list[Sample] = [(str(typical), typical)]
-    found.append(
-        ("smallest", low) if low is not None else ("negative", -typical if typical else -step)
-    )
-    found.append(("largest", high) if high is not None else ("large", 10**15 // step * step))
-    if (low is None or low <= 0) and (high is None or high >= 0):
-        found.append(("0", 0))
-    return [
-        (label, value)
-        for label, value in found
-        if (low is None or value >= low) and (high is None or value <= high)
-    ]
-
-
-def _texts(shape: Text) -> list[Sample]:
-    if shape.form:
-        return [(text, text) for text in _FORMS[shape.form]]
-    if shape.pattern is None:
-        return _lengths(shape, "text", "aé😀")
-    low, high = shape.min_length or 0, shape.max_length
-    found = [
-        text
-        for text in matching(shape.pattern)
-        if low <= len(text) and (high is None or len(text) <= high)
-    ]
-    if not found:
-        raise NoSampleError(f"a {said(shape)}")
-    return [(repr(text), text) for text in found]
-
-
-def _lengths(shape: Text | Bytes, typical: str, letters: str) -> list[Sample]:
-    low, high = shape.min_length or 0, shape.max_length
-    length = max(low, len(typical) if high is None else min(len(typical), high))
-    found = [("whole", (typical * (length // len(typical) + 1))[:length])]
-
-    def of_length(length: int) -> str:
-        return (letters * (length // len(letters) + 1))[:length]
-
-    if isinstance(shape, Bytes):
-        of_length = lambda length: ("ab" * length)[:length]  # noqa: E731
-    found.append(("empty" if low == 0 else "shortest", of_length(low)))
-    if high is not None and high <= _LENGTH_MAX:
-        found.append(("longest", of_length(high)))
-    elif low <= 3:
-        found.append(("beyond ASCII" if letters.isascii() is False else "short", of_length(3)))
-    return found
 
 
 def _kind(value: Any) -> str:

@@ -24,7 +24,8 @@ from appliers.lock.golden import (
     golden_of,
     run_of,
 )
-from appliers.lock.samples import NoSampleError, samples
+from appliers.lock.samples import samples
+from appliers.lock.scalars import NoSampleError
 from appliers.lock.shape import Schema
 from appliers.lock.states import States
 from binlog.errors import RefusedError

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from appliers.lock import shape as s
 from appliers.lock.comparison import changes
 from appliers.lock.fitting import misfit
-from appliers.lock.samples import NoSampleError, samples
+from appliers.lock.samples import samples
+from appliers.lock.scalars import NoSampleError
 from binlog.errors import RefusedError
 
 _BOUNDS = st.none() | st.integers(-2, 3)

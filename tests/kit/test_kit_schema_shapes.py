@@ -17,7 +17,8 @@ from appliers.lock.comparison import changes
 from appliers.lock.describe import schema_of
 from appliers.lock.fitting import misfit
 from appliers.lock.patterns import matching
-from appliers.lock.samples import SAMPLES_MAX, NoSampleError, samples
+from appliers.lock.samples import SAMPLES_MAX, SAMPLES_WANTED, samples
+from appliers.lock.scalars import NoSampleError
 from binlog.errors import RefusedError
 from binlog.typed import as_data
 from binlog.values import encode_value
@@ -418,6 +419,22 @@ def test_samples_reach_bounds_members_null_absence_and_empty() -> None:
     assert {"x", "y"} == {word for value in values for word in value["words"]}
     assert any("note" not in value for value in values)
     assert any(value.get("note") == "" for value in values)
+
+
+def test_no_member_value_or_field_is_left_out_for_being_one_of_many() -> None:
+    """What is left out first are second bounds, never what only one sample would show."""
+    tags = [f"t{n}" for n in range(9)]
+    union: Any = None
+    for tag in tags:
+        union = union | msgspec.defstruct(tag.upper(), [], tag=tag)
+    fields = {f"f{n}": Annotated[int, Meta(ge=n, le=n + 9)] for n in range(9)}
+    values = [value for _, value in samples(one(record("E", by=union, **fields)))]
+    assert len(values) > SAMPLES_WANTED
+    assert {value["by"] and value["by"]["type"] for value in values} == {None, *tags}
+    for n in range(9):
+        assert {value[f"f{n}"] for value in values} >= {n, n + 9}
+    narrow = [value for _, value in samples(one(record("E", **dict.fromkeys("abcdefgh", str))))]
+    assert len(narrow) == SAMPLES_WANTED
 
 
 def test_samples_are_the_same_under_another_hash_seed() -> None:
