@@ -102,10 +102,10 @@ def _content(kind: int, c: int) -> tuple[str, bytes | None]:
 
 def _meaning(kind: int, c: int) -> tuple[str, Any]:
     wares = _WARES[c % 3 : c % 3 + 2]
-    if kind < 36:
+    if kind < 24:
         counts = {ware: 1 + (c + place) % 4 for place, ware in enumerate(wares)}
         return "CartFilled", {"wares": counts if c % 2 else list(wares)}
-    if kind < 44:
+    if kind < 30:
         return "CartEmptied", None
     if kind < 62:
         return "CartNamed", f"cart {c % 5}"

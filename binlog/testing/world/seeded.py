@@ -32,7 +32,7 @@ from binlog.testing.world.world import World
 
 VERSION = 1
 """Raised whenever a seed comes to mean another run."""
-EVENTS_MIN = 400
+EVENTS_MIN = 500
 _SEED = re.compile(r"w([0-9]+)-([0-9a-f]{1,32})", re.ASCII)
 
 Step: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -168,7 +168,7 @@ class Dice:
 _WAITS = (1, 3, 3, 7, 15, 30, 45, 85, 90, 120, 319, 321, 401, 600, 999, 1_002)
 _TROUBLES = ("duplicate", "lose reply", "late", "lose", "throttle", "found later")
 _TURNS = ((1, 1), (3, 1), (2, 2), (1, 5), (1_000, 20), (1_000, 1_000), (1_000, 1_000))
-_SIZES = (1, 1, 2, 4, 8, 24, 64, 120)
+_SIZES = (1, 1, 2, 4, 8, 32, 80, 200)
 
 
 class _Writer:

@@ -43,7 +43,8 @@ class Truth:
         self.poison: dict[tuple[int, int], Poison] = {}
         self._log = log
         self._operators = operators
-        self._numbers = [_Numbers(log, operators, partition) for partition in PARTITIONS]
+        asked = bool(rules.by_type)
+        self._numbers = [_Numbers(log, operators, p, asked=asked) for p in PARTITIONS]
 
     def look(self) -> None:
         """Read what the log has by now."""
@@ -118,7 +119,9 @@ class Truth:
 class _Numbers:
     """The model of one partition, and when what it read arrived."""
 
-    def __init__(self, log: WorldLog, operators: Operators, partition: int) -> None:
+    def __init__(self, log: WorldLog, operators: Operators, partition: int, *, asked: bool) -> None:
+        """``asked``: somebody wants to know when events arrived: the user's rules may."""
+        self._asked = asked
         self._events: dict[Session, Envelope] = {}  # that RESOLVEs are
         self.model = Model(LIMITS, self._events)
         self._records = log.records(partition)
@@ -132,7 +135,7 @@ class _Numbers:
             rec = self._operators.meaning(record)
             if isinstance(rec, Resolve):
                 self._events[rec.session] = self._operators.resolvable(record)
-            elif isinstance(rec, Frame):
+            elif self._asked and isinstance(rec, Frame):
                 for number in range(rec.first, rec.last + 1):
                     arrivals.setdefault((rec.session, number), rec.arrival)
             model.read(rec)
