@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
+from binlog.testing.leaves import draw_pool, pool_of
 from binlog.values import encode_value
 
 _Made: TypeAlias = st.SearchStrategy[Any]
@@ -28,8 +29,8 @@ class Fields:
         """``head`` is the tag. Each optional one has the canonical bytes that are left out."""
         self.name = name
         self.head = head
-        self.required = required
-        self.optional = optional
+        self.required = [(name, pool_of(made), made) for name, made in required]
+        self.optional = [(name, pool_of(made), made, out) for name, made, out in optional]
 
     def __repr__(self) -> str:
         return f"<fields of {self.name}>"
@@ -40,11 +41,11 @@ def maps(draw: st.DrawFn, fields: Fields) -> dict[str, Any]:
     """A map of the fields; of those with a default some are absent."""
     data = dict(fields.head)
     present = _presence(draw, len(fields.optional))
-    for name, made in fields.required:
-        data[name] = draw(made)
-    for name, made, omitted in fields.optional:
+    for name, pool, made in fields.required:
+        data[name] = draw(made) if pool is None else draw_pool(draw, pool)
+    for name, pool, made, omitted in fields.optional:
         if present & 1:
-            value = draw(made)
+            value = draw(made) if pool is None else draw_pool(draw, pool)
             if omitted is None or encode_value(value) != omitted:
                 data[name] = value
         present >>= 1
@@ -55,8 +56,8 @@ def maps(draw: st.DrawFn, fields: Fields) -> dict[str, Any]:
 def arrays(draw: st.DrawFn, fields: Fields) -> list[Any]:
     """A list of the fields: of those with a default, the last ones may be absent."""
     count = draw(st.integers(0, len(fields.optional))) if fields.optional else 0
-    data = [*fields.head.values(), *(draw(made) for _, made in fields.required)]
-    return data + [draw(made) for _, made, _ in fields.optional[:count]]
+    data = [*fields.head.values(), *(draw(made) for _, _, made in fields.required)]
+    return data + [draw(made) for _, _, made, _ in fields.optional[:count]]
 
 
 _BITS_MAX = 16

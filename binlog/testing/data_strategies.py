@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from binlog.errors import RefusedError
-from binlog.fields import EVENT_BYTES_MAX
 from binlog.testing import hostile as odd
 from binlog.testing.anything import MEMBERS, SIZE_ORDINARY, Growth, anything, grown
 from binlog.testing.class_fields import Fields, arrays, maps
@@ -85,8 +84,7 @@ class DataStrategies:
             RefusedError: a type that cannot be published or has no end, with its path.
         """
         where = Where(name, name)
-        made = self._node(self._description.root, odd.CONTAINERS_MAX, where, ())
-        return made.filter(_has_room)
+        return self._node(self._description.root, odd.CONTAINERS_MAX, where, ())
 
     def _node(self, node: inspect.Type, room: int, where: Where, trail: tuple[int, ...]) -> _Made:
         node = bare(node)
@@ -300,11 +298,6 @@ _SET_LEAVES = (
     inspect.BytesType,
     *_TEXT_LEAVES,
 )
-
-
-def _has_room(data: Any) -> bool:
-    """Whether an event can carry ``data``, and an item can keep it with something beside it."""
-    return len(encode_value(data, outer=1)) <= EVENT_BYTES_MAX // 2
 
 
 def _repeated(count: int, low: int, elements: list[Any]) -> list[Any]:

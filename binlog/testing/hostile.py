@@ -23,6 +23,8 @@ CONTAINERS_MAX = DEPTH_MAX + 1
 `binlog.values`, since it stands where an item does."""
 
 LONG_TEXT = 1_024  # characters; four times as many bytes at most
+DATA_BYTES_MAX = EVENT_BYTES_MAX // 2
+"""Of an event's data: an item has room for them and for something beside them."""
 LENGTH_MAX = EVENT_BYTES_MAX // 4
 """Of a text or binary that a type demands, so that its event is never too large."""
 ELEMENTS_MAX = 1_000  # that a type demands

@@ -14,6 +14,7 @@ from decimal import Decimal
 from itertools import cycle, islice
 from random import Random
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 from hypothesis import HealthCheck, Phase, currently_in_test_context, find, settings
@@ -124,11 +125,17 @@ def pool(
     elif not plain:
         plain, hostile = hostile, ()
     if not hostile:
-        return _drawn(Pool(plain, None))
+        return _from_pool(Pool(plain, None))
     share = HOSTILE_SHARE - 1
     count = max(len(hostile), -(-len(plain) // share))
     weighted = [*islice(cycle(plain), share * count), *islice(cycle(hostile), count)]
-    return _drawn(Pool(weighted, wide))
+    return _from_pool(Pool(weighted, wide))
+
+
+def _from_pool(values: Pool) -> st.SearchStrategy[Any]:
+    made: st.SearchStrategy[Any] = _drawn(values)
+    _pools[made] = values
+    return made
 
 
 class Pool:
@@ -145,8 +152,21 @@ class Pool:
 
 @st.composite
 def _drawn(draw: st.DrawFn, values: Pool) -> Any:
+    return draw_pool(draw, values)
+
+
+def draw_pool(draw: st.DrawFn, values: Pool) -> Any:
+    """One of the values."""
     value = values.values[draw(values.index)]
     return value if value is not _WIDE else draw(values.wide)  # type: ignore[arg-type]
+
+
+_pools: WeakKeyDictionary[st.SearchStrategy[Any], Pool] = WeakKeyDictionary()
+
+
+def pool_of(made: st.SearchStrategy[Any]) -> Pool | None:
+    """The pool of a strategy that draws from one: inside another it is drawn at half the price."""
+    return _pools.get(made)
 
 
 def unique(values: Sequence[Any]) -> list[Any]:

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from appliers.applier import Rules
@@ -32,6 +33,7 @@ from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.schema import event_name
 from binlog.testing import hostile as odd
+from binlog.testing.class_fields import Fields, maps
 from binlog.testing.data_strategies import DataStrategies, published
 from binlog.testing.described import (
     Description,
@@ -44,17 +46,18 @@ from binlog.testing.described import (
 from binlog.testing.event_table import table_of
 from binlog.testing.leaves import pool
 from binlog.testing.subject import Source, rules_of
+from binlog.values import encode_value
 
 Key: TypeAlias = (
     "str | Sequence[str] | Mapping[str, st.SearchStrategy[Any]] | st.SearchStrategy[Any]"
 )
-Fields: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"
+Given: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"
 
 IDS = 64
 """Different event ids: few enough that some come again, with other content."""
 
 
-def values(kind: Any, *, fields: Fields = None, hostile: bool = True) -> st.SearchStrategy[Any]:
+def values(kind: Any, *, fields: Given = None, hostile: bool = True) -> st.SearchStrategy[Any]:
     """Published data of a type that msgspec describes.
 
     ``fields`` puts a strategy of your own (of typed or plain values) in the place of a field,
@@ -67,7 +70,7 @@ def values(kind: Any, *, fields: Fields = None, hostile: bool = True) -> st.Sear
     """
     name = name_of_type(kind)
     _check_fields(fields, [kind], names=[name])
-    return _values(kind, name, fields, hostile=hostile)
+    return _values(kind, name, fields, hostile=hostile).filter(_has_room)
 
 
 def events(
@@ -76,7 +79,7 @@ def events(
     *,
     key: Key = "id",
     table: str | None = None,
-    fields: Fields = None,
+    fields: Given = None,
     expects: bool = True,
     schemas: Literal["all", "current"] = "all",
     hostile: bool = True,
@@ -139,7 +142,7 @@ def key_maps(key: Key, *, hostile: bool = True) -> st.SearchStrategy[dict[str, A
         raise RefusedError(f"key={key!r}", do="one or two attribute names")
     if not isinstance(given, Mapping):
         made = pool(odd.KEYS_ORDINARY, odd.KEYS if hostile else ())
-        return st.fixed_dictionaries(dict.fromkeys(given, made))
+        return maps(Fields("key", {}, [(name, made) for name in given], []))
     for name, made in given.items():
         _check_strategy(f"key[{name!r}]", made)
     return st.fixed_dictionaries(dict(given)).map(published)
@@ -217,14 +220,14 @@ def _kinds(
     return found
 
 
-def _data_of(kind: _Kind, fields: Fields, *, hostile: bool) -> st.SearchStrategy[Any]:
+def _data_of(kind: _Kind, fields: Given, *, hostile: bool) -> st.SearchStrategy[Any]:
     if fields and kind.age == 0 and kind.type in fields:
         return _given(kind.type, fields[kind.type])
     name = name_of_type(kind.data)
     return _values(kind.data, name, fields, hostile=hostile)
 
 
-def _values(kind: Any, name: str, fields: Fields, *, hostile: bool) -> st.SearchStrategy[Any]:
+def _values(kind: Any, name: str, fields: Given, *, hostile: bool) -> st.SearchStrategy[Any]:
     given = {key: _given(key, made) for key, made in (fields or {}).items()}
     if name in given:
         return given[name]
@@ -235,7 +238,7 @@ def _values(kind: Any, name: str, fields: Fields, *, hostile: bool) -> st.Search
 # -- what the caller gives -----------------------------------------------------------------------
 
 
-def _check_fields(fields: Fields, kinds: Iterable[Any], *, names: Iterable[str]) -> None:
+def _check_fields(fields: Given, kinds: Iterable[Any], *, names: Iterable[str]) -> None:
     """That every key of ``fields`` names something, so that a slip of the pen is noticed."""
     if not fields:
         return
@@ -261,6 +264,10 @@ def _check_strategy(where: str, made: object) -> None:
 
 def _meant(close: list[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _has_room(data: Any) -> bool:
+    return len(encode_value(data, outer=1)) <= odd.DATA_BYTES_MAX
 
 
 def _given(key: str, made: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -320,10 +327,13 @@ def _envelopes(draw: st.DrawFn, mix: _Mix) -> Envelope:
     expect = draw(_EXPECTS) if mix.expects and place % 8 == 7 else None
     meta = draw(_METAS) if mix.hostile and place // 8 == 7 else None
     odd_id = mix.hostile and number >= IDS - len(odd.IDS)
+    key, content = draw(mix.keys), draw(data)
+    if not _has_room(content):
+        reject()
     return event(
         kind.type,
-        draw(mix.keys),
-        draw(data),
+        key,
+        content,
         schema=kind.schema,
         table=kind.table or None,
         event_id=odd.IDS[number - IDS] if odd_id else f"e{number}",
