@@ -102,13 +102,10 @@ class Narrator:
 
     def turned(self, who: str, before: Vector, after: Vector, how: str) -> None:
         """A consumer had its turn."""
-        parts = []
         if before != after:
-            parts.append(f"has applied {_said(after)}")
+            self.say(f"{who} has applied {_said(after)}")
         if how in _ENDED:
-            parts.append(_ENDED[how])
-        if parts:
-            self.say(f"{who} {'; '.join(parts)}")
+            self.say(f"{who}: {_ENDED[how]}")
 
     def holds(self, who: str, rows: Mapping[str, Mapping[bytes, tuple[int, bytes | None]]]) -> None:
         """What a replica holds in the end."""

@@ -46,7 +46,7 @@ FATES: dict[str, Fate] = {fate.value: fate for fate in Fate} | {FOUND_LATER: Fat
 OPTIONS = tuple(
     ProducerOptions(
         linger_s=0.004 * (index % 2),
-        frame_bytes_goal=(400, 2_000, 8_000)[index],
+        frame_bytes_goal=(1_000, 3_000, 8_000)[index],
         queue_wait_s=0.25,
         give_up_s=0.4 if index == 2 else 0.08,
         retry_first_s=0.004,

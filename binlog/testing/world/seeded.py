@@ -22,9 +22,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from appliers.applier import NO_RULES
+from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.testing.world.domain import CARTS, cart_event
-from binlog.testing.world.item_events import item_event
+from binlog.testing.world.item_events import item_event, poison_event
 from binlog.testing.world.outcome import digest_of
 from binlog.testing.world.producers import PARAMS, PROCESSES
 from binlog.testing.world.truth import PARTITIONS
@@ -128,9 +129,11 @@ def happen(world: World, name: str, args: tuple[Any, ...]) -> None:
         getattr(world, name)(*args)
 
 
-def event_of(domain: int, a: int, b: int, c: int) -> Any:
-    """The event of four small numbers; the first says whether it is of the domain."""
-    return cart_event(a, b, c) if domain else item_event(a, b, c)
+def event_of(kind: int, a: int, b: int, c: int) -> Envelope:
+    """The event of four small numbers. ``kind`` 1: of the domain, 2: one that nothing can take."""
+    if kind == 1:
+        return cart_event(a, b, c)
+    return poison_event(a, c) if kind == 2 else item_event(a, b, c)
 
 
 # -- from a seed to steps ------------------------------------------------------------------------
@@ -180,6 +183,7 @@ class _Writer:
         self._steps: list[Step] = []
         self._events = 0
         self._damages = 0
+        self._poisons = dice.one_in(4)
         # A swarm: of the troubles some, and of these some often.
         self._fates = [fate for fate in _TROUBLES if dice.below(2)] or ["late"]
         self._trouble = dice.of((0, 2, 4, 8))  # frames of 16 that meet one
@@ -226,6 +230,8 @@ class _Writer:
             [int(self._domain and below(4) == 0), below(256), below(256), below(256)]
             for _ in range(count)
         ]
+        if self._poisons and not below(8):
+            seeds[below(count)][0] = 2
         self._events += count
         self._add("publish", process, seeds)
 
@@ -236,13 +242,14 @@ class _Writer:
     def _work(self) -> None:
         """Somebody publishes a little or a lot, and it is sent."""
         dice, process = self._dice, self._dice.below(PROCESSES)
-        self._publish(process, dice.of(_SIZES))
+        count = dice.of(_SIZES)
+        self._publish(process, count)
         self._add("tick", 5)
-        for _ in range(1 + dice.below(2)):
+        for _ in range(1 + dice.below(2) + count // 40):
             self._call(process, *[self._fate() for _ in range(1 + dice.below(2))])
 
     def _ghost(self) -> None:
-        """A frame is late, its session gives it up, the next one goes on; then it lands."""
+        """A frame is late, its session gives it up, the next one goes on; then it may land."""
         dice, process = self._dice, self._dice.below(PROCESSES)
         for fate, wait_ms in (("late", 410 if process == 2 else 85), ("land", 1)):
             self._publish(process, 1)
@@ -253,7 +260,8 @@ class _Writer:
         if dice.one_in(3):
             self._add("tick", dice.of((50, 700, 1_050)))
             self._add("noop", dice.below(PARAMS.partitions))
-        self._add("land", dice.below(3))
+        if dice.below(3):  # else it may never land
+            self._add("land", dice.below(3))
 
     def _overtaken_frame(self) -> None:
         """An acknowledged frame is found behind the one that was sent after it."""

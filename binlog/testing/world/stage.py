@@ -265,7 +265,8 @@ class Stage:
             for replica in self.replicas:
                 rows = {
                     table: {key: (row.version, row.data) for key, row in replica.store.scan(table)}
-                    for table in replica.generation.tables
+                    for generation in replica.store.generations()
+                    for table in generation.tables
                 }
                 self._teller.holds(f"replica {replica.number}", rows)
             self.truth.look()
