@@ -105,8 +105,8 @@ class ReplayMachine(RuleBasedStateMachine):
         """Let all that happen, in ``examples`` worlds (100) of at most ``steps`` rules each (40).
 
         Raises:
-            Violation: with the shortest story that was found; or something rare never happened
-                in at least 100 examples.
+            Violation: with the shortest story that was found; or something rare never happened,
+                in at least 100 examples and in twice as many more.
         """
         __tracebackhide__ = True
         check_machine(cls, examples, steps)
@@ -129,9 +129,10 @@ class ReplayMachine(RuleBasedStateMachine):
         Raises:
             RefusedError: there is no strategy for them; it says why.
         """
-        return event_strategy(
+        found: st.SearchStrategy[Envelope] = event_strategy(
             rules_of(cls.applier), cls.events, key=cls.key, table=cls.table, fields=cls.fields
         )
+        return found
 
     # -- the world -------------------------------------------------------------------------------
 
@@ -194,6 +195,17 @@ class ReplayMachine(RuleBasedStateMachine):
         self.world.tick(5)
         self.world.call(process)
 
+    @rule(process=processes, by=processes, event=one_event, landed=st.booleans())
+    def die_before_hearing(self, process: int, by: int, event: Envelope, landed: bool) -> None:  # noqa: FBT001
+        """Somebody sends it again, by the same id: a copy if it landed, the first one if not."""
+        self.world.publish(process, [event])
+        self.world.tick(5)
+        self.world.call(process, "lose reply" if landed else "lose")
+        self.world.kill(process)
+        self.world.again(by, -1)
+        self.world.tick(5)
+        self.world.call(by)
+
     @rule(process=processes, event=one_event, more=one_event, wait_ms=st.sampled_from([0, 0, 700]))
     def let_a_ghost_land_behind_the_next_session(
         self, process: int, event: Envelope, more: Envelope, wait_ms: int
@@ -232,6 +244,11 @@ class ReplayMachine(RuleBasedStateMachine):
         if wait_ms:
             self.world.noop(which % PARTITIONS)
         self.world.land(which)
+
+    def _send(self, process: int, events: list[Envelope]) -> None:
+        self.world.publish(process, events)
+        self.world.tick(5)
+        self.world.call(process)
 
     # -- the log ---------------------------------------------------------------------------------
 
@@ -272,9 +289,23 @@ class ReplayMachine(RuleBasedStateMachine):
         """Its consumer begins at the checkpoints."""
         self.world.restart(replica)
 
-    @rule(replica=replicas, after=few, heard=st.booleans(), records=records)
-    def break_a_commit(self, replica: int, after: int, heard: bool, records: int) -> None:  # noqa: FBT001
+    @rule(
+        replica=replicas,
+        events=some_events,
+        after=st.integers(0, 4),
+        heard=st.booleans(),
+        records=records,
+    )
+    def break_a_commit(
+        self,
+        replica: int,
+        events: list[Envelope],
+        after: int,
+        heard: bool,  # noqa: FBT001
+        records: int,
+    ) -> None:
         """The consumer dies in the middle of a commit, or is not told how it ended."""
+        self._send(0, events)
         self.world.crash(replica, after, heard=heard, records=records)
 
     @rule(replica=replicas, records=records, pages=st.integers(1, 3))
@@ -290,14 +321,17 @@ class ReplayMachine(RuleBasedStateMachine):
 
     @rule(
         replica=replicas,
+        events=some_events,
         by=st.sampled_from(["zombie", "consumer"]),
         at=st.sampled_from(["read", "write"]),
         pages=st.integers(1, 3),
     )
     def let_one_consumer_overtake_the_other(
-        self, replica: int, by: str, at: str, pages: int
+        self, replica: int, events: list[Envelope], by: str, at: str, pages: int
     ) -> None:
         """Between what the other read and what it writes."""
+        self.world.zombie(replica, 1)
+        self._send(0, events)
         self.world.overtake(replica, by, at, pages)
 
     @rule(
@@ -321,9 +355,7 @@ class ReplayMachine(RuleBasedStateMachine):
         world.consume(replica)
         world.zombie(replica, 1)
         for event in events:
-            world.publish(0, [event])
-            world.tick(5)
-            world.call(0)
+            self._send(0, [event])
         world.restart(replica)
         if in_the_middle:
             world.overtake(replica, "zombie", "write", woken)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from binlog.envelope import Envelope
 from binlog.testing.choice import kit_settings, search, shrinks
+from binlog.testing.finding import as_violation, same_finding
 from binlog.testing.recorder import Step, happen
 from binlog.testing.shrink import shortest
 from binlog.testing.violation import Violation
-from binlog.testing.words import imports_of_code
 from binlog.testing.world.world import World
 
 
@@ -55,30 +55,15 @@ def retold(
             steps = shortest(simpler, fails, calls_max=calls_max)
     world = new_world(tell=True)
     again = _outcome(world, steps)
-    violation = _violation(again or error)
+    violation = as_violation(again or error)
     if again is None:
         violation.do = FLAKY
     return violation, world
 
 
 def is_found(error: Exception, steps: Sequence[Step], new_world: NewWorld) -> bool:
-    """Whether the steps end in the same kind of failure as ``error``.
-
-    The law has to be the same: else one failure becomes another one while steps are left out.
-    """
-    found = _outcome(new_world(tell=False), steps)
-    return type(found) is type(error) and getattr(found, "law", "") == getattr(error, "law", "")
-
-
-def as_test(name: str, new_world: str, code: Sequence[str]) -> str:
-    """Source of a test that makes it happen again; ``new_world`` is the expression to begin with.
-
-    What else the code names is imported in the test, which can so be pasted anywhere below the
-    machine.
-    """
-    imports = imports_of_code("\n".join(code))
-    lines = [*imports, *([""] if imports else []), f"world = {new_world}", *code]
-    return "\n".join([f"def test_{name}():", *(f"    {line}".rstrip() for line in lines)])
+    """Whether the steps end in what ``error`` is."""
+    return same_finding(_outcome(new_world(tell=False), steps), error)
 
 
 def _outcome(world: World, steps: Sequence[Step]) -> Exception | None:
@@ -87,15 +72,6 @@ def _outcome(world: World, steps: Sequence[Step]) -> Exception | None:
     except Exception as error:  # noqa: BLE001  (whatever it is, it is what we look for)
         return error
     return None
-
-
-def _violation(error: Exception) -> Violation:
-    if isinstance(error, Violation):
-        return error.with_traceback(None)
-    said = f"{type(error).__name__}: {error}".rstrip(": ")
-    violation = Violation(f"the world fell over: {said}", law="nothing else is raised")
-    violation.__cause__ = error
-    return violation
 
 
 def _with_simpler_events(
