@@ -137,9 +137,8 @@ class _TypeCheck:
         return [part.version for part in locked] == [part.version for part in now]
 
     def _play(self, schema: int, golden: Golden, rule: Rule) -> None:
-        locked = self._entry.appliers.get(rule.table)
         routed = golden.folds.get(rule.table)
-        if locked is None or routed is None or locked.version != rule.version:
+        if routed is None:
             return
         place = (rule.table, None)
         self._played[place] = self._played.get(place, 0) + 1

@@ -33,22 +33,11 @@ def without_unpublished(lock: Lock, named: Iterable[str]) -> Lock:
         if first == 1:
             del types[event_type]
             continue
-        versions = [
-            msgspec.structs.replace(
-                version,
-                golden=[
-                    msgspec.structs.replace(
-                        golden,
-                        upcast={n: of for n, of in golden.upcast.items() if int(n) < first},
-                    )
-                    for golden in version.golden
-                ],
-            )
-            for version in entry.versions[: first - 1]
-        ]
         types[event_type] = sealed(
             msgspec.structs.replace(
-                entry, versions=versions, upcasters=entry.upcasters[: first - 2]
+                entry,
+                versions=entry.versions[: first - 1],
+                upcasters=entry.upcasters[: first - 2],
             )
         )
     return msgspec.structs.replace(lock, types=types)

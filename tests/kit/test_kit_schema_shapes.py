@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import os
+import subprocess
+import sys
 import uuid
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
@@ -439,10 +443,6 @@ def test_no_member_value_or_field_is_left_out_for_being_one_of_many() -> None:
 
 def test_samples_are_the_same_under_another_hash_seed() -> None:
     """A lock must not change because somebody else runs it: sets and dicts have no say."""
-    import os
-    import subprocess
-    import sys
-
     program = (
         "from tests.kit.test_kit_schema_shapes import Wide, one\n"
         "from appliers.lock.samples import samples\n"
@@ -453,6 +453,7 @@ def test_samples_are_the_same_under_another_hash_seed() -> None:
         subprocess.run(
             [sys.executable, "-c", program],
             env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             check=True,
         ).stdout
