@@ -16,7 +16,7 @@ from binlog.values import encode_value
 _Made: TypeAlias = st.SearchStrategy[Any]
 
 
-class Fields:
+class ClassFields:
     """The fields of a class. Shown short: Hypothesis prints what a failing draw came from."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Fields:
 
 
 @st.composite
-def maps(draw: st.DrawFn, fields: Fields) -> dict[str, Any]:
+def maps(draw: st.DrawFn, fields: ClassFields) -> dict[str, Any]:
     """A map of the fields; of those with a default some are absent."""
     data = dict(fields.head)
     present = _presence(draw, len(fields.optional))
@@ -53,7 +53,7 @@ def maps(draw: st.DrawFn, fields: Fields) -> dict[str, Any]:
 
 
 @st.composite
-def arrays(draw: st.DrawFn, fields: Fields) -> list[Any]:
+def arrays(draw: st.DrawFn, fields: ClassFields) -> list[Any]:
     """A list of the fields: of those with a default, the last ones may be absent."""
     count = draw(st.integers(0, len(fields.optional))) if fields.optional else 0
     data = [*fields.head.values(), *(draw(made) for _, _, made in fields.required)]

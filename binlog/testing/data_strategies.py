@@ -20,7 +20,7 @@ from msgspec import inspect
 from binlog.errors import RefusedError
 from binlog.testing import hostile as odd
 from binlog.testing.anything import MEMBERS, SIZE_ORDINARY, Growth, anything, grown
-from binlog.testing.class_fields import Fields, arrays, maps
+from binlog.testing.class_fields import ClassFields, arrays, maps
 from binlog.testing.described import (
     CLASSES,
     LISTS,
@@ -149,7 +149,7 @@ class DataStrategies:
                 optional.append((field.encode_name, made, _omitted(node, field)))
         tag = getattr(node, "tag", None)
         head = {} if tag is None else {str(getattr(node, "tag_field", "")): tag}
-        together = Fields(where.key, head, required, optional)
+        together = ClassFields(where.key, head, required, optional)
         as_list = isinstance(node, inspect.NamedTupleType) or getattr(node, "array_like", False)
         return arrays(together) if as_list else maps(together)
 

@@ -33,7 +33,7 @@ from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.schema import event_name
 from binlog.testing import hostile as odd
-from binlog.testing.class_fields import Fields, maps
+from binlog.testing.class_fields import ClassFields, maps
 from binlog.testing.data_strategies import DataStrategies, published
 from binlog.testing.described import (
     Description,
@@ -51,13 +51,13 @@ from binlog.values import encode_value
 Key: TypeAlias = (
     "str | Sequence[str] | Mapping[str, st.SearchStrategy[Any]] | st.SearchStrategy[Any]"
 )
-Given: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"
+Fields: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"
 
 IDS = 64
 """Different event ids: few enough that some come again, with other content."""
 
 
-def values(kind: Any, *, fields: Given = None, hostile: bool = True) -> st.SearchStrategy[Any]:
+def values(kind: Any, *, fields: Fields = None, hostile: bool = True) -> st.SearchStrategy[Any]:
     """Published data of a type that msgspec describes.
 
     ``fields`` puts a strategy of your own (of typed or plain values) in the place of a field,
@@ -79,7 +79,7 @@ def events(
     *,
     key: Key = "id",
     table: str | None = None,
-    fields: Given = None,
+    fields: Fields = None,
     expects: bool = True,
     schemas: Literal["all", "current"] = "all",
     hostile: bool = True,
@@ -142,7 +142,7 @@ def key_maps(key: Key, *, hostile: bool = True) -> st.SearchStrategy[dict[str, A
         raise RefusedError(f"key={key!r}", do="one or two attribute names")
     if not isinstance(given, Mapping):
         made = pool(odd.KEYS_ORDINARY, odd.KEYS if hostile else ())
-        return maps(Fields("key", {}, [(name, made) for name in given], []))
+        return maps(ClassFields("key", {}, [(name, made) for name in given], []))
     for name, made in given.items():
         _check_strategy(f"key[{name!r}]", made)
     return st.fixed_dictionaries(dict(given)).map(published)
@@ -220,14 +220,14 @@ def _kinds(
     return found
 
 
-def _data_of(kind: _Kind, fields: Given, *, hostile: bool) -> st.SearchStrategy[Any]:
+def _data_of(kind: _Kind, fields: Fields, *, hostile: bool) -> st.SearchStrategy[Any]:
     if fields and kind.age == 0 and kind.type in fields:
         return _given(kind.type, fields[kind.type])
     name = name_of_type(kind.data)
     return _values(kind.data, name, fields, hostile=hostile)
 
 
-def _values(kind: Any, name: str, fields: Given, *, hostile: bool) -> st.SearchStrategy[Any]:
+def _values(kind: Any, name: str, fields: Fields, *, hostile: bool) -> st.SearchStrategy[Any]:
     given = {key: _given(key, made) for key, made in (fields or {}).items()}
     if name in given:
         return given[name]
@@ -238,7 +238,7 @@ def _values(kind: Any, name: str, fields: Given, *, hostile: bool) -> st.SearchS
 # -- what the caller gives -----------------------------------------------------------------------
 
 
-def _check_fields(fields: Given, kinds: Iterable[Any], *, names: Iterable[str]) -> None:
+def _check_fields(fields: Fields, kinds: Iterable[Any], *, names: Iterable[str]) -> None:
     """That every key of ``fields`` names something, so that a slip of the pen is noticed."""
     if not fields:
         return
