@@ -8,8 +8,9 @@ carries the same bytes. To each frame one of these happens, each combination of 
 acknowledged   its one attempt lands
 re-sent        it lands and its reply is lost; the second attempt lands too, at any later time
 duplicated     it lands twice in a row
-late           an attempt is given up and the second one lands; the first one's copy lands
-               anywhere behind it, also behind later frames of its session
+late           an attempt times out and the second one lands; the first one's copy lands
+               anywhere behind it, also behind later frames of its session; the last copy of
+               all also when all sessions have expired
 found later    acknowledged, and found anywhere behind, also behind later frames of its session;
                to one frame of the six at most (all others are where they were acknowledged)
 =============  ============================================================================
@@ -34,9 +35,9 @@ never crashed; fed the record before its checkpoint again, it gives nothing and 
 reader that crashes before its checkpoint has moved is one that crashed after an earlier record.)
 The slow `specification` judges one log in `SPECIFIED_EVERY`.
 
-Not enumerated: time, which stands still, so nothing expires; halts and their RESOLVE; the id
-window; events cut into frames anew; several partitions; what a crash does to items. For these
-there are `seeded` runs.
+Not enumerated: time otherwise, which stands still until it passes all sessions' ends, so that no
+frame waits then; halts and their RESOLVE; the id window; events cut into frames anew; several
+partitions; what a crash does to items. For these there are `seeded` runs.
 
 How it is done in time. Traces that differ only in what a producer knew when leave the same log, so
 each log is read once; traces are counted by themselves (`traces.count_traces`). What a reader makes
@@ -50,13 +51,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import NamedTuple
 
 from binlog.control import genesis_frame
 from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Predecessor, Session
+from binlog.halt import Halted
 from binlog.log import Record
 from binlog.params import Params
 from binlog.producer.outcome import Outcome
@@ -68,6 +70,7 @@ from binlog.testing.world.model import judge
 from binlog.testing.world.records import Frame, Log
 from binlog.testing.world.specification import SEQUENCED, Limits, Reference, Verdict
 from binlog.testing.world.traces import (
+    EXPIRED,
     GIVEN_UP,
     SHAPES,
     STRANGERS,
@@ -86,20 +89,27 @@ VIOLATIONS_MAX = 10
 NOW_MS = 5_000
 _END = 10**55 + 10**24  # the sequence number behind the last record
 _PARAMS = Params(log_id="ea" * 16, partitions=1)
+_LATE_MS = NOW_MS + _PARAMS.session_life_ms + 1
 _LIMITS = Limits(
     _PARAMS.session_life_ms, _PARAMS.id_window, _PARAMS.hold_frames_max, _PARAMS.hold_bytes_max
 )
+
+_REMEMBERED_MAX = 8  # records; longer rests of logs seldom come twice
 
 Progress = Callable[[str, int], None]
 
 
 class Exhaustion(NamedTuple):
-    """What was walked. ``crashes`` are pairs of a log and a record after which its reader dies."""
+    """What was walked; with `VIOLATIONS_MAX` violations, the walk ended before all of ``traces``.
+
+    ``crashes`` are pairs of a log and a record after which its reader dies; ``specified`` are the
+    logs that the slow specification judged, too.
+    """
 
     traces: int
     logs: int
     crashes: int
-    specified: int  # logs that the slow specification judged, too
+    specified: int
     violations: list[Violation]
     seconds: float
 
@@ -154,7 +164,9 @@ class _Written:
                 if who and related and not frame:
                     before = Predecessor(1, waits_for, NOW_MS)
                 made = Frame(NOW_MS, session, NOW_MS, number, tuple(events), before)
-                written.frames[frame_number(who, frame)] = log.encoded(made)
+                name = frame_number(who, frame)
+                written.frames[name] = log.encoded(made)
+                written.frames[name + EXPIRED] = replace(written.frames[name], arrival=_LATE_MS)
                 number += len(events)
         return written
 
@@ -187,6 +199,7 @@ class _Walk:
     states: dict[tuple[bytes, bytes, int], int] = field(default_factory=dict)
     restarts: dict[int, int] = field(default_factory=dict)  # by state: the node restored from it
     steps: dict[tuple[int, int, int], tuple[int, bytes]] = field(default_factory=dict)
+    fine: set[tuple[int, bytes]] = field(default_factory=set)  # a crash here, this before it
     judged: set[bytes] = field(default_factory=set)
     start: int | None = None  # the node that has read the genesis record
 
@@ -249,13 +262,10 @@ class _Walk:
         return after, names
 
     def step(self, node: int, frame: int, left: int) -> tuple[int, bytes]:
-        """The same for a frame that ``left`` records follow."""
-        key = node, frame, left
-        done = self.steps.get(key)
-        if done is None:
-            sequence = _END - (left + 1) * 10**20
-            record = Record(sequence, NOW_MS, 0, self.written.frames[frame].data)
-            done = self.steps[key] = self.fed(node, record)
+        """The same for a frame that ``left`` records follow; remembered."""
+        written = self.written.frames[frame]
+        record = Record(_END - (left + 1) * 10**20, written.arrival, 0, written.data)
+        done = self.steps[node, frame, left] = self.fed(node, record)
         return done
 
     # -- one log -----------------------------------------------------------------------------
@@ -270,37 +280,48 @@ class _Walk:
             names = self.read(log)
             verdict = judge(_LIMITS, [self.written.frames[frame] for frame in log])
             self.compare(names, verdict)
-        except Violation as broken:
-            story = [f"frame {frame % 4 + 1} of session {'AB'[frame // 4]}" for frame in log]
-            raise Violation(broken.what, law=broken.law, story=story) from broken
+        except (Halted, Violation) as error:
+            what, law = f"the reader halted: {error}", "nothing halts"
+            if isinstance(error, Violation):
+                what, law = error.what, error.law
+            story = [
+                f"frame {frame % 4 + 1} of session {'AB'[frame // 4 % 2]} lands"
+                + (", all sessions have expired" if frame >= EXPIRED else "")
+                for frame in log
+            ]
+            raise Violation(what, law=law, story=story) from error
         return verdict
 
     def read(self, log: bytes) -> bytes:
-        """The names of all events, by the reader that never crashes; all others give the same."""
-        nodes, step, restarts = self.nodes, self.step, self.restarts
+        """The names of all events, by the reader that never crashes; all others give the same.
+
+        One that crashes after every record is one after the other of those that crash once: each
+        of them is compared, by the state of its checkpoint, after each record.
+        """
+        nodes, steps = self.nodes, self.steps
         node, left = self.begin(), len(log)
         path, given = [node], []
         for frame in log:
             left -= 1
-            node, names = step(node, frame, left)
+            node, names = steps.get((node, frame, left)) or self.step(node, frame, left)
             path.append(node)
             given.append(names)
         count = len(log)
-        always = restarts[nodes[path[0]].state]  # the one that crashes after every record
-        for done, frame in enumerate(log):
-            after, names = step(always, frame, count - 1 - done)
-            state = nodes[path[done + 1]].state
-            if names != given[done] or nodes[after].state != state:
-                raise Violation(f"crashes up to record {done + 1} changed it", law="crash")
-            always = crashed = restarts[state]
-            for i in range(done + 1, count):  # the one that crashes after this record
+        for done in range(count):
+            start = path[done], log[done:]
+            if start in self.fine:
+                continue
+            crashed = self.restarts[nodes[path[done]].state]
+            for i in range(done, count):
                 if crashed == path[i]:
                     break  # it is as if it had never crashed
-                crashed, names = step(crashed, log[i], count - 1 - i)
+                key = crashed, log[i], count - 1 - i
+                crashed, names = steps.get(key) or self.step(*key)
                 if names != given[i] or nodes[crashed].state != nodes[path[i + 1]].state:
-                    raise Violation(
-                        f"a crash after record {done + 1} changed record {i + 1}", law="crash"
-                    )
+                    what = f"a crash after {done} records changed what record {i + 1} gave"
+                    raise Violation(what, law="crash")
+            if count - done <= _REMEMBERED_MAX:
+                self.fine.add(start)
         return b"".join(given)
 
     def compare(self, names: bytes, verdict: Verdict) -> None:
@@ -338,19 +359,24 @@ def exhaustive(
     shapes: Sequence[str] = SHAPES,
     frames: int = 3,
     found_later: int = 1,
+    ending: bool = True,
     reader: type[Sequencer] = Sequencer,
 ) -> Exhaustion:
     """Walk all of it; ``progress`` hears the shape and its logs so far, every 10,000 logs.
 
-    ``frames`` a session and ``found_later`` below these make it a smaller walk of the same kind.
+    Fewer ``frames`` a session, and found later, make it a smaller walk of the same kind; so does
+    ``ending=False``, where no session ever expires.
     """
     started = perf_counter()
     traces = logs = crashes = specified = 0
     violations: list[Violation] = []
     for shape in shapes:
         walk = _Walk(_Written.of(shape, frames), reader)
-        traces += count_traces(shape, frames=frames, found_later=found_later)
-        for number, log in enumerate(logs_of(shape, frames=frames, found_later=found_later)):
+        size = {"frames": frames, "found_later": found_later}
+        traces += count_traces(shape, **size, ending=ending)
+        for number, log in enumerate(logs_of(shape, **size, ending=ending)):
+            if len(violations) == VIOLATIONS_MAX:
+                break
             logs += 1
             crashes += len(log)
             try:
@@ -360,8 +386,6 @@ def exhaustive(
                     walk.specify(log, verdict)
             except Violation as violation:
                 violations.append(violation)
-                if len(violations) == VIOLATIONS_MAX:
-                    break
             if progress is not None and number % 10_000 == 0:
                 progress(shape, number)
     return Exhaustion(traces, logs, crashes, specified, violations, perf_counter() - started)

@@ -187,10 +187,8 @@ class Model:
             # The common record: the next frame of a session that nothing else waits for.
             if (
                 life is not None
-                and life.next == rec.first
-                and life.begun
-                and not life.closed
-                and not life.waiting
+                and (life.next == rec.first and life.begun)
+                and not (life.closed or life.waiting)
                 and rec.born + self._life >= mark
                 and len(self._families[rec.session.family]) == 1
             ):

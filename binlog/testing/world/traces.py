@@ -15,19 +15,35 @@ STRANGERS, GENERATIONS, GIVEN_UP = SHAPES = ("strangers", "generations", "given 
 
 
 class _Sender(NamedTuple):
-    """A session on its way: frames sent, the first attempt's twin to come, what lands later."""
+    """A session on its way: frames sent, and whether the last one's second attempt is due.
+
+    What of them lands later: copies, and acknowledged frames that are not found yet.
+    """
 
     sent: int = 0
     again: bool = False
-    later: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
+    owed: tuple[int, ...] = ()
 
 
 class _Trace(NamedTuple):
-    """Where a trace stands. ``twin``: the frame that the log writes a second time, at once."""
+    """Where a trace stands.
+
+    ``found_later`` and ``ending``: how many frames may yet be, and whether the sessions may yet
+    expire. ``twin``: the frame that the log writes a second time, at once.
+    """
 
     senders: tuple[_Sender, ...]
-    found_later: int  # that may yet be
+    found_later: int
+    ending: bool
+    expired: bool = False
     twin: int | None = None
+
+
+EXPIRED = 8
+"""Added to the name of a frame that lands when its session has expired."""
+
+_Moves = tuple[tuple[int | None, _Trace], ...]
 
 
 def frame_number(session: int, frame: int) -> int:
@@ -36,59 +52,80 @@ def frame_number(session: int, frame: int) -> int:
 
 
 @cache
-def _moves(trace: _Trace, shape: str, frames: int) -> tuple[tuple[int | None, _Trace], ...]:
+def _moves(trace: _Trace, shape: str, frames: int) -> _Moves:
     """What can happen next: the frame that lands, or ``None``, and where the trace stands then."""
     if trace.twin is not None:
         return ((trace.twin, trace._replace(twin=None)),)
     found: list[tuple[int | None, _Trace]] = []
-    for who, (sent, again, later) in enumerate(trace.senders):
+    for who, sender in enumerate(trace.senders):
 
-        def then(sender: _Sender, who: int = who) -> _Trace:
+        def then(after: _Sender, who: int = who) -> _Trace:
             senders = [*trace.senders]
-            senders[who] = sender
+            senders[who] = after
             return trace._replace(senders=tuple(senders))
 
+        sent, copies, owed = sender.sent, sender.copies, sender.owed
         landing = frame_number(who, sent)
-        if again:
-            found.append((landing - 1, then(_Sender(sent, later=later))))
+        on = sender._replace(sent=sent + 1)
+        behind = on._replace(copies=(*copies, sent))
+        if sender.again:
+            found.append((landing - 1, then(sender._replace(again=False))))
         elif sent == frames - 1 and who == 0 and shape == GIVEN_UP:
-            found.append((None, then(_Sender(sent + 1, later=(*later, sent)))))
-            found.append((None, then(_Sender(sent + 1, later=later))))
+            found += [(None, then(on)), (None, then(behind))]
         elif sent < frames:
-            on, behind = _Sender(sent + 1, later=later), _Sender(sent + 1, later=(*later, sent))
             found.append((landing, then(on)))
             found.append((landing, then(on._replace(again=True))))
             found.append((landing, then(on)._replace(twin=landing)))
             found.append((landing, then(behind)))
             if trace.found_later:
-                moved = then(behind)._replace(found_later=trace.found_later - 1)
-                found.append((None, moved))
-        for frame in later:
-            rest = tuple(other for other in later if other != frame)
-            found.append((frame_number(who, frame), then(_Sender(sent, again, rest))))
+                later = then(on._replace(owed=(*owed, sent)))
+                found.append((None, later._replace(found_later=trace.found_later - 1)))
+        for frame in copies:
+            name = frame_number(who, frame) + EXPIRED * trace.expired
+            found.append((name, then(sender._replace(copies=_without(copies, frame)))))
+        for frame in owed:
+            name = frame_number(who, frame)
+            found.append((name, then(sender._replace(owed=_without(owed, frame)))))
+    if trace.ending and not trace.expired and _only_one_copy_is_left(trace, frames):
+        found.append((None, trace._replace(expired=True)))
     return tuple(found)
 
 
-def _begin(found_later: int) -> _Trace:
-    return _Trace((_Sender(), _Sender()), found_later)
+def _without(frames: tuple[int, ...], frame: int) -> tuple[int, ...]:
+    return tuple(other for other in frames if other != frame)
+
+
+def _only_one_copy_is_left(trace: _Trace, frames: int) -> bool:
+    is_bare = all(sender._replace(copies=()) == _Sender(frames) for sender in trace.senders)
+    return is_bare and sum(len(sender.copies) for sender in trace.senders) == 1
+
+
+def _begin(found_later: int, *, ending: bool) -> _Trace:
+    return _Trace((_Sender(), _Sender()), found_later, ending)
 
 
 def _is_over(trace: _Trace, frames: int) -> bool:
     return trace.twin is None and all(sender == _Sender(frames) for sender in trace.senders)
 
 
-def count_traces(shape: str, *, frames: int = 3, found_later: int = 1) -> int:
-    """How many traces there are: sequences of happenings, each a sending, a landing or both."""
+def count_traces(shape: str, *, frames: int = 3, found_later: int = 1, ending: bool = True) -> int:
+    """How many traces there are.
+
+    Each is a sequence of happenings: a sending, a landing or both, and perhaps the end of all
+    sessions.
+    """
 
     @cache
     def count(trace: _Trace) -> int:
         rest = sum(count(after) for _, after in _moves(trace, shape, frames))
         return rest + _is_over(trace, frames)
 
-    return count(_begin(found_later))
+    return count(_begin(found_later, ending=ending))
 
 
-def logs_of(shape: str, *, frames: int = 3, found_later: int = 1) -> Iterator[bytes]:
+def logs_of(
+    shape: str, *, frames: int = 3, found_later: int = 1, ending: bool = True
+) -> Iterator[bytes]:
     """Every log that some trace leaves, once: a byte a record, in the order of the log."""
 
     @cache
@@ -113,4 +150,4 @@ def logs_of(shape: str, *, frames: int = 3, found_later: int = 1) -> Iterator[by
         for frame, moved in landings:
             yield from walk(log + bytes([frame]), moved)
 
-    return walk(b"", frozenset([_begin(found_later)]))
+    return walk(b"", frozenset([_begin(found_later, ending=ending)]))
