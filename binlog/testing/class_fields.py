@@ -60,7 +60,7 @@ def arrays(draw: st.DrawFn, fields: ClassFields) -> list[Any]:
     return data + [draw(made) for _, _, made, _ in fields.optional[:count]]
 
 
-_BITS_MAX = 16
+_BITS_MAX = 8  # among more than 256 numbers Hypothesis prefers the small ones
 _BITS = [st.integers(0, 2**bits - 1) for bits in range(_BITS_MAX + 1)]
 
 

@@ -36,7 +36,8 @@ _DAYS = ("2024-01-01", "2024-01-02", "2024-02-01", "2023-12-31")
 _HOURS = ("00:00:00", "12:00:00", "09:30:00")
 _SECONDS = (0, 1, 60, 3_600, 90_061)
 
-_WIDE = object()  # stands in a pool for a draw from the whole width of the type
+# These stand in a pool for another draw: from the edges, from the whole width of the type.
+_RARE, _WIDE = object(), object()
 
 
 def leaf(node: inspect.Type, *, hostile: bool) -> st.SearchStrategy[Any]:
@@ -114,25 +115,15 @@ def pool(
 ) -> st.SearchStrategy[Any]:
     """Values of ``plain``, the first the simplest; one in `HOSTILE_SHARE` from the other two.
 
-    Without ``plain``, ``wide`` takes its place. One draw, where it is not ``wide``: a draw is
-    what generation costs.
+    Without ``plain``, ``wide`` takes its place, or else ``hostile``.
     """
-    if not plain and not (hostile or wide is not None):
-        raise ValueError("an empty pool")
+    rare = list(hostile)
     if wide is not None:
-        hostile = [*hostile, *[_WIDE] * (len(hostile) // 4 + 1)]
+        rare += [_WIDE] * (len(rare) // 4 + 1)
         plain = plain or [_WIDE]
     elif not plain:
-        plain, hostile = hostile, ()
-    if not hostile:
-        return _from_pool(Pool(plain, None))
-    share = HOSTILE_SHARE - 1
-    count = max(len(hostile), -(-len(plain) // share))
-    weighted = [*islice(cycle(plain), share * count), *islice(cycle(hostile), count)]
-    return _from_pool(Pool(weighted, wide))
-
-
-def _from_pool(values: Pool) -> st.SearchStrategy[Any]:
+        plain, rare = rare, []
+    values = Pool(plain, rare, wide)
     made: st.SearchStrategy[Any] = _drawn(values)
     _pools[made] = values
     return made
@@ -141,9 +132,21 @@ def _from_pool(values: Pool) -> st.SearchStrategy[Any]:
 class Pool:
     """What a leaf is drawn from. Shown short: Hypothesis prints what a failing draw came from."""
 
-    def __init__(self, values: Sequence[Any], wide: st.SearchStrategy[Any] | None) -> None:
-        self.values = tuple(values)
-        self.index = st.integers(0, len(values) - 1)
+    def __init__(
+        self, plain: Sequence[Any], rare: Sequence[Any], wide: st.SearchStrategy[Any] | None
+    ) -> None:
+        if not plain:
+            raise ValueError("an empty pool")
+        # Hypothesis prefers the small ones of many numbers, and has no preference among 256: so
+        # the rare ones get a draw of their own, which few examples need.
+        share = HOSTILE_SHARE - 1
+        count = -(-len(plain) // share)
+        self.values = (
+            (*islice(cycle(plain), share * count), *[_RARE] * count) if rare else tuple(plain)
+        )
+        self.index = st.integers(0, len(self.values) - 1)
+        self.rare = tuple(rare)
+        self.rare_index = st.integers(0, max(0, len(rare) - 1))
         self.wide = wide
 
     def __repr__(self) -> str:
@@ -158,6 +161,8 @@ def _drawn(draw: st.DrawFn, values: Pool) -> Any:
 def draw_pool(draw: st.DrawFn, values: Pool) -> Any:
     """One of the values."""
     value = values.values[draw(values.index)]
+    if value is _RARE:
+        value = values.rare[draw(values.rare_index)]
     return value if value is not _WIDE else draw(values.wide)  # type: ignore[arg-type]
 
 

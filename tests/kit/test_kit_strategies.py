@@ -6,12 +6,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
+from msgspec import Meta
 
 from binlog.testing.described import name_of_type
 from binlog.testing.hostile import CONTAINERS_MAX, HOSTILE_SHARE, MANY_KEYS
@@ -19,7 +20,6 @@ from binlog.testing.strategies import values
 from binlog.values import decode_value, encode_item, encode_value
 from tests.kit.strategy_types import (
     ZOO,
-    Bounds,
     Chain,
     Choices,
     Containers,
@@ -111,7 +111,7 @@ class LooseButRaw(Loose):
 def test_gives_published_data_that_msgspec_takes_for_the_type(kind: Any, hostile: bool) -> None:
     """msgspec is the judge of bounds, tags and names; the log's own bytes are that of the rest."""
     judge = LooseButRaw if kind is Loose else kind  # msgspec converts nothing to its Raw
-    for value in sample(values(kind, hostile=hostile), 60):
+    for value in sample(values(kind, hostile=hostile), 40):
         again = decode_value(encode_value(value, outer=1))
         assert exactly(again) == exactly(value)
         msgspec.convert(value, judge, str_keys=True)
@@ -119,6 +119,7 @@ def test_gives_published_data_that_msgspec_takes_for_the_type(kind: Any, hostile
             encode_item({"id": "a" * 2_048, **value})
 
 
+@settings(max_examples=30)
 @given(st.data())
 def test_data_of_two_draws_share_nothing(data: st.DataObject) -> None:
     """An applier that changes what it was given must not change another example."""
@@ -237,9 +238,9 @@ EDGES: list[tuple[str, Any, Callable[[Any], bool]]] = [
     ("below zero and tiny", Decimal, lambda v: v == Decimal("-1E-130")),
     ("38 digits after the point", Decimal, lambda v: v == Decimal("0." + "9" * 38)),
     ("a whole Decimal is an int", Decimal, lambda v: v == 10 and type(v) is int),
-    ("a bound", Bounds, lambda v: v["above"] == 6 and v["below"] == -6),
-    ("the other bound", Bounds, lambda v: v["wide"] == 2**63 - 1),
-    ("the greatest multiple", Bounds, lambda v: v["dozens"] > 2**64 and not v["dozens"] % 12),
+    ("a bound", Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], lambda v: v == -(2**63)),
+    ("the other bound", Annotated[int, Meta(lt=2**63 - 1)], lambda v: v == 2**63 - 2),
+    ("a wide multiple", Annotated[int, Meta(multiple_of=12)], lambda v: v > 2**64 and v % 12 == 0),
     ("empty text", str, lambda v: v == ""),
     ("U+0000", str, lambda v: "\x00" in v),
     ("astral", str, lambda v: any(ord(c) > 0xFFFF for c in v)),
@@ -284,9 +285,9 @@ def test_one_value_in_eight_is_hostile(kind: Any) -> None:
     """As documented: most examples look like the domain."""
     # In lists: of single draws Hypothesis gives none twice, and soon has only rare ones left.
     ordinary = {repr(v) for vs in sample(twenty(values(kind, hostile=False)), 30) for v in vs}
-    found = [repr(value) for vs in sample(twenty(values(kind)), 60) for value in vs]
+    found = [repr(value) for vs in sample(twenty(values(kind)), 150) for value in vs]
     share = sum(value not in ordinary for value in found) / len(found)
-    assert 0.7 / HOSTILE_SHARE < share < 1.5 / HOSTILE_SHARE
+    assert 0.5 / HOSTILE_SHARE < share < 1.5 / HOSTILE_SHARE
 
 
 def test_without_hostile_values_there_are_none() -> None:

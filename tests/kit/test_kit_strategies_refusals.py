@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct, msgpack
 
@@ -178,6 +178,7 @@ def test_refuses_a_type_that_cannot_be_built(kind: Any, message: str) -> None:
         (Torn, {"Torn": st.just({"lines": []})}),
     ],
 )
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_the_refusal_says_to_write_builds_it(
     kind: Any, fields: dict[str, Any], data: st.DataObject
@@ -209,6 +210,7 @@ def test_what_the_refusal_says_to_write_builds_it(
         (int, {"int": st.just(4)}, lambda v: v == 4),
     ],
 )  # fmt: skip
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_field_takes_the_strategy_that_it_is_given(
     kind: Any, fields: dict[str, Any], holds: Callable[[Any], bool], data: st.DataObject
