@@ -206,7 +206,12 @@ class ReplayMachine(RuleBasedStateMachine):
         self.world.tick(5)
         self.world.call(by)
 
-    @rule(process=processes, event=one_event, more=one_event, wait_ms=st.sampled_from([0, 0, 700]))
+    @rule(
+        process=processes,
+        event=one_event,
+        more=one_event,
+        wait_ms=st.sampled_from([0, 0, 700, 1_050]),
+    )
     def let_a_ghost_land_behind_the_next_session(
         self, process: int, event: Envelope, more: Envelope, wait_ms: int
     ) -> None:
