@@ -34,6 +34,7 @@ class Who(msgspec.Struct, frozen=True):
     role: str  # applier, key, keys, owner, upcaster
     of: str  # the event type, or the owner's table
     function: Function
+    schema: int = 0  # that an upcaster takes
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -41,6 +42,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     who: Who
     error: Exception
+    item: Any = None  # that an applier was given
 
     @property
     def role(self) -> str:
@@ -117,7 +119,7 @@ class Instruments:
                 if who.role == "keys":
                     result = list(result)  # a generator runs here, and not where it is watched less
         except Exception as error:
-            self.error = Failure(who, error)
+            self.error = Failure(who, error, args[0] if who.role == "applier" else None)
             raise
         finally:
             if before is not None:
@@ -151,8 +153,8 @@ def instrumented(rules: Rules, tools: Instruments) -> Rules:
         Schemas(
             {
                 name: tuple(
-                    Step(wrap(Who("upcaster", name, step.upcast)), step.version)
-                    for step in rules.schemas.steps(name)
+                    Step(wrap(Who("upcaster", name, step.upcast, schema)), step.version)
+                    for schema, step in enumerate(rules.schemas.steps(name), 1)
                 )
                 for name in rules.schemas.types()
             }

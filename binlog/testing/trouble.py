@@ -12,6 +12,7 @@ from binlog.errors import BinlogError, PoisonError
 from binlog.fields import encode_key
 from binlog.testing.instruments import Failure, Instruments, Who
 from binlog.testing.places import place_of, say_function
+from binlog.testing.words import say_item
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -29,18 +30,19 @@ def trouble_of(error: PoisonError, index: int, routing: Routing, tools: Instrume
     failure = tools.error
     if failure is not None:
         return _raised(failure, index)
+    returned = tools.returned  # noted now: who owns the item is asked of the user's code, too
     table, key = str(error.details["table"]), error.details["key"]
     if isinstance(key, Mapping) and not _owns(routing, error, table, key):
         return Trouble(
             index,
             "owned",
-            f"{_who(tools)} touches an item that events of this key do not own",
+            f"{_who(returned)} touches an item that events of this key do not own",
             [str(error.details["reason"])],
             "let key= or keys= name items of the event's own key, or declare the table's owner "
             "(see appliers.ownership): two events that touch one item must be in one partition, "
             "or their order is anybody's guess",
         )
-    return _refused_result(error, index, tools)
+    return _refused_result(error, index, returned)
 
 
 def _owns(routing: Routing, error: PoisonError, table: str, key: Mapping[str, Any]) -> bool:
@@ -59,6 +61,8 @@ def _raised(failure: Failure, index: int) -> Trouble:
     place = place_of(error.__traceback__)
     if place is not None:
         lines.append(place)
+    if who.role == "applier":
+        lines.append(f"it was given {say_item(failure.item)}")
     if who.role == "upcaster":
         do = (
             "an upcaster must take whatever data of its version were ever published: a replay "
@@ -72,9 +76,8 @@ def _raised(failure: Failure, index: int) -> Trouble:
     return Trouble(index, "total", f"{say_who(who)} raised {type(error).__name__}", lines, do)
 
 
-def _refused_result(error: PoisonError, index: int, tools: Instruments) -> Trouble:
+def _refused_result(error: PoisonError, index: int, returned: tuple[Who, Any] | None) -> Trouble:
     reason = str(error.details["reason"])
-    returned = tools.returned
     if returned is None:
         return Trouble(
             index, "total", "the event cannot be folded", [reason], "mend it, or its applier"
@@ -119,8 +122,8 @@ def _lost_key(error: PoisonError, result: object) -> list[str]:
     ]
 
 
-def _who(tools: Instruments) -> str:
-    return "an applier" if tools.returned is None else say_who(tools.returned[0])
+def _who(returned: tuple[Who, Any] | None) -> str:
+    return "an applier" if returned is None else say_who(returned[0])
 
 
 def say_who(who: Who) -> str:
@@ -128,4 +131,6 @@ def say_who(who: Who) -> str:
     name = {"owner": f"the owner function of table {who.of}"}.get(
         who.role, f"the {who.role} {'function ' if who.role in ('key', 'keys') else ''}of {who.of}"
     )
+    if who.schema:
+        name += f" from schema {who.schema}"
     return f"{name} ({say_function(who.function)})"
