@@ -19,7 +19,7 @@ from tests.proofs.budget import assert_met
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/world_seeds.json").read_text())
 EVENTS_MIN = 200
-RUNS = 60
+RUNS = 80
 MUST_HAPPEN = (
     "ACKNOWLEDGED",
     "UNKNOWN",
