@@ -44,14 +44,30 @@ def test_a_story_says_who_did_what_and_what_came_of_it() -> None:
         "#1 is unknown: it may or may not be in the log",
         "process 0 publishes #2: UpdateItem of orders {id: a}: {Add: {n: 1}}",
         "5 ms pass",
-        "process 0 sends #2: it lands",
-        "#2 is acknowledged",
+        "process 0 sends #2: it lands, and is acknowledged",
         "replica 0 has applied 1 of partition 0",
         "what was under way lands at last: #1",
         "replica 1: its consumer crashes",
         "process 0 is killed",
         "a record that is no frame lands in partition 0: empty",
     ]
+
+
+def test_a_story_is_no_list_of_everything() -> None:
+    """Of many events a few stand for all; the code has them all."""
+    world = World(tell=True)
+    event = put_item("orders", {"id": "a", "n": 1}, key="id", event_id="e1")
+    world.publish(0, [event] * 20)
+    world.call(0, "lose reply")
+    world.tick(5)
+    world.call(0, "throttle")
+    assert world.story[7:] == [
+        "process 0 publishes 13 more events: #8 to #20",
+        "process 0 sends #1 to #20: it lands, but the reply is lost",
+        "5 ms pass",
+        "process 0 sends #1 to #20: the log refuses it: too much at once",
+    ]
+    assert world.code[0].count("put_item") == 20
 
 
 def test_code_makes_the_same_world() -> None:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from binlog.columns import FrameError, decode_columns
+from binlog.columns import decode_columns
 from binlog.envelope import Envelope
-from binlog.errors import UpgradeError
 from binlog.frame import decode_body, decode_header
 from binlog.producer.outcome import Outcome
 from binlog.testing.words import event_code, say_event, say_item, say_key
@@ -22,6 +21,7 @@ from binlog.testing.world.producers import FOUND_LATER, Published
 from binlog.values import decode_value
 from binlog.vector import Vector
 
+_EVENTS_MAX = 8  # of one publishing that are told one by one
 _ITEMS_MAX = 12  # that are told of one replica
 _FATES = {
     "land": "it lands",
@@ -51,6 +51,7 @@ class Narrator:
         self._story = story
         self._code = code
         self._waited_ms = 0  # told by the last line
+        self._sent: dict[tuple[int, ...], int] = {}  # by events: the line that says it, if it lands
 
     # -- code ------------------------------------------------------------------------------------
 
@@ -84,12 +85,20 @@ class Narrator:
     def published(self, process: int, entries: Sequence[Published]) -> None:
         if not entries:
             self.say(f"process {process} has too much waiting, and publishes nothing")
-        for entry in entries:
+        told = entries if len(entries) <= _EVENTS_MAX else entries[: _EVENTS_MAX - 1]
+        for entry in told:
             self.say(f"process {process} publishes #{entry.serial}: {say_event(entry.event)}")
+        if more := entries[len(told) :]:
+            serials = _numbers([entry.serial for entry in more])
+            self.say(f"process {process} publishes {len(more)} more events: {serials}")
 
     def sent(self, process: int, frames: Iterable[bytes], fates: Iterable[str]) -> None:
+        self._sent.clear()
         for data, fate in zip(frames, fates, strict=True):
-            self.say(f"process {process} sends {events_in(data)}: {_FATES[fate]}")
+            serials = serials_in(data)
+            if fate == "land":
+                self._sent[tuple(serials)] = len(self._story)
+            self.say(f"process {process} sends {_numbers(serials)}: {_FATES[fate]}")
 
     def heard(self, entries: Iterable[Published]) -> None:
         """Entries that have an outcome now which they had not before."""
@@ -97,8 +106,18 @@ class Narrator:
         for entry in entries:
             if entry.outcome is not None:
                 by_outcome.setdefault(entry.outcome, []).append(entry.serial)
-        for outcome, serials in by_outcome.items():
-            self.say(f"{_numbers(serials)} {_is(serials)} {_HEARD[outcome]}")
+        acknowledged = set(by_outcome.get(Outcome.ACKNOWLEDGED, ()))
+        for serials, line in self._sent.items():
+            if acknowledged.issuperset(serials):  # nothing but what one expects
+                acknowledged -= set(serials)
+                self._story[line] = f"{self._story[line]}, and is acknowledged"
+        self._sent.clear()
+        if acknowledged:
+            by_outcome[Outcome.ACKNOWLEDGED] = sorted(acknowledged)
+        else:
+            by_outcome.pop(Outcome.ACKNOWLEDGED, None)
+        for outcome, told in by_outcome.items():
+            self.say(f"{_numbers(told)} {_is(told)} {_HEARD[outcome]}")
 
     def turned(self, who: str, before: Vector, after: Vector, how: str) -> None:
         """A consumer had its turn."""
@@ -128,12 +147,14 @@ def rows_of(cells: Mapping[str, Mapping[bytes, Cell]]) -> dict[str, dict[bytes, 
 
 def events_in(data: bytes) -> str:
     """The numbers of the events in a frame of a producer."""
-    try:
-        header = decode_header(data)
-        columns = decode_columns(decode_body(data, header), header.count)
-    except (FrameError, UpgradeError):
-        return "what is no frame"
-    return _numbers([envelope.time_ms for envelope in columns.envelopes()])
+    return _numbers(serials_in(data))
+
+
+def serials_in(data: bytes) -> list[int]:
+    """As `events_in`."""
+    header = decode_header(data)
+    columns = decode_columns(decode_body(data, header), header.count)
+    return [envelope.time_ms for envelope in columns.envelopes()]
 
 
 def _numbers(serials: Sequence[int]) -> str:
