@@ -21,6 +21,7 @@ from binlog.testing.world import soak as module
 from binlog.testing.world.seeded import run, seed_text
 from binlog.testing.world.soak import RARE, Totals, run_batch, shortened, soak
 from binlog.testing.world.soak_command import main, summary
+from binlog.testing.world.traces import SHAPES, count_traces
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,6 +178,22 @@ def test_a_report_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
     assert "duplicate" in rows["faults"]
     assert "zombie write" in rows["rare"]
     assert "runs       3\n" in out
+
+
+def test_every_trace_of_a_small_world_is_counted(tmp_path: Path) -> None:
+    report = tmp_path / "traces.md"
+    done = subprocess.run(
+        [sys.executable, "scripts/soak", "--exhaustive", "--frames", "2", "--report", str(report)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counted = {shape: count_traces(shape, frames=2) for shape in SHAPES}
+    for shape, count in counted.items():
+        assert f"{shape}: {count:,} traces, " in done.stdout
+    assert done.stdout.endswith(f"\n{sum(counted.values()):,} traces, 0 violations\n")
+    assert done.stdout in report.read_text()
 
 
 def test_a_seed_tells_its_story_and_is_the_same_on_any_machine() -> None:

@@ -210,7 +210,7 @@ def _pooled(
                 batch = next(batches, None)
                 if batch is None:
                     break
-                with _ignoring_ctrl_c():
+                with ignoring_ctrl_c():
                     waiting.append(pool.submit(run_batch, *batch))
             if not waiting:
                 return
@@ -221,7 +221,7 @@ def _pooled(
 
 
 @contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
+def ignoring_ctrl_c() -> Iterator[None]:
     """What is started meanwhile never hears of it: the first process decides, and ends the others.
 
     A terminal sends it to all, and one that is still importing would die with a traceback.

@@ -7,9 +7,7 @@ import os
 import platform
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +19,15 @@ from binlog.errors import BinlogError
 from binlog.testing.violation import Violation
 from binlog.testing.world.exhaustive import Exhaustion, exhaustive
 from binlog.testing.world.seeded import parse_seed, play, run, seed_text, steps_of
-from binlog.testing.world.soak import FAULTS, RARE, RARE_AFTER_RUNS, Totals, shortened, soak
+from binlog.testing.world.soak import (
+    FAULTS,
+    RARE,
+    RARE_AFTER_RUNS,
+    Totals,
+    ignoring_ctrl_c,
+    shortened,
+    soak,
+)
 from binlog.testing.world.traces import SHAPES
 
 USAGE = """\
@@ -44,7 +50,7 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.exhaustive:
-            return _exhaustive(options, out)
+            return _exhaustive(options, arguments, out)
         if options.seed is not None:
             return _one(options.seed, out, tell=options.tell)
         return _many(options, arguments, out, err)
@@ -65,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     length.add_argument("--runs", type=_positive(int), metavar="N", help="so many runs")
     length.add_argument("--seed", metavar="SEED", help="this run alone")
     length.add_argument("--exhaustive", action="store_true", help="every trace of a small world")
+    parser.add_argument(
+        "--frames", type=int, choices=[2, 3], default=3, help="of a session, with --exhaustive"
+    )
     parser.add_argument("--tell", action="store_true", help="with --seed: its whole story")
     parser.add_argument("--first", default=seed_text(0), metavar="SEED", help="seed to begin with")
     parser.add_argument("--jobs", type=_positive(int), default=2, metavar="N", help="cores (2)")
@@ -139,10 +148,8 @@ def _many(options: argparse.Namespace, arguments: Sequence[str], out: TextIO, er
     text = summary(totals, violation)
     out.write(text)
     if options.report is not None:
-        command = shlex.join(["scripts/soak", *arguments])
-        options.report.write_text(
-            markdown(totals, violation, command=command, began=began), encoding="utf-8"
-        )
+        rows = [*_origin(arguments, began), *_figures(totals, violation)]
+        options.report.write_text(markdown(totals, violation, rows), encoding="utf-8")
     if violation is not None or totals.missing:
         return BROKEN
     return INTERRUPTED if totals.interrupted else DONE
@@ -162,17 +169,9 @@ def summary(totals: Totals, violation: Violation | None) -> str:
     return text if violation is None else f"{text}\n{seed_text(totals.broken or 0)}: {violation}\n"
 
 
-def markdown(totals: Totals, violation: Violation | None, *, command: str, began: datetime) -> str:
+def markdown(totals: Totals, violation: Violation | None, rows: Sequence[tuple[str, str]]) -> str:
     """The report that is kept: what was run, of which code, and what came of it."""
-    rows = [
-        ("command", f"`{command}`"),
-        ("date", f"{began:%Y-%m-%d %H:%M} UTC"),
-        ("commit", _commit()),
-        ("machine", f"Python {platform.python_version()}, {platform.machine()}"),
-        *_figures(totals, violation),
-    ]
-    lines = ["# Soak of the simulated world", "", "| figure | value |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines = ["# Soak of the simulated world", "", *_table(rows)]
     if totals.interrupted:
         lines += ["", "Interrupted: this is what was done so far."]
     if totals.missing:
@@ -180,6 +179,20 @@ def markdown(totals: Totals, violation: Violation | None, *, command: str, began
     if violation is not None:
         lines += ["", "```text", str(violation), "```"]
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    return ["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+
+
+def _origin(arguments: Sequence[str], began: datetime) -> list[tuple[str, str]]:
+    """What was run, when, and of which code."""
+    return [
+        ("command", f"`{shlex.join(['scripts/soak', *arguments])}`"),
+        ("date", f"{began:%Y-%m-%d %H:%M} UTC"),
+        ("commit", _commit()),
+        ("machine", f"Python {platform.python_version()}, {platform.machine()}"),
+    ]
 
 
 def _figures(totals: Totals, violation: Violation | None) -> list[tuple[str, str]]:
@@ -225,27 +238,41 @@ def _commit() -> str:
 # -- every trace ---------------------------------------------------------------------------------
 
 
-def _exhaustive(options: argparse.Namespace, out: TextIO) -> int:
-    context = get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
-        walks = list(pool.map(_walk, SHAPES))
-    lines = []
-    for shape, walk in zip(SHAPES, walks, strict=True):
-        lines.append(
-            f"{shape:12} {walk.traces:,} traces, {walk.logs:,} logs of them, a crash after each of"
-            f" {walk.crashes:,} records, {len(walk.violations)} violations, {walk.seconds:,.0f} s"
-        )
-    violations = [violation for walk in walks for violation in walk.violations]
-    traces = sum(walk.traces for walk in walks)
-    lines.append(f"{traces:,} traces, {len(violations)} violations")
-    lines += [f"\n{violation}" for violation in violations[:1]]
-    out.write("\n".join(lines) + "\n")
+def _exhaustive(options: argparse.Namespace, arguments: Sequence[str], out: TextIO) -> int:
+    began = datetime.now(UTC)
+    lines: list[str] = []
+    traces, violations = 0, list[str]()
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        out.write(f"{line}\n")
+        out.flush()
+
+    with ignoring_ctrl_c():
+        pool = get_context("spawn").Pool(options.jobs)
+    with pool:  # and ended with it: a walk is long
+        walked = pool.imap(_walk, [(shape, options.frames) for shape in SHAPES])
+        for shape, (walk, found) in zip(SHAPES, walked, strict=True):
+            traces += walk.traces
+            violations += found
+            tell(
+                f"{shape}: {walk.traces:,} traces, {walk.logs:,} logs of them, a crash after each"
+                f" of {walk.crashes:,} records, {len(found)} violations,"
+                f" {walk.seconds:,.0f} s"
+            )
+    tell(f"{traces:,} traces, {len(violations)} violations")
+    if violations:
+        tell(f"\n{violations[0]}")
+    if options.report is not None:
+        rows = _table(_origin(arguments, began))
+        text = "\n".join([f"# Every trace of {options.frames} frames a session", "", *rows, ""])
+        text += "\n".join(["", "```text", *lines, "```", ""])
+        options.report.write_text(text, encoding="utf-8")
     return BROKEN if violations else DONE
 
 
-def _walk(shape: str) -> Exhaustion:
-    return exhaustive(shapes=[shape])
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], sys.stdout, sys.stderr))
+def _walk(what: tuple[str, int]) -> tuple[Exhaustion, list[str]]:
+    """A shape's walk, and its violations as they are told: texts cross between processes."""
+    shape, frames = what
+    walk = exhaustive(shapes=[shape], frames=frames)
+    return walk._replace(violations=[]), [str(violation) for violation in walk.violations]
