@@ -35,7 +35,7 @@ def test_an_engine_that_heard_of_no_outcome_starts_over(tmp_path: Path) -> None:
     publish(world, 6)
     store = world.store
     assert isinstance(store, WorldStore)
-    engine = world.new_engine(ALL)
+    engine = world.replica.new_engine(ALL)
     store.crash_after, store.time_out = 0, True
     with pytest.raises(StorageError):
         engine.step()
@@ -50,7 +50,7 @@ def test_a_checkpoint_does_not_wait_where_a_shard_ends(tmp_path: Path) -> None:
     world = whole(tmp_path, "memory")
     publish(world, 6)
     world.log.merge(*(shard.id for shard in world.log.shards()))
-    engine = world.new_engine(ALL)
+    engine = world.replica.new_engine(ALL)
     engine.step()
     vector = vector_of(world.store.checkpoints(world.generation.id))
     assert vector

@@ -90,7 +90,7 @@ class WholeMachine(RuleBasedStateMachine):
 
     @rule()
     def restart_the_consumer(self) -> None:
-        self.whole.engine = None
+        self.whole.replica.engine = None
 
     @precondition(lambda self: isinstance(self.whole.store, WorldStore))
     @rule(after=small, time_out=st.booleans(), page=pages)
@@ -107,12 +107,12 @@ class WholeMachine(RuleBasedStateMachine):
         """It reads where the first one stands, and goes on as if it were alone."""
         self.whole.start_zombie(page)
 
-    @precondition(lambda self: self.whole.zombie is not None)
+    @precondition(lambda self: self.whole.replica.zombie is not None)
     @rule(count=st.integers(1, 3))
     def let_the_zombie_write(self, count: int) -> None:
         self.whole.zombie_step(count)
 
-    @precondition(lambda self: self.whole.zombie is not None)
+    @precondition(lambda self: self.whole.replica.zombie is not None)
     @rule(count=st.integers(1, 3), page=pages)
     def let_the_zombie_write_in_the_middle(self, count: int, page: int) -> None:
         """Between what the first one read and what it writes."""
@@ -147,7 +147,7 @@ class WholeMachine(RuleBasedStateMachine):
             whole.producers.work(0, (0, 0), reply_at_once=True)
         if in_the_middle:
             store.between = lambda: whole.zombie_step(woken)
-        whole.engine = None
+        whole.replica.engine = None
         whole.replicate(1_000, PAGE_BYTES[-1])
         store.between = None
         if not in_the_middle:

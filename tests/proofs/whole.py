@@ -17,7 +17,6 @@ from appliers.item import Row
 from appliers.store import Generation, Reader, Store, vector_of
 from appliers.stores.memory import MemoryStore
 from appliers.stores.sqlite import SQLiteStore
-from binlog.errors import StorageError
 from binlog.halt import Halt
 from binlog.target import Target
 from binlog.testing.world.item_events import item_event
@@ -25,11 +24,11 @@ from binlog.testing.world.ledger import check_ledger, check_order
 from binlog.testing.world.operators import Operators
 from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.records import Resolve
+from binlog.testing.world.replicas import Replica
 from binlog.testing.world.specification import COPY, Limits, Reference, Verdict
-from binlog.testing.world.store import Crashed, WorldStore
+from binlog.testing.world.store import WorldStore
 from binlog.testing.world.tables import Tables
 from binlog.vector import Vector, without_zeros
-from consumers.engine import Engine
 from snapshots.rebuild import Wanted, rebuild
 from tests.proofs.hostile import HostileProducers
 
@@ -50,66 +49,48 @@ class Whole:
         self.met: Counter[str] = Counter()
         self.operators = Operators(self.log)
         self._judged: dict[int, tuple[int, Verdict]] = {}
-        self.store: Store = self.new_store("replica")
-        self.store.bind(self.log.genesis)
-        self.generation: Generation = self.store.create(
-            tables=None, fingerprint=fingerprint(NO_RULES), excluded=()
+        self.replica = Replica(
+            0,
+            self.log,
+            self.new_store("replica"),
+            NO_RULES,
+            fingerprint=fingerprint(NO_RULES),
+            remembers=True,
+            met=self.met,
         )
-        self.engine: Engine | None = None
-        self.zombie: Engine | None = None
-        self.zombie_is_busy = False
+
+    @property
+    def store(self) -> Store:
+        return self.replica.store
+
+    @property
+    def generation(self) -> Generation:
+        return self.replica.generation
 
     def new_store(self, name: str) -> Store:
         if self.kind == "sqlite":
             return SQLiteStore(self.folder / f"{name}.db")
-        return WorldStore() if self.kind == "loose" else MemoryStore()
+        return WorldStore(met=self.met) if self.kind == "loose" else MemoryStore()
 
     def close(self) -> None:
         self.store.close()
 
     # -- consumers -------------------------------------------------------------------------------
 
-    def new_engine(self, page_bytes: int) -> Engine:
-        return Engine(self.log, self.store, self.generation, NO_RULES, page_bytes=page_bytes)
-
     def replicate(self, steps: int, page_bytes: int) -> None:
         """Some pages; what breaks a consumer, breaks it here, and the next one starts over."""
-        if self.engine is None:
-            self.engine = self.new_engine(page_bytes)
-        try:
-            self.engine.reader.retry_halted()
-            for _ in range(steps):
-                if self.engine.step() is None:
-                    return
-        except Crashed:
-            self.met["consumer crashed"] += 1
-            self.engine = None
-        except StorageError:  # the same consumer may try again
-            self.met["commit timed out"] += 1
+        self.replica.consume(steps, page_bytes)
 
     def start_zombie(self, page_bytes: int) -> None:
-        self.zombie = self.new_engine(page_bytes)
+        self.replica.start_zombie(page_bytes)
 
     def zombie_step(self, steps: int) -> None:
         """The other consumer goes on from where it stood, however long ago."""
-        zombie = self.zombie
-        if zombie is None or self.zombie_is_busy:
-            return
-        self.zombie_is_busy = True
-        self.met["zombie stepped"] += 1
-        try:
-            for _ in range(steps):
-                if zombie.step() is None:
-                    break
-        except Crashed:
-            self.zombie = None
-        except StorageError:
-            self.met["commit timed out"] += 1
-        finally:
-            self.zombie_is_busy = False
+        self.replica.wake(steps)
 
     def halted(self) -> list[Halt]:
-        return [] if self.engine is None else list(self.engine.reader.halts.values())
+        engine = self.replica.engine
+        return [] if engine is None else list(engine.reader.halts.values())
 
     # -- operators -------------------------------------------------------------------------------
 
@@ -120,12 +101,9 @@ class Whole:
 
     def resolve(self, which: int) -> None:
         """Somebody lifts what the consumer reports as halted."""
-        if self.engine is None:
-            return
         for halt in self.halted():
             self.operators.resolve(halt, which)
             self.met["resolved"] += 1
-        self.engine.reader.retry_halted()
 
     def noop(self, partition: int) -> None:
         self.operators.noop(partition)
@@ -214,7 +192,7 @@ class Whole:
             self.store.crash_after = None
         for which in range(100):
             self.replicate(1_000, PAGE_BYTES[which % len(PAGE_BYTES)])
-            if self.engine is not None and not self.halted() and not self.troubled():
+            if self.replica.engine is not None and not self.halted() and not self.troubled():
                 break
             self.resolve(which)
         assert not self.halted(), "a halt that nothing lifts"
@@ -229,8 +207,6 @@ class Whole:
             self.met.update(verdict.counts)
             self.met["copies"] += sum(t.what == COPY for t in verdict.taken)
         self.met.update(self.producers.met)
-        if isinstance(self.store, WorldStore):
-            self.met["condition failed"] += self.store.failed
 
 
 def assert_replica(store: Reader, tables: Tables) -> None:

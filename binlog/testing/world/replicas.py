@@ -12,8 +12,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from appliers.applier import Rules
+from appliers.store import Store
 from binlog.errors import HaltedError, LostError, PoisonError, StorageError
 from binlog.halt import Halt
 from binlog.log import Log
@@ -23,6 +25,8 @@ from snapshots.rebuild import Wanted, rebuild
 
 RECORDS = 1_000
 """Of a page, unless somebody says less."""
+
+_Store = TypeVar("_Store", bound=Store)
 
 
 @contextmanager
@@ -36,23 +40,27 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-class Replica:
-    """One store, and whoever writes to it."""
+class Replica(Generic[_Store]):
+    """One store, and whoever writes to it.
+
+    The store may be of any kind; only a `WorldStore` can be crashed in and be overtaken in.
+    """
 
     def __init__(
         self,
         number: int,
         log: Log,
+        store: _Store,
         rules: Rules,
-        fingerprint: str,
         *,
+        fingerprint: str,
         remembers: bool,
         met: Counter[str],
     ) -> None:
         self.number = number
         self.remembers = remembers
         self.met = met
-        self.store = WorldStore(f"memory:replica{number}", met=met)
+        self.store = store
         self.store.bind(log.genesis)
         self.generation = self.store.create(tables=None, fingerprint=fingerprint, excluded=())
         self.engine: Engine | None = None
@@ -80,7 +88,7 @@ class Replica:
         engine = self.engine
         if engine is None or not self.remembers:
             try:
-                engine = self.engine = self._new_engine(records)
+                engine = self.engine = self.new_engine(records)
             except StorageError:
                 return "timed out"
         try:
@@ -107,7 +115,8 @@ class Replica:
             if not self.remembers:
                 self.engine = None
 
-    def _new_engine(self, records: int) -> Engine:
+    def new_engine(self, records: int) -> Engine:
+        """A consumer that begins at the store's checkpoints."""
         # As it stands in the store by now: with the event types met.
         [generation] = self.store.generations()
         return Engine(
@@ -121,16 +130,26 @@ class Replica:
 
     def crash(self, after: int, records: int, *, heard: bool) -> str:
         """How the turn ended in whose commit it breaks."""
-        self.store.crash_after, self.store.time_out = after, heard
+        store = self._loose()
+        store.crash_after, store.time_out = after, heard
         try:
             return self.consume(3, records)
         finally:
-            self.store.crash_after = None
+            store.crash_after = None
+
+    def _loose(self) -> WorldStore:
+        if not isinstance(self.store, WorldStore):
+            raise TypeError(f"{self.store.name} keeps more than the port promises")
+        return self.store
+
+    def _written(self) -> int:
+        """Durable steps so far, where they are counted."""
+        return len(self.store.journal) if isinstance(self.store, WorldStore) else 0
 
     # -- zombies ---------------------------------------------------------------------------------
 
     def start_zombie(self, records: int) -> None:
-        self.zombie = self._new_engine(records)
+        self.zombie = self.new_engine(records)
         self.zombie_has_lost = False
 
     def wake(self, pages: int) -> bool:
@@ -140,7 +159,7 @@ class Replica:
             return False
         self._zombie_is_busy = True
         self.met["zombie stepped"] += 1
-        before = len(self.store.journal)
+        before = self._written()
         try:
             with _quiet():
                 for _ in range(pages):
@@ -157,7 +176,7 @@ class Replica:
             self.met["commit timed out"] += 1
         finally:
             self._zombie_is_busy = False
-            self.met["zombie write"] += len(self.store.journal) > before
+            self.met["zombie write"] += self._written() > before
         return True
 
     def overtake(self, pages: int, *, by_zombie: bool, at_read: bool) -> None:
@@ -189,9 +208,9 @@ class Replica:
 
     def _in_the_middle(self, run: Callable[[], object] | None, *, at_read: bool) -> None:
         if at_read:
-            self.store.on_read = run
+            self._loose().on_read = run
         else:
-            self.store.between = run
+            self._loose().between = run
 
     # -- the operator ----------------------------------------------------------------------------
 
@@ -203,7 +222,7 @@ class Replica:
         Raises:
             PoisonError: another event cannot be applied.
         """
-        old = self.engine or self._new_engine(RECORDS)
+        old = self.engine or self.new_engine(RECORDS)
         try:
             rebuild(self._log, self.store, Wanted(rules=self._rules, excluded=excluded))
         except HaltedError as error:

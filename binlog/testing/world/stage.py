@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 from appliers.applier import NO_RULES, ApplierError
 from appliers.fingerprint import fingerprint
@@ -38,6 +38,7 @@ from snapshots.rebuild import Wanted, rebuild
 _QUIET_MS = PARAMS.session_life_ms + PARAMS.session_age_ms  # after it every session has expired
 _TURNS_MAX = 100  # until all is at rest
 
+_Replica: TypeAlias = Replica[WorldStore]
 _Result = TypeVar("_Result")
 
 
@@ -67,17 +68,23 @@ class Stage:
         self.operators = Operators(self.log)
         made_by = fingerprint(self.rules)
         self.replicas = [
-            Replica(number, self.log, self.rules, made_by, remembers=remembers, met=self.met)
+            Replica(
+                number,
+                self.log,
+                WorldStore(f"memory:replica{number}", met=self.met),
+                self.rules,
+                fingerprint=made_by,
+                remembers=remembers,
+                met=self.met,
+            )
             for number, remembers in enumerate((True, False))
         ]
         self.truth = Truth(self.log, self.operators, self.rules)
         self.judge = Judge(self.truth, [r.store for r in self.replicas], invariants)
         self._excluded: tuple[str, ...] = ()
         self._drills = 0
-        self._made = (
-            f"World({'' if rules is NO_RULES else name}{'' if kinesis else ', kinesis=False'})"
-        )
-        self._made = self._made.replace("(, ", "(")
+        given = ([] if rules is NO_RULES else [name]) + ([] if kinesis else ["kinesis=False"])
+        self._made = f"World({', '.join(given)})"
         self._teller = Narrator(self.story, self.code) if tell else None
 
     @property
@@ -102,12 +109,12 @@ class Stage:
             raise RefusedError(f"partition {partition}", do=f"from 0 to {PARTITIONS[-1]}")
         return partition
 
-    def _replica(self, replica: int) -> Replica:
+    def _replica(self, replica: int) -> _Replica:
         if not 0 <= replica < len(self.replicas):
             raise RefusedError(f"replica {replica}", do=f"from 0 to {len(self.replicas) - 1}")
         return self.replicas[replica]
 
-    def _turn(self, target: Replica, turn: Callable[[], str]) -> None:
+    def _turn(self, target: _Replica, turn: Callable[[], str]) -> None:
         """A consumer's turn; what it cannot apply is left out."""
         before = self._vector(target) if self._teller else {}
         if target.excluded != self._excluded and not self._rebuild(target):
@@ -116,14 +123,14 @@ class Stage:
         if self._teller:
             self._teller.turned(f"replica {target.number}", before, self._vector(target), how)
 
-    def _rebuild(self, target: Replica) -> bool:
+    def _rebuild(self, target: _Replica) -> bool:
         """Whether it went through; it does not while the log is halted."""
         while True:
             done = self._guarded(target, lambda: target.rebuild(self._excluded))
             if done is not None:
                 return done
 
-    def _guarded(self, target: Replica, work: Callable[[], _Result]) -> _Result | None:
+    def _guarded(self, target: _Replica, work: Callable[[], _Result]) -> _Result | None:
         """What a consumer's work comes to; ``None`` where it met what cannot be applied."""
         try:
             return work()
@@ -148,7 +155,7 @@ class Stage:
         if self._teller:
             self._teller.say(f"somebody leaves out what cannot be applied: {error.what}")
 
-    def _resolve(self, target: Replica, which: int) -> None:
+    def _resolve(self, target: _Replica, which: int) -> None:
         for halt in target.halts:
             decision = self.operators.resolve(halt, which)
             self.met["resolved"] += 1
@@ -238,7 +245,7 @@ class Stage:
             for records in (self.log.records(partition),)
         )
 
-    def _vector(self, replica: Replica) -> Vector:
+    def _vector(self, replica: _Replica) -> Vector:
         return vector_of(replica.store.checkpoints(replica.generation.id))
 
     @contextmanager
@@ -299,7 +306,7 @@ def _not_total(error: PoisonError, *, undeclared: bool) -> Violation:
     )
 
 
-def _has_stopped(replica: Replica, error: BinlogError) -> Violation:
+def _has_stopped(replica: _Replica, error: BinlogError) -> Violation:
     return Violation(
         f"the consumer of replica {replica.number} cannot go on: {error.what}",
         law="consumers go on",
@@ -308,7 +315,7 @@ def _has_stopped(replica: Replica, error: BinlogError) -> Violation:
     )
 
 
-def _place(replica: Replica, partition: int) -> tuple[str, int] | None:
+def _place(replica: _Replica, partition: int) -> tuple[str, int] | None:
     """Where a replica's checkpoint of a partition stands in the log."""
     found = replica.store.checkpoints(replica.generation.id).get(partition)
     return None if found is None else (found.shard, found.sequence)
