@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from appliers.applier import Rules
-from appliers.ownership import by_key
 from binlog.errors import RefusedError
 
 OWN_TABLE = "items"
@@ -24,8 +23,6 @@ def table_of(rules: Rules, event_type: str) -> str:
         owned = rules.owners.get(rule.table)
         if owned is None:
             return rule.table
-        if owned.owner is by_key:
-            return ""
         try:
             return str(owned.owner(_AnyKey())[0])
         except Exception as error:

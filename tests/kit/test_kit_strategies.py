@@ -67,9 +67,10 @@ def twenty(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 def smallest(
     strategy: st.SearchStrategy[Any], condition: Callable[[Any], bool] = lambda _: True
 ) -> Any:
-    return find(
-        strategy, condition, settings=settings(max_examples=5_000, database=None, deadline=None)
-    )
+    # Some profiles do not shrink, and here shrinking is what is tested.
+    phases = [Phase.generate, Phase.shrink]
+    options = settings(max_examples=5_000, database=None, deadline=None, phases=phases)
+    return find(strategy, condition, settings=options)
 
 
 def exactly(value: Any) -> Any:
