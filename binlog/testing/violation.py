@@ -38,7 +38,9 @@ class Violation(AssertionError):  # noqa: N818  (a finding, not an error of the 
 
     def __reduce__(self) -> tuple[object, ...]:
         # By what it was made of: pytest-xdist and worker processes pickle exceptions.
-        made = {name: value for name, value in vars(self).items() if name != "what"}
+        made = {
+            name: value for name, value in vars(self).items() if name not in ("what", "__notes__")
+        }
         return _remade, (self.what, made)
 
     def __str__(self) -> str:
