@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -24,7 +25,7 @@ from binlog.schema import event_name
 from binlog.testing import choice
 from binlog.testing.explain import test_code, violation_of
 from binlog.testing.foreign_locale import can_vary_locale
-from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, Finding, Laws
+from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, Finding, Laws
 from binlog.testing.shrink import shortest
 from binlog.testing.strategies import Fields, Key, event_strategy
 from binlog.testing.subject import Source, rules_of
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 100
 EVENTS_MAX = 8
-_SHRINKS_MAX = 400  # lists tried after the first that fails: some seconds at most
+_SHRINKS_MAX = 120  # lists tried to make the first that fails smaller: a second or two
+_GROWTH = 3  # times all that passed, as one list: a life of some hundred events for each key
 _LAWS = {
     "total": "",
     "storable": "",
@@ -84,10 +86,10 @@ def check_applier(
     strategy, wanted = _strategy(rules, events, examples, key=key, table=table, fields=fields)
     with Laws(rules, allow=allow) as laws:
         search = _Search(laws)
-        for example in examples or ():
-            search.example(_envelopes(example))
-        if search.finding is None and strategy is not None:
+        search.examples([_envelopes(example) for example in examples or ()])
+        if strategy is not None:
             search.run(st.lists(strategy, min_size=1, max_size=EVENTS_MAX))
+        search.finish(orders=ORDER not in allow)
         if search.finding is not None:
             violation = _tell(search, source, sorted(allow), caller)
         else:
@@ -148,6 +150,10 @@ class _Found(Exception):  # noqa: N818  (for Hypothesis alone)
     """The list of events breaks the law that is looked for."""
 
 
+class _Enough(BaseException):
+    """Tried often enough; Hypothesis, which would go on drawing, lets this through."""
+
+
 class _Search:
     """Looks for a list of events that breaks a law, and for the shortest."""
 
@@ -157,18 +163,18 @@ class _Search:
         self.events: list[Envelope] = []
         self.is_flaky = False
         self._tried = 0
-        self._failing: set[tuple[Envelope, ...]] = set()
+        self._passed: list[list[Envelope]] = []
 
-    def example(self, events: list[Envelope]) -> None:
-        """Try one list; if it fails, leave out what is not needed."""
-        if self.finding is None and self._fails(events):
-            self.events = shortest(
-                events, self._fails, calls_max=_SHRINKS_MAX, simplify=lambda _: iter(())
-            )
-            self._settle()
+    def examples(self, examples: Sequence[list[Envelope]]) -> None:
+        """Try these lists; of one that fails, leave out what is not needed."""
+        for events in examples:
+            if self.finding is None and self._fails(events):
+                self._shorten(events)
 
     def run(self, lists: st.SearchStrategy[list[Envelope]]) -> None:
-        """Try lists that the strategy makes."""
+        """Try lists that the strategy makes, if nothing is found yet."""
+        if self.finding is not None:
+            return
 
         @choice.kit_settings(EXAMPLES, print_blob=False)
         @given(lists)
@@ -178,34 +184,87 @@ class _Search:
 
         try:
             hypothesis.seed(choice.seed())(test)()
-        except _Found:
+        except (_Found, _Enough):
             pass
         except Flaky:
             self.is_flaky = True
         except HypothesisException:
-            if self.finding is None:
+            if not self._is_found():
                 raise
+        if self._is_found():
+            self._shorten(self.events)
+
+    def _is_found(self) -> bool:
+        return self.finding is not None
+
+    def finish(self, *, orders: bool) -> None:
+        """What short lists do not show, from all that passed; if nothing is found yet."""
         if self.finding is not None:
-            self._settle()
+            return
+        whole = [event for events in self._passed for event in events] * _GROWTH
+        if len(self._passed) > 1 and self._note(self.laws.broken_by_growth(whole), whole):
+            self._shorten(self._grown(whole))
+            return
+        for events in self._passed if orders else ():
+            if self._note(self.laws.broken_by_order(events), events):
+                self._shorten(events)
+                return
+
+    def _grown(self, whole: list[Envelope]) -> list[Envelope]:
+        """Of a long list, what one item came from, if that fails alone."""
+        assert self.finding is not None
+        last = whole[self.finding.index]
+        alone = [
+            event
+            for event in whole[: self.finding.index + 1]
+            if (event.table, event.key) == (last.table, last.key)
+        ]
+        return alone if self._fails(alone) else whole
+
+    def _shorten(self, events: Sequence[Envelope]) -> None:
+        """Leave out the events that are not needed."""
+        self._tried = 0
+        with suppress(_Enough):
+            self.events = shortest(
+                events, self._fails, calls_max=_SHRINKS_MAX, simplify=lambda _: iter(())
+            )
+        self._settle()
 
     def _settle(self) -> None:
-        """Plain names for what does not matter, and what there is to say about the result."""
+        """Plain names for what does not matter, and the finding for what is left."""
         self._tried = 0
         for events in tidied(self.events):
             if self._fails(events):
+                self.events = events
                 break
+        assert self.finding is not None
+        self._tried = 0
+        found = self.laws.finding_of(self.events, self.finding.kind)
+        if found is None:
+            self.is_flaky = True
+        else:
+            self.finding = found
 
     def _fails(self, events: Sequence[Envelope]) -> bool:
         """Whether ``events`` break a law, or, once one is broken, that one in that way."""
-        if self.finding is not None:
-            self._tried += 1
-            if self._tried > _SHRINKS_MAX:
-                return tuple(events) in self._failing
-        found = self.laws.broken(events)
-        if found is None or (self.finding is not None and found.kind != self.finding.kind):
+        if not events:
+            return False
+        if self.finding is None:
+            found = self.laws.broken(events)
+            if found is None:
+                self._passed.append(list(events))
+            return self._note(found, events)
+        self._tried += 1
+        if self._tried > _SHRINKS_MAX:
+            raise _Enough
+        if self.laws.finding_of(events, self.finding.kind) is None:
+            return False
+        return self._note(self.finding, events)
+
+    def _note(self, found: Finding | None, events: Sequence[Envelope]) -> bool:
+        if found is None:
             return False
         self.finding, self.events = found, list(events)
-        self._failing.add(tuple(events))
         return True
 
 

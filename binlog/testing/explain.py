@@ -213,7 +213,7 @@ def _home(source: Source, name: str, frame: FrameType) -> str | None:
     """The module, not the test itself, that has ``source`` under ``name``."""
     here = frame.f_globals.get("__name__")
     for module_name, module in list(sys.modules.items()):
-        if module_name in {here, "__main__"} or "conftest" in module_name:
+        if module_name in {here, "__main__", "__mp_main__"} or "conftest" in module_name:
             continue
         if getattr(module, "__dict__", {}).get(name) is source:
             return module_name

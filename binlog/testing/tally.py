@@ -11,7 +11,6 @@ from appliers.applier import Rules
 from binlog.envelope import ITEM_TYPES
 from binlog.errors import RefusedError
 from binlog.testing.folding import Outcome, Placed
-from binlog.testing.instruments import Instruments
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -46,7 +45,7 @@ class Tally:
         self.rejected = 0
         self.items = 0
 
-    def add(self, placed: Sequence[Placed], outcome: Outcome, _tools: Instruments) -> None:
+    def add(self, placed: Sequence[Placed], outcome: Outcome) -> None:
         """One list that went through."""
         self.examples += 1
         self.rejected += len(outcome.rejections)

@@ -7,6 +7,7 @@ over two pipes; a process of the check's own makes them, nobody else's.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -138,6 +139,7 @@ def serve(source: int, target: int) -> None:
         outgoing.send_bytes(pickle.dumps(f"{type(error).__name__}: {error}"))
         return
     outgoing.send_bytes(pickle.dumps(None))
+    gc.freeze()  # what is there is not looked at in the forks, and so not copied
     with suppress(EOFError):
         while True:
             request = incoming.recv_bytes()
