@@ -10,6 +10,7 @@ import pytest
 from appliers.item import Row
 from binlog.changes import put_item, update_item
 from binlog.envelope import Envelope
+from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
 from binlog.testing.world.store import Entry, Moved, Noted, Wrote
 from binlog.testing.world.world import World
@@ -186,6 +187,22 @@ def test_an_acknowledged_event_that_the_log_lost_is_found() -> None:
     world.log.records(partition).pop()
     del shard.records[-1]
     with pytest.raises(Violation, match="an acknowledged event is lost"):
+        world.settle()
+
+
+def test_an_event_that_gets_no_outcome_or_two_is_found() -> None:
+    """What becomes of an event its owner is told once (P5)."""
+    world = World()
+    world.publish(0, [one(1)])
+    entry = world.producers.ledger[0]
+    entry.outcome = Outcome.UNKNOWN
+    with pytest.raises(Violation, match="a second outcome"):
+        world.settle()
+    world = World()
+    world.publish(0, [one(1)])
+    core = world.producers.processes[0].core
+    core.outcomes = list  # type: ignore[method-assign]
+    with pytest.raises(Violation, match="no outcome"):
         world.settle()
 
 

@@ -25,6 +25,7 @@ from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Delivery, Outcome
 from binlog.producer.outcome import Frame as SentFrame
 from binlog.producer.session import Lineage
+from binlog.testing.violation import Violation
 from binlog.testing.world.log import WorldLog
 
 PROCESSES = 3
@@ -237,8 +238,10 @@ class Producers:
         """Enter an outcome into the ledger: exactly one for each event."""
         for number, index in enumerate(delivery.indexes, delivery.first):
             entry = published[index]
-            assert entry.outcome is None, "a second outcome"
-            assert entry.partition == delivery.partition
+            if entry.outcome is not None:
+                raise _not_one_outcome(entry, "a second outcome")
+            if entry.partition != delivery.partition:
+                raise _not_one_outcome(entry, f"an outcome in partition {delivery.partition}")
             entry.outcome, entry.session = delivery.outcome, delivery.session
             entry.number = number
             entry.frame = delivery.frame
@@ -302,4 +305,14 @@ class Producers:
                 if not process.core.pending_events:
                     break
                 self.tick(5)
-            assert not process.core.pending_events, "an event without an outcome"
+            for entry in (entry for published in process.open.values() for entry in published):
+                if entry.outcome is None:
+                    raise _not_one_outcome(entry, "no outcome")
+
+
+def _not_one_outcome(entry: Published, what: str) -> Violation:
+    event = entry.event
+    return Violation(
+        f"{what}: {event.type} {event.id!r}, published as number {entry.serial}",
+        law="one outcome for each event",
+    )
