@@ -139,4 +139,5 @@ _ENTER: dict[str, Callable[[bool], AbstractContextManager[Any]]] = {
     DECIMAL: _decimal,
     RANDOM: _random,
 }
-SURROUNDINGS = tuple(_ENTER)
+SURROUNDINGS = (CLOCK, RANDOM, ZONE, DECIMAL, LOCALE, ENVIRONMENT, DIRECTORY)
+"""In the order in which the reason of a difference is looked for: now() is of a zone too."""
