@@ -12,7 +12,8 @@ from binlog.changes import put_item, update_item
 from binlog.envelope import Envelope
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
-from binlog.testing.world.store import Entry, Moved, Noted, Wrote
+from binlog.testing.world.cell import Poison
+from binlog.testing.world.store import Began, Entry, Moved, Noted, Wrote
 from binlog.testing.world.world import World
 from binlog.values import encode_value
 
@@ -153,6 +154,29 @@ def test_a_falsified_journal_is_found(
     with pytest.raises(Violation) as caught:
         world.check()
     assert caught.value.law == law
+
+
+def test_what_cannot_be_applied_and_is_passed_over_is_found() -> None:
+    """A consumer that skips it loses an event, and nobody hears of it."""
+    world = busy()
+    world.truth.look()
+    partition = next(p for p in range(3) if world.truth.moved[p])
+    world.truth.poison[partition, 1] = Poison("it cannot")
+    with pytest.raises(Violation, match=r"cannot be applied \(it cannot\), and was passed over"):
+        world.check()
+
+
+def test_what_is_left_out_and_could_be_applied_is_found() -> None:
+    """An operator leaves out what no applier takes, and nothing else."""
+    world = busy()
+    world.truth.look()
+    partition = next(p for p in range(3) if world.truth.moved[p])
+    journal = journal_of(world)
+    began = journal[0]
+    assert isinstance(began, Began)
+    journal[0] = Began(began.generation, (f"offsets={partition}:1-1",))
+    with pytest.raises(Violation, match="was refused, although it can be applied"):
+        world.check()
 
 
 def test_what_was_not_falsified_passes_at_any_moment() -> None:

@@ -205,46 +205,51 @@ class Journal:
                 f" {len(moved)}",
                 law="nothing beyond the log (13)",
             )
+        versions, refused = self._versions, self._truth.refused
+        left_out = bool(self._truth.poison or self._excluded)
         for offset in range(before + 1, applied + 1):
-            self._check_applied(partition, offset, moved[offset - 1])
+            for place in moved[offset - 1]:
+                if versions.get(place, 0) < offset:
+                    raise self._not_applied(partition, offset, place)
+            if (partition, offset) in refused:
+                self._check_noted(partition, offset)
+            if left_out:
+                self._check_left_out(partition, offset)
         self._checkpoints[partition] = new
         self._judge.agree(new, self._who)
         self._judge.ask_of_replica(self._checkpoints)
 
-    def _check_applied(
-        self, partition: int, offset: int, places: Sequence[tuple[str, bytes]]
-    ) -> None:
+    def _not_applied(self, partition: int, offset: int, place: tuple[str, bytes]) -> Violation:
         """12: what is at or below a checkpoint is in its item."""
-        truth, versions = self._truth, self._versions
-        for place in places:
-            if versions.get(place, 0) < offset:
-                raise Violation(
-                    f"{self._who}: the checkpoint of partition {partition} passed event {offset},"
-                    f" which {place[0]} {say_key(place[1])} does not hold",
-                    law="a checkpoint covers what is applied (12)",
-                    differences=[f"the item stands at version {versions.get(place, 0)}"],
-                )
-        for refused in truth.refused.get((partition, offset), ()):
+        return Violation(
+            f"{self._who}: the checkpoint of partition {partition} passed event {offset},"
+            f" which {place[0]} {say_key(place[1])} does not hold",
+            law="a checkpoint covers what is applied (12)",
+            differences=[f"the item stands at version {self._versions.get(place, 0)}"],
+        )
+
+    def _check_noted(self, partition: int, offset: int) -> None:
+        for refused in self._truth.refused[partition, offset]:
             if (partition, offset, refused.table, refused.key) not in self._noted:
                 raise Violation(
                     f"{self._who}: event {offset} of partition {partition} expected another version"
                     f" of {refused.table} {say_key(refused.key)}, and that was not noted",
                     law="a rejection is noted (I5)",
                 )
-        if not truth.poison and not self._excluded:
+
+    def _check_left_out(self, partition: int, offset: int) -> None:
+        poison = self._truth.poison.get((partition, offset))
+        if (poison is not None) == (f"offsets={partition}:{offset}-{offset}" in self._excluded):
             return
-        rule = f"offsets={partition}:{offset}-{offset}"
-        if ((partition, offset) in truth.poison) != (rule in self._excluded):
-            poison = truth.poison.get((partition, offset))
-            raise Violation(
-                f"{self._who}: event {offset} of partition {partition} "
-                + (
-                    f"cannot be applied ({poison.reason}), and was passed over"
-                    if poison is not None
-                    else "was refused, although it can be applied"
-                ),
-                law="what cannot be applied stops everybody",
-            )
+        what = (
+            "was refused, although it can be applied"
+            if poison is None
+            else f"cannot be applied ({poison.reason}), and was passed over"
+        )
+        raise Violation(
+            f"{self._who}: event {offset} of partition {partition} {what}",
+            law="what cannot be applied stops everybody",
+        )
 
     def _note(self, entry: Noted) -> None:
         found = entry.rejection

@@ -27,7 +27,7 @@ from binlog.testing.world.judge import Invariants, Journal, Judge
 from binlog.testing.world.ledger import check_ledger, check_order
 from binlog.testing.world.narrator import Narrator, rows_of
 from binlog.testing.world.operators import Operators
-from binlog.testing.world.producers import PARAMS, PROCESSES, Producers
+from binlog.testing.world.producers import PARAMS, PROCESSES, Producers, Published
 from binlog.testing.world.replicas import RECORDS, Replica
 from binlog.testing.world.specification import COPY
 from binlog.testing.world.store import WorldStore
@@ -192,8 +192,10 @@ class Stage:
         for journal in self.judge.journals:
             journal.check_stands_at(self.truth.end())
         self._let_zombies_repeat()
-        ledger = self.producers.ledger
-        for partition in PARTITIONS:
+        ledgers: list[list[Published]] = [[] for _ in PARTITIONS]
+        for entry in self.producers.ledger:
+            ledgers[entry.partition].append(entry)
+        for partition, ledger in enumerate(ledgers):
             verdict = self.truth.verdict(partition)
             check_ledger(ledger, partition, verdict)
             check_order((t.session, t.event) for t in verdict.sequenced if t.event is not None)
