@@ -23,11 +23,13 @@ from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.schema import event_name
 from binlog.testing import choice
-from binlog.testing.explain import test_code, violation_of
+from binlog.testing.explain import subject, test_code, violation_of
 from binlog.testing.foreign_locale import can_vary_locale
+from binlog.testing.key_strategies import Key
 from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, Finding, Laws
+from binlog.testing.replaying import check_replays
 from binlog.testing.shrink import shortest
-from binlog.testing.strategies import Fields, Key, event_strategy
+from binlog.testing.strategies import Fields, event_strategy
 from binlog.testing.subject import Source, rules_of
 from binlog.testing.surroundings import LOCALE
 from binlog.testing.tally import Report
@@ -50,6 +52,7 @@ _LAWS = {
     "batches": "",
     "expected versions": "",
     "reference": "",
+    "replay": "",
 }
 """With the word by which a user leaves it out."""
 
@@ -73,7 +76,7 @@ def check_applier(
     "floats", "mutation", "map order", "process" (the comparison with other processes), or one of
     the surroundings: "decimal context", "directory", "environment", "locale", "time zone".
 
-    What the laws are: see `binlog.testing.laws`.
+    What the laws are: see `binlog.testing.laws`. At the end some worlds of `ReplayMachine` are run.
 
     Raises:
         Violation: a law does not hold; it tells the shortest list of events that is found.
@@ -94,6 +97,9 @@ def check_applier(
             violation = _tell(search, source, sorted(allow), caller)
         else:
             laws.tally.check(rules, wanted)
+            if strategy is not None:
+                name = subject(source, caller)[0]
+                check_replays(rules, events, name=name, key=key, table=table, fields=fields)
             left_out = {*allow} | ({LOCALE} if not can_vary_locale() else set())
             return laws.tally.report(
                 [law for law, word in _LAWS.items() if word not in allow], sorted(left_out)

@@ -33,7 +33,6 @@ from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.schema import event_name
 from binlog.testing import hostile as odd
-from binlog.testing.class_fields import ClassFields, maps
 from binlog.testing.data_strategies import DataStrategies, published
 from binlog.testing.described import (
     Description,
@@ -44,13 +43,11 @@ from binlog.testing.described import (
     name_of_type,
 )
 from binlog.testing.event_table import table_of
+from binlog.testing.key_strategies import Key, key_maps, repeated
 from binlog.testing.leaves import pool
 from binlog.testing.subject import Source, rules_of
 from binlog.values import encode_value
 
-Key: TypeAlias = (
-    "str | Sequence[str] | Mapping[str, st.SearchStrategy[Any]] | st.SearchStrategy[Any]"
-)
 Fields: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"
 
 IDS = 32
@@ -88,7 +85,7 @@ def events(
 
     ``types`` are Python types or names of event types, by default all that the appliers declare.
     ``key`` is the attribute that orders the events, or two, or a strategy for each, or a strategy
-    of whole key maps. ``table`` is theirs; by default the one whose events may touch the items
+    of whole key maps; a field of the data by the same name holds the key's value. ``table`` is theirs; by default the one whose events may touch the items
     that the appliers make (`appliers.ownership`), "" for none. ``fields`` is that of `values`; the
     name of an event type stands for its whole data in the newest version. With ``expects`` a few
     expect a version. ``schemas="all"`` has every version that an upcaster still takes.
@@ -105,9 +102,19 @@ def events(
     ]
     kinds.sort(key=lambda kind: kind.age)  # failures shrink to the newest
     _check_fields(fields, [kind.data for kind in kinds], names=[kind.type for kind in kinds])
-    datas = [_data_of(kind, fields, hostile=hostile) for kind in kinds]
-    drawn = list(zip(kinds, datas, strict=True))
-    keys = key_maps(key, hostile=hostile)
+    shared = repeated(
+        key,
+        [kind.data for kind in kinds],
+        lambda kind, place: (
+            _given(place, fields[place])
+            if fields and place in fields
+            else _values(kind, place, None, hostile=hostile)
+        ),
+    )
+    drawn = [
+        (kind, _data_of(kind, fields, hostile=hostile), shared.of(kind.data)) for kind in kinds
+    ]
+    keys = key_maps(key, hostile=hostile, typed=shared.typed)
     return _envelopes(_Mix(drawn, keys, expects=expects, hostile=hostile))
 
 
@@ -127,25 +134,6 @@ def event_strategy(rules: Rules, events_given: Any = None, **options: Any) -> An
             do="give a list of event types, or a strategy of Envelopes",
         )
     return events(rules, None if events_given is None else list(events_given), **options)
-
-
-def key_maps(key: Key, *, hostile: bool = True) -> st.SearchStrategy[dict[str, Any]]:
-    """Keys of events, few enough to meet: see `events`.
-
-    Raises:
-        RefusedError: no name, more than two, or no strategy.
-    """
-    if isinstance(key, st.SearchStrategy):
-        return key.map(published)
-    given: Any = [key] if isinstance(key, str) else key
-    if not 1 <= len(given) <= 2 or not all(isinstance(name, str) and name for name in given):
-        raise RefusedError(f"key={key!r}", do="one or two attribute names")
-    if not isinstance(given, Mapping):
-        made = pool(odd.KEYS_ORDINARY, odd.KEYS if hostile else ())
-        return maps(ClassFields("key", {}, [(name, made) for name in given], []))
-    for name, made in given.items():
-        _check_strategy(f"key[{name!r}]", made)
-    return st.fixed_dictionaries(dict(given)).map(published)
 
 
 # -- which events --------------------------------------------------------------------------------
@@ -302,7 +290,7 @@ class _Mix:
 
     def __init__(
         self,
-        kinds: list[tuple[_Kind, st.SearchStrategy[Any]]],
+        kinds: list[tuple[_Kind, st.SearchStrategy[Any], tuple[str, ...]]],
         keys: st.SearchStrategy[dict[str, Any]],
         *,
         expects: bool,
@@ -315,12 +303,12 @@ class _Mix:
         self.hostile = hostile
 
     def __repr__(self) -> str:
-        return f"<{', '.join(sorted({kind.type for kind, _ in self.kinds}))}>"
+        return f"<{', '.join(sorted({kind.type for kind, _, _ in self.kinds}))}>"
 
 
 @st.composite
 def _envelopes(draw: st.DrawFn, mix: _Mix) -> Envelope:
-    kind, data = mix.kinds[draw(mix.which)]
+    kind, data, in_key = mix.kinds[draw(mix.which)]
     # One draw for what is nearly always plain: draws are what generation costs.
     place = draw(_PLACES)
     number, place = place % IDS, place // IDS
@@ -328,6 +316,8 @@ def _envelopes(draw: st.DrawFn, mix: _Mix) -> Envelope:
     meta = draw(_METAS) if mix.hostile and (place == 6 or (place == 7 and number % 2)) else None
     odd_id = mix.hostile and number >= IDS - len(odd.IDS)
     key, content = draw(mix.keys), draw(data)
+    if in_key and isinstance(content, dict):
+        content = {**content, **{name: key[name] for name in in_key}}
     if not _has_room(content):
         reject()
     return event(

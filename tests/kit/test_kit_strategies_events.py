@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from appliers.applier import Appliers
 from appliers.ownership import by_key
@@ -17,7 +17,8 @@ from binlog.changes import event
 from binlog.checked import check_envelope
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
-from binlog.testing.strategies import event_strategy, events, key_maps
+from binlog.testing.key_strategies import key_maps
+from binlog.testing.strategies import event_strategy, events
 from binlog.values import decode_value, encode_value
 from tests.kit.strategy_types import Loose, Note, Placed
 from tests.kit.test_kit_strategies import sample, smallest, twenty
@@ -229,3 +230,43 @@ def test_what_a_check_is_given_as_events() -> None:
 def test_a_failing_draw_is_shown_in_a_few_lines() -> None:
     """Hypothesis prints what a failing draw came from; pools of hostile texts are no help."""
     assert len(repr(events(anything_goes()))) < 200
+
+
+class Booked(Struct):
+    seat: Annotated[int, Meta(ge=10, le=99)]
+    guest: str
+    note: str = ""
+
+
+class Freed(Struct):
+    seat: Annotated[int, Meta(ge=10, le=99)]
+
+
+class Renamed(Struct, rename={"number": "seat"}):
+    number: str
+
+
+def test_a_field_named_like_the_key_holds_its_value() -> None:
+    """And its type says what keys there are; one of another type is left as it is."""
+    made = Appliers()
+    for kind in (Booked, Freed, Renamed):
+        made.on(kind, table="seats")(keep)
+    found = drawn(events(made, [Booked, Freed, Renamed], key=("seat", "guest")), 400)
+    keys = [(e.type, decode_value(e.key), decode_value(e.data or b"")) for e in found]
+    assert {type_ for type_, _, _ in keys} == {"Booked", "Freed", "Renamed"}
+    for type_, key, data in keys:
+        assert type(key["seat"]) is int
+        assert 10 <= key["seat"] <= 99
+        assert (data["seat"] == key["seat"]) == (type_ != "Renamed")
+        assert type_ != "Booked" or data["guest"] == key["guest"]
+    few = sample(twenty(events(made, [Freed], key="seat")), 20)
+    assert all(len({e.key for e in some}) <= 3 for some in few)
+    assert any(len({e.key for e in some}) > 1 for some in few)
+
+
+def test_a_field_of_ones_own_decides_what_keys_there_are() -> None:
+    made = Appliers()
+    made.on(Freed, table="seats")(keep)
+    mine = {"Freed.seat": st.sampled_from([10, 20])}
+    found = drawn(events(made, [Freed], key="seat", fields=mine), 100)
+    assert {decode_value(e.key)["seat"] for e in found} == {10, 20}
