@@ -176,7 +176,7 @@ def test_code(
     frame: FrameType | None,
 ) -> str:
     """A test that fails as this check did; ``frame`` is the caller's, who has names for things."""
-    argument, line = _subject(source, frame)
+    argument, line = subject(source, frame)
     codes = [event_code(envelope) for envelope in events]
     imports = [*imports_of_code("\n".join(codes)), "from binlog.testing import check_applier"]
     if line:
@@ -192,7 +192,7 @@ def test_code(
     )
 
 
-def _subject(source: Source, frame: FrameType | None) -> tuple[str, str]:
+def subject(source: Source, frame: FrameType | None) -> tuple[str, str]:
     """The source as code, and the line that imports it, if any is needed and known."""
     if isinstance(source, str):
         return f'"{source}"', ""

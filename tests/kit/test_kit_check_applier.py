@@ -27,7 +27,7 @@ from binlog.testing.foreign_locale import can_vary_locale
 from binlog.testing.tally import Report
 from binlog.testing.violation import Violation
 
-# ruff: noqa: ARG005, DTZ005 (appliers as a user writes them)
+# ruff: noqa: ARG005, DTZ005, DTZ006 (appliers as a user writes them)
 
 KEYS = ("a", "b")
 EVENTS = st.builds(
