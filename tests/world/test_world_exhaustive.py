@@ -204,3 +204,9 @@ def test_a_reader_that_admits_what_has_expired_is_found(monkeypatch: pytest.Monk
     monkeypatch.setattr(Sessions, "is_expired", lambda *_: False)
     assert exhaustive(frames=2).violations
     assert not exhaustive(frames=2, ending=False).violations
+
+
+def test_no_session_names_one_of_which_nothing_was_acknowledged() -> None:
+    """No producer writes that, and the shape would judge what cannot happen."""
+    with pytest.raises(ValueError, match="1 frames a session of given up"):
+        exhaustive(shapes=["given up"], frames=1)

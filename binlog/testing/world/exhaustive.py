@@ -360,7 +360,12 @@ def exhaustive(
 
     Fewer ``frames`` a session, and found later, make it a smaller walk of the same kind; so does
     ``ending=False``, where no session ever expires.
+
+    Raises:
+        ValueError: frames so few that a session would name one of which nothing was acknowledged.
     """
+    if frames < 1 + (GIVEN_UP in shapes):
+        raise ValueError(f"{frames} frames a session of {', '.join(shapes)}")
     started = perf_counter()
     traces = logs = crashes = specified = 0
     violations: list[Violation] = []
