@@ -16,6 +16,7 @@ locale with a comma does, if there is one.
 
 from __future__ import annotations
 
+import atexit
 import locale
 import os
 import struct
@@ -73,6 +74,7 @@ def _own() -> bool:
 @lru_cache(maxsize=1)
 def _folder() -> TemporaryDirectory[str]:
     folder = TemporaryDirectory(prefix="binlog-locale-")
+    atexit.register(folder.cleanup)  # by itself it would go with a ResourceWarning
     made = Path(folder.name) / _NAME
     made.mkdir()
     (made / "LC_NUMERIC").write_bytes(_numeric())
