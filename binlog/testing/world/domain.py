@@ -91,7 +91,7 @@ def cart_event(a: int, b: int, c: int) -> Envelope:
     )
 
 
-_KEYS = [encode_value({"id": name}) for name in "abc"]
+_KEYS = [encode_value({"id": name}) for name in "abe"]  # one in each of three partitions
 
 
 @lru_cache(maxsize=100_000)

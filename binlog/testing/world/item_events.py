@@ -15,6 +15,7 @@ from binlog.envelope import DELETE_ITEM, PUT_ITEM, UPDATE_ITEM, Envelope
 from binlog.values import encode_value
 
 TABLES = ("orders", "stock.level")
+IDS = "aeh"  # of orders, one in each of three partitions
 NUMBERS: tuple[Any, ...] = (
     0,
     1,
@@ -63,7 +64,7 @@ def item_event(a: int, b: int, c: int) -> Envelope:
 @cache
 def _key(place: tuple[int, int | None]) -> tuple[dict[str, Any], bytes]:
     name, at = place
-    key: dict[str, Any] = {"id": "abc"[name]} if at is None else {"id": "abc"[name], "at": at}
+    key: dict[str, Any] = {"id": IDS[name]} if at is None else {"id": IDS[name], "at": at}
     return key, encode_value(key)
 
 
@@ -99,7 +100,7 @@ def _meaning(key: dict[str, Any], kind: int, c: int) -> tuple[str, dict[str, Any
 
 def poison_event(a: int, c: int) -> Envelope:
     """An event that no item of these can take, for one of several reasons."""
-    key = {"id": "abc"[a % 3]}
+    key = {"id": IDS[a % 3]}
     data = [
         {"Add": {"id": 1}},  # a key attribute
         {"Delete": {"n": frozenset({"x"})}, "Set": {"s": 1}, "Add": {"n": frozenset({1})}},
