@@ -1,12 +1,14 @@
 """A second process that folds the same events: another hash seed, and nothing remembered.
 
-It loads the user's modules once and waits. Each list of events is folded in a fork of it, so that
-whatever an applier keeps between calls is not there. Requests and answers are pickled messages
-over two pipes; a process of the check's own makes them, nobody else's.
+It is started once and serves one check after the other. For each it forks: the fork loads the
+user's modules and waits. Each list of events is folded in a fork of that, so that whatever an
+applier keeps between calls is not there. Requests and answers are pickled messages over two pipes;
+a process of our own makes them, nobody else's.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import importlib.util
@@ -14,6 +16,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -34,6 +37,8 @@ _ANSWER_S = 60.0  # a fold of some events takes a millisecond
 
 
 class _Start(msgspec.Struct):
+    environment: dict[str, str]
+    folder: str
     path: list[str]
     modules: list[Module]
     rules: bytes
@@ -44,17 +49,17 @@ class _Request(msgspec.Struct):
     other: list[str]  # surroundings
 
 
-class Twin:
-    """The process with hash seed ``hash_seed``; starts at once, and is ready when first asked."""
+class _End(msgspec.Struct):
+    """Nothing more comes for these rules."""
 
-    def __init__(self, rules: Rules, *, hash_seed: int) -> None:
-        """Start it.
 
-        Raises:
-            RefusedError: the rules cannot be sent.
-        """
+class _Process:
+    """A process with a hash seed of its own, that has imported the kit; it outlives a check."""
+
+    def __init__(self, hash_seed: int) -> None:
         self.hash_seed = hash_seed
-        packed = pack_rules(rules)
+        self.pid = os.getpid()  # whose it is
+        self.is_taken = False
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         code = f"from binlog.testing.twin import serve; serve({theirs_in}, {theirs_out})"
@@ -63,7 +68,7 @@ class Twin:
         root = str(Path(__file__).parents[2])
         found = os.environ.get("PYTHONPATH")
         environment["PYTHONPATH"] = root if not found else f"{root}{os.pathsep}{found}"
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
@@ -75,8 +80,65 @@ class Twin:
         os.close(theirs_out)
         self._out = Connection(ours_out, readable=False)
         self._in = Connection(ours_in, writable=False)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a check may begin here: ours, alive, and nobody's at the moment."""
+        return not self.is_taken and self.pid == os.getpid() and self.process.poll() is None
+
+    def send(self, message: object) -> None:
+        with suppress(BrokenPipeError):  # the answer tells
+            self._out.send_bytes(pickle.dumps(message))
+
+    def receive(self) -> object:
+        try:
+            if not self._in.poll(_ANSWER_S):
+                return f"no answer within {_ANSWER_S:g} s"
+            return pickle.loads(self._in.recv_bytes())  # noqa: S301  our own process
+        except EOFError:
+            return f"it ended with status {self.process.wait()}"
+
+    def end(self) -> None:
+        self._out.close()
+        self._in.close()
+        if self.pid == os.getpid():
+            self.process.kill()
+            self.process.wait()
+
+
+_processes: dict[int, _Process] = {}
+"""By hash seed, kept for the next check: to start one and import the kit takes half a second."""
+
+
+@atexit.register
+def _end_processes() -> None:
+    for process in _processes.values():
+        process.end()
+    _processes.clear()
+
+
+class Twin:
+    """Folds by ``rules`` under hash seed ``hash_seed``; begins at once, is ready when first asked."""
+
+    def __init__(self, rules: Rules, *, hash_seed: int) -> None:
+        """Take the process, or start it.
+
+        Raises:
+            RefusedError: the rules cannot be sent.
+        """
+        self.hash_seed = hash_seed
+        start = _Start(
+            dict(os.environ), str(Path.cwd()), list(sys.path), modules_of(rules), pack_rules(rules)
+        )
+        found = _processes.get(hash_seed)
+        if found is None or not found.is_free:
+            found = _Process(hash_seed)
+            _processes.setdefault(hash_seed, found)
+        self._process = found
+        self._process.is_taken = True
+        self._waiting = 1  # answers that are still to come: the first is that it is ready
         self._is_ready = False
-        self._send(_Start(list(sys.path), modules_of(rules), packed))
+        self._process.send(start)
 
     def ask(self, events: Sequence[Envelope], other: Collection[str] = ()) -> None:
         """Begin to fold ``events`` there, in the surroundings named; `answer` gives the result.
@@ -93,7 +155,8 @@ class Twin:
                     'or give allow=("process",) to leave that comparison out',
                 )
             self._is_ready = True
-        self._send(_Request(list(events), sorted(other)))
+        self._waiting += 1
+        self._process.send(_Request(list(events), sorted(other)))
 
     def answer(self) -> Outcome:
         """What came of what was asked.
@@ -106,55 +169,69 @@ class Twin:
             raise RefusedError(f"a fold in another process failed ({found})")
         return found
 
-    def close(self) -> None:
-        """End it."""
-        self._out.close()
-        self._in.close()
-        self._process.kill()
-        self._process.wait()
-
-    def _send(self, message: object) -> None:
-        with suppress(BrokenPipeError):  # the answer tells
-            self._out.send_bytes(pickle.dumps(message))
-
     def _receive(self) -> object:
-        try:
-            if not self._in.poll(_ANSWER_S):
-                return f"no answer within {_ANSWER_S:g} s"
-            return pickle.loads(self._in.recv_bytes())  # noqa: S301  our own process
-        except EOFError:
-            return f"it ended with status {self._process.wait()}"
+        self._waiting -= 1
+        return self._process.receive()
+
+    def close(self) -> None:
+        """Give the process back; end it, if it may still be busy or is not the one that is kept."""
+        kept = _processes.get(self.hash_seed) is self._process
+        if kept and self._is_ready and not self._waiting:
+            self._process.send(_End())
+            self._process.is_taken = False
+            return
+        self._process.end()
+        if kept:
+            del _processes[self.hash_seed]
 
 
 # -- the other side ------------------------------------------------------------------------------
 
 
 def serve(source: int, target: int) -> None:
-    """Load the rules, then fold what comes, until the pipe closes."""
+    """Serve one check after the other, each in a fork of its own, until the pipe closes."""
     incoming = Connection(source, writable=False)
     outgoing = Connection(target, readable=False)
-    try:
-        rules = _load(pickle.loads(incoming.recv_bytes()))  # noqa: S301  our own process
-    except BaseException as error:  # noqa: BLE001  told to the one who asked
-        outgoing.send_bytes(pickle.dumps(f"{type(error).__name__}: {error}"))
-        return
-    outgoing.send_bytes(pickle.dumps(None))
-    gc.freeze()  # what is there is not looked at in the forks, and so not copied
     with suppress(EOFError):
         while True:
-            request = incoming.recv_bytes()
+            start = pickle.loads(incoming.recv_bytes())  # noqa: S301  our own process
+            if isinstance(start, _End):  # of a check that ended before it was ready
+                continue
             child = os.fork()
             if not child:
-                _answer(rules, request, outgoing)
+                _serve_one(start, incoming, outgoing)
+            _, status = os.waitpid(child, 0)
+            if status:
+                return
+
+
+def _serve_one(start: _Start, incoming: Connection, outgoing: Connection) -> None:
+    """In a fork: load the rules, then fold what comes, until the check is over."""
+    try:
+        rules = _load(start)
+    except BaseException as error:  # noqa: BLE001  told to the one who asked
+        outgoing.send_bytes(pickle.dumps(f"{type(error).__name__}: {error}"))
+        os._exit(1)
+    outgoing.send_bytes(pickle.dumps(None))
+    gc.freeze()  # what is there is not looked at in the forks, and so not copied
+    try:
+        while True:
+            asked = pickle.loads(incoming.recv_bytes())  # noqa: S301  our own process
+            if isinstance(asked, _End):
+                os._exit(0)
+            child = os.fork()
+            if not child:
+                _answer(rules, asked, outgoing)
             _, status = os.waitpid(child, 0)
             if status:
                 outgoing.send_bytes(pickle.dumps(f"a process ended with status {status}"))
+    except BaseException:  # noqa: BLE001  nobody asks any more
+        os._exit(1)
 
 
-def _answer(rules: Rules, request: bytes, outgoing: Connection) -> None:
+def _answer(rules: Rules, asked: _Request, outgoing: Connection) -> None:
     """In a fork: answer, and end without anything that a program does at its end."""
     try:
-        asked: _Request = pickle.loads(request)  # noqa: S301  our own process
         with surrounded(asked.other):
             found: object = fold_each(rules, place(asked.events), Instruments())
     except BaseException:  # noqa: BLE001  told to the one who asked
@@ -168,7 +245,12 @@ def _answer(rules: Rules, request: bytes, outgoing: Connection) -> None:
 
 
 def _load(start: _Start) -> Rules:
+    os.environ.clear()
+    os.environ.update(start.environment)
+    time.tzset()
+    os.chdir(start.folder)
     sys.path[:] = start.path
+    importlib.invalidate_caches()
     for module in start.modules:
         _import(module)
     rules = pickle.loads(start.rules)  # noqa: S301  our own process
