@@ -1,17 +1,8 @@
-"""A locale of our own, for machines that have none but C: a comma, points in groups of three.
+"""A locale of our own, for machines that have none but C: other numbers, days and months.
 
-A compiled category of the GNU C library is a file of 4-byte little-endian numbers (on machines of
-that order) and texts::
-
-    0x20031115 ^ category     LC_NUMERIC: 1
-    count                     of entries: 6
-    offset of each entry
-    entries                   decimal point, thousands separator, grouping (text with a NUL each),
-                              both again as 4-byte characters, the codeset (text)
-
-Source: glibc, ``locale/loadlocale.c`` and ``locale/localeinfo.h``. It is found by ``LOCPATH``,
-which is read at each `locale.setlocale`. Where this does not work (another C library), an installed
-locale with a comma does, if there is one.
+Its files (`binlog.testing.locale_files`) are found by ``LOCPATH``, which is read at each
+`locale.setlocale`. Where this does not work (another C library), an installed locale with a comma
+does, if there is one.
 """
 
 from __future__ import annotations
@@ -19,16 +10,15 @@ from __future__ import annotations
 import atexit
 import locale
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from binlog.testing import locale_files
+
 _NAME = "xx_BINLOG.UTF-8"
-_MAGIC = 0x20031115
-_LC_NUMERIC = 1
 _INSTALLED = ("de_DE.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8", "es_ES.UTF-8", "pt_BR.UTF-8", "de_DE")
 _VARIED = (locale.LC_NUMERIC, locale.LC_TIME, locale.LC_MONETARY, locale.LC_COLLATE)
 
@@ -63,6 +53,7 @@ def _own() -> bool:
     before = os.environ.get("LOCPATH")
     os.environ["LOCPATH"] = _folder().name
     try:
+        _try(locale.LC_TIME, _NAME)
         return _try(locale.LC_NUMERIC, _NAME)
     finally:
         if before is None:
@@ -77,23 +68,9 @@ def _folder() -> TemporaryDirectory[str]:
     atexit.register(folder.cleanup)  # by itself it would go with a ResourceWarning
     made = Path(folder.name) / _NAME
     made.mkdir()
-    (made / "LC_NUMERIC").write_bytes(_numeric())
+    (made / "LC_NUMERIC").write_bytes(locale_files.numeric())
+    (made / "LC_TIME").write_bytes(locale_files.time())
     return folder
-
-
-def _numeric() -> bytes:
-    entries = [b",\0", b".\0", b"\3\3\0\0", struct.pack("=I", ord(",")), struct.pack("=I", ord(".")),
-               b"UTF-8\0"]  # fmt: skip
-    offset = 8 + 4 * len(entries)
-    offsets = []
-    body = b""
-    for entry in entries:
-        if len(entry) == 4:  # characters, and the grouping before them, on a word's boundary
-            body += b"\0" * (-len(body) % 4)
-        offsets.append(offset + len(body))
-        body += entry
-    numbers = struct.pack(f"={2 + len(entries)}I", _MAGIC ^ _LC_NUMERIC, len(entries), *offsets)
-    return numbers + body
 
 
 def _try(category: int, name: str) -> bool:

@@ -23,11 +23,11 @@ from binlog.changes import event, put_item
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.testing.check_applier import check_applier
-from binlog.testing.foreign_locale import can_vary_locale
+from binlog.testing.foreign_locale import can_vary_locale, foreign_locale, plain_locale
 from binlog.testing.tally import Report
 from binlog.testing.violation import Violation
 
-# ruff: noqa: ARG005, DTZ005, DTZ006 (appliers as a user writes them)
+# ruff: noqa: ARG005, DTZ001, DTZ005, DTZ006 (appliers as a user writes them)
 
 KEYS = ("a", "b")
 EVENTS = st.builds(
@@ -180,6 +180,18 @@ def test_each_law_is_found_and_told(apply: Apply, law: str, words: list[str]) ->
 def test_a_locale_is_varied_even_where_only_C_is_installed() -> None:
     violation = violation_of(lambda item, event: {**event.key, "n": f"{event.data['n'] + 1000:n}"})
     assert (violation.law, "locale" in str(violation)) == ("pure", True)
+
+
+@pytest.mark.skipif(not can_vary_locale(), reason="this machine takes no locale with a comma")
+@pytest.mark.parametrize("format_", ["%B", "%b", "%A", "%a", "%x", "%X", "%c", "%p"])
+def test_days_and_months_are_named_otherwise_in_every_locale(format_: str) -> None:
+    moments = [datetime(2024, month, month, 13) for month in range(1, 13)]
+    with plain_locale():
+        plain = [moment.strftime(format_) for moment in moments]
+    with foreign_locale():
+        foreign = [moment.strftime(format_) for moment in moments]
+    assert len(set(foreign)) == len(set(plain))
+    assert foreign != plain
 
 
 def test_an_item_that_another_key_owns_is_not_touched() -> None:
