@@ -8,13 +8,25 @@ from time import process_time
 import msgspec
 import pytest
 
+from binlog.changes import put_item
 from binlog.control import RESOLVE_TYPE
 from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Session
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
 from binlog.testing.world.ledger import check_ledger, check_order
-from binlog.testing.world.specification import COPY, GIVEN_UP, SEQUENCED, Taken, Verdict
+from binlog.testing.world.producers import PARAMS
+from binlog.testing.world.specification import (
+    COPY,
+    EXPIRED_HELD,
+    GIVEN_UP,
+    HOLD_BOUND,
+    SEQUENCED,
+    Taken,
+    Trouble,
+    Verdict,
+)
+from binlog.testing.world.world import World
 
 SESSION, NEXT, OTHER = Session(b"a" * 16, 1), Session(b"a" * 16, 2), Session(b"b" * 16, 1)
 
@@ -88,6 +100,46 @@ def test_each_disagreement_is_a_violation(
 ) -> None:
     with pytest.raises(Violation, match=says):
         check_ledger(ledger, 0, verdict(*found))
+
+
+@pytest.mark.parametrize(
+    ("rule", "decision", "number", "is_excused"),
+    [
+        (HOLD_BOUND, "gap", 1, True),
+        (HOLD_BOUND, "gap", 2, False),  # nobody gave that one up
+        (HOLD_BOUND, "hold", 1, False),
+        (HOLD_BOUND, "skip", 2, True),
+        (EXPIRED_HELD, "accept", 1, True),
+        (EXPIRED_HELD, "drop", 2, True),
+    ],
+)
+def test_what_was_given_up_by_a_decision_is_not_lost(
+    rule: str, decision: str, number: int, *, is_excused: bool
+) -> None:
+    for session, excused in ((SESSION, is_excused), (OTHER, False)):
+        found = verdict(Taken(3, SESSION, 1, GIVEN_UP, None))
+        found.lifted.append((Trouble(3, rule, str(session), 0), decision))
+        if excused:
+            check_ledger([told(number)], 0, found)
+        else:
+            with pytest.raises(Violation, match="acknowledged event is lost"):
+                check_ledger([told(number)], 0, found)
+
+
+def test_a_world_in_which_a_gap_is_accepted_holds() -> None:
+    """Readers find the first frame last; too many wait, and somebody goes on without it."""
+    world = World()
+    put = put_item("items", {"id": "a"}, key="id", event_id="e")
+    world.publish(0, [put])
+    world.call(0, "found later")
+    partition = world.producers.ledger[0].partition
+    world.damage(partition, 0)  # the first decision is on this
+    for _ in range(PARAMS.hold_frames_max + 1):
+        world.publish(0, [put])
+        world.call(0, "land")
+    world.settle()
+    lifted = world.truth.verdict(partition).lifted
+    assert [decision for _, decision in lifted] == ["skip", "gap"]
 
 
 def test_order_is_that_of_a_process_through_all_its_generations() -> None:
