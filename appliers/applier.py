@@ -23,7 +23,9 @@
 
 An applier is pure: item (``None`` where there is none) and event in, item (``None``: delete it)
 out, the same for the same input on every machine and day: no clock, no random numbers, no order of
-a set. It gets copies and may change them. It returns the whole item, key attributes included.
+a set. It leaves what it is given as it is: a fold gives it copies, so that no replica is harmed,
+but other callers may not, and `binlog.testing.check_applier` holds it to that. It returns the whole
+item, key attributes included.
 Whatever it raises is taken for a property of the event: replaying it would only raise it again.
 
 Which item: the event's key in the declared table, or in the event's own where none is declared;

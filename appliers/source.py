@@ -16,6 +16,7 @@ import tokenize
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import accumulate
+from types import CodeType
 from typing import Any
 
 _SILENT = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER})
@@ -26,16 +27,17 @@ _FSTRING_START: int = getattr(tokenize, "FSTRING_START", -1)
 _FSTRING_END: int = getattr(tokenize, "FSTRING_END", -1)
 
 
+# By identity: code objects of two files may be equal. A consumer without memory asks at each turn,
+# and to parse a file again takes longer than the turn. Held, so that an id is not used again.
+_HASHES: dict[int, tuple[CodeType, str]] = {}
+_HASHES_MAX = 4_096
+
+
 def source_hash(function: Callable[..., Any]) -> str:
-    """32 hex digits, or "" where there is no source (typed at a prompt, written in C)."""
-    text = _source_of(function)
-    if not text:
-        return ""
-    words = "\0".join(_tokens(text))
-    return sha256(words.encode()).hexdigest()[:32]
+    """32 hex digits, or "" where there is no source (typed at a prompt, written in C).
 
-
-def _source_of(function: Callable[..., Any]) -> str:
+    As the source was when it was first asked for, which is the one that runs.
+    """
     target: Any = inspect.unwrap(function)
     target = getattr(target, "__func__", target)
     code = getattr(target, "__code__", None)
@@ -43,7 +45,21 @@ def _source_of(function: Callable[..., Any]) -> str:
         code = getattr(type(target).__call__, "__code__", None)
         if code is None:
             return ""
-    lines = linecache.getlines(code.co_filename, getattr(target, "__globals__", None))
+    known = _HASHES.get(id(code))
+    if known is None:
+        if len(_HASHES) >= _HASHES_MAX:
+            _HASHES.clear()
+        text = _source_of(code, getattr(target, "__globals__", None))
+        known = _HASHES[id(code)] = (code, _hash_of(text))
+    return known[1]
+
+
+def _hash_of(text: str) -> str:
+    return sha256("\0".join(_tokens(text)).encode()).hexdigest()[:32] if text else ""
+
+
+def _source_of(code: CodeType, module: dict[str, Any] | None) -> str:
+    lines = linecache.getlines(code.co_filename, module)
     try:
         tree = ast.parse("".join(lines))
     except SyntaxError:

@@ -29,6 +29,8 @@ DEFAULT_SEED, DEFAULT_TIMES = "0", "1"
 SEED_BELOW = 1 << 64
 TIMES_MAX = 1_000_000
 
+_TOOLS = frozenset({"_pytest", "hypothesis", "pluggy", "unittest"})
+
 # What was in the environment before; `pytest.main` may be called inside a longer life.
 _BEFORE = pytest.StashKey[dict[str, str | None]]()
 
@@ -134,6 +136,26 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"binlog: {SEED_OPTION}={seed} {TIMES_OPTION}={times}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> Generator[None, Any, Any]:
+    """``class TestShop(ReplayMachine)`` is the test that its name says.
+
+    pytest would leave it out with a warning, as any class that takes arguments: a proof that never
+    ran.
+    """
+    made = yield
+    kit = sys.modules.get("binlog.testing.machine")
+    if made is None or kit is None:
+        return made
+    if isinstance(obj, type) and issubclass(obj, kit.ReplayMachine):
+        case = getattr(obj, "TestCase")  # noqa: B009  (mypy knows no more than that it is a class)
+        made = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=case)
+        made.obj = case
+    return made
+
+
 # -- how a violation looks -----------------------------------------------------------------------
 
 
@@ -162,8 +184,10 @@ def _shown(item: pytest.Item, violation: Violation) -> Any:
     In sections, because pytest sets an E before each line of an exception's text, and the test
     that is part of the report is there to be copied.
     """
-    short = _without_kit(violation)
-    shown = item.repr_failure(pytest.ExceptionInfo.from_exception(short))
+    excinfo = pytest.ExceptionInfo.from_exception(_without_kit(violation))
+    # Where the kit made the test (`ReplayMachine.TestCase`) all frames are its own.
+    is_bare = _users(excinfo.value.__traceback__) is None
+    shown: Any = excinfo.getrepr(style="value") if is_bare else item.repr_failure(excinfo)
     addsection = getattr(shown, "addsection", None)
     if addsection is None:  # a plugin's own item, which shows failures as plain text
         return f"{shown}\n{violation}"
@@ -192,14 +216,14 @@ def _without_kit(violation: Violation) -> BaseException:
     short: BaseException = kind(f"{violation.what} (law: {violation.law})")
     for note in getattr(violation, "__notes__", ()):
         short.add_note(note)
-    cause = violation.__cause__
+    frames, cause = _users(violation.__traceback__), violation.__cause__
     # What the user's own code raised is worth its frames there; what the kit caught is not.
-    if cause is not None and (frames := _users(cause.__traceback__)) is not None:
-        cause.__traceback__ = frames
+    raised = None if cause is None else _users(cause.__traceback__)
+    if cause is not None and raised is not None and frames is not None:
+        cause.__traceback__ = raised
         short.__cause__ = cause
     short.__suppress_context__ = True
-    # All frames are the kit's where a test is made by it (`ReplayMachine.TestCase`).
-    return short.with_traceback(_users(violation.__traceback__) or violation.__traceback__)
+    return short.with_traceback(frames or raised or violation.__traceback__)
 
 
 def _users(frames: TracebackType | None) -> TracebackType | None:
@@ -207,7 +231,7 @@ def _users(frames: TracebackType | None) -> TracebackType | None:
     kept = []
     while frames is not None:
         module = frames.tb_frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in {"hypothesis", "_pytest", "pluggy"} and not (
+        if module.partition(".")[0] not in _TOOLS and not (
             module == "binlog.testing" or module.startswith("binlog.testing.")
         ):
             kept.append(frames)

@@ -43,6 +43,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "halted": "List the partitions that a rule has stopped.",
         "resolve": "Decide what becomes of a record that stopped one.",
     },
+    "Code": {
+        "schema": "Lock the schemas of your events, and check code against the lock.",
+    },
 }
 VERBS = {verb: text for section in SECTIONS.values() for verb, text in section.items()}
 

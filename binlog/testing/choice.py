@@ -80,6 +80,11 @@ def kit_settings(base: int, **more: Any) -> settings:
     return settings(**{**chosen, **more})
 
 
+def shrinks() -> bool:
+    """Whether failures are made small; Hypothesis' profile may say that they are not."""
+    return Phase.shrink in settings().phases
+
+
 def search(test: Callable[[], None]) -> None:
     """Run a Hypothesis test by our seed; what it finds comes out as the `Violation` alone.
 

@@ -30,6 +30,9 @@ def simpler(value: Any) -> Iterator[Any]:
                     tried.add(candidate)
                     yield candidate
         case list():
+            if len(value) > 2:
+                yield value[: len(value) // 2]
+                yield value[len(value) // 2 :]
             for index in reversed(range(len(value))):
                 yield value[:index] + value[index + 1 :]
             yield from _in_place(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import indent
+from typing import Any
 
 
 class Violation(AssertionError):  # noqa: N818  (a finding, not an error of the kit)
@@ -35,6 +36,13 @@ class Violation(AssertionError):  # noqa: N818  (a finding, not an error of the 
         self.repeat = repeat
         self.test = test
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # By what it was made of: pytest-xdist and worker processes pickle exceptions.
+        made = {
+            name: value for name, value in vars(self).items() if name not in ("what", "__notes__")
+        }
+        return _remade, (self.what, made)
+
     def __str__(self) -> str:
         parts = [f"{self.what} (law: {self.law})"]
         if self.story:
@@ -49,3 +57,7 @@ class Violation(AssertionError):  # noqa: N818  (a finding, not an error of the 
         if self.test:
             parts.append("As a test of its own:\n\n" + indent(self.test.strip("\n"), "    "))
         return "\n\n".join(parts)
+
+
+def _remade(what: str, made: dict[str, Any]) -> Violation:
+    return Violation(what, **made)

@@ -253,6 +253,14 @@ def test_the_hash_changes_with_the_code_and_only_then(
     assert (len(hashes) == 1) is same
 
 
+def test_a_function_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer without memory asks at each turn; and what runs is what was read first."""
+    function = load(tmp_path, "def f(x):\n    return x\n").f
+    first = source_hash(function)
+    monkeypatch.setattr("ast.parse", None)
+    assert source_hash(function) == first != ""
+
+
 def test_a_function_without_source_is_compared_by_version_alone() -> None:
     """Typed at a prompt, or written in C: there is nothing to hash."""
     space: dict[str, Any] = {}

@@ -11,11 +11,14 @@ from textwrap import dedent
 
 import pytest
 
+from binlog.pytest_plugin import parse_seed, parse_times
+
 ROOT = Path(__file__).parents[2]
 # What a project of a user has: no configuration of ours, no profile of ours.
 CLEAN = {
     **{k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "BINLOG", "HYPOTHESIS"))},
     "PYTHONPATH": str(ROOT),
+    "COLUMNS": "120",
 }
 SHOWS = """
     from binlog.testing.choice import examples, repeat_command, seed, times
@@ -119,14 +122,29 @@ def test_all_workers_of_a_run_have_one_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["later", "", "-1", "1_0", "1.0", " 1", "+1", "\u0661", str(1 << 64), "9" * 5_000]
+)
+def test_what_is_no_seed_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no seed: give a whole number from 0"):
+        parse_seed(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "many", "", "1e7"])
+def test_what_is_no_factor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no factor: give a number above 0"):
+        parse_times(text)
+
+
+def test_the_ends_of_both_are_taken() -> None:
+    assert [parse_seed(text) for text in ("0", str((1 << 64) - 1))] == [0, (1 << 64) - 1]
+    assert [parse_times(text) for text in ("0.01", "1e6")] == [0.01, 1e6]
+
+
+@pytest.mark.parametrize(
     ("options", "environment", "said"),
     [
         (["--binlog-seed=later"], {}, "ERROR: --binlog-seed: 'later' is no seed: give a whole"),
-        (["--binlog-seed=-1"], {}, "ERROR: --binlog-seed: '-1' is no seed"),
-        (["--binlog-seed=1_0"], {}, "ERROR: --binlog-seed: '1_0' is no seed"),
-        ([f"--binlog-seed={1 << 64}"], {}, "ERROR: --binlog-seed: '18446744073709551616' is"),
         (["--binlog-times=0"], {}, "ERROR: --binlog-times: '0' is no factor: give a number above"),
-        (["--binlog-times=nan"], {}, "ERROR: --binlog-times: 'nan' is no factor"),
         ([], {"BINLOG_SEED": ""}, "ERROR: BINLOG_SEED: '' is no seed"),
         ([], {"BINLOG_TIMES": "many"}, "ERROR: BINLOG_TIMES: 'many' is no factor"),
     ],
@@ -259,3 +277,43 @@ def test_a_violation_in_a_unittest_shows_the_story(violating: Path) -> None:
     done = run_pytest(violating, source, PYTHONPATH=f"{ROOT}:{violating}")
     assert "\n  1. Placed of orders\n" in done.stdout
     assert ">           check()" in done.stdout or ">       check()" in done.stdout
+
+
+MACHINE = """
+    import msgspec
+    from hypothesis import settings
+    from appliers.applier import Appliers
+    from binlog.testing import ReplayMachine
+
+    class Counted(msgspec.Struct):
+        n: bool
+
+    counters = Appliers()
+
+    @counters.on(Counted, table="counters")
+    def counted(item, event):
+        return {**event.key, "n": (item or {"n": 0})["n"] + 1}
+
+    class TestCounters(ReplayMachine):
+        applier = counters
+
+        def item_invariant(self, table, key, item):
+            assert item["n"] < 3, "three"
+
+    class Helper(ReplayMachine):
+        applier = counters
+"""
+
+
+def test_a_machine_that_is_named_as_a_test_is_one(tmp_path: Path) -> None:
+    """Left out in silence it would be a proof that never ran."""
+    done = run_pytest(tmp_path, MACHINE, "-W", "error")
+    out = done.stdout
+    assert done.returncode == 1, out
+    assert "1 failed in" in out
+    assert "FAILED test_mine.py::TestCounters::runTest - Violation: an invariant of counters" in out
+    assert '>       assert item["n"] < 3, "three"' in out
+    assert "\n    world = TestCounters.new_world()\n" in out
+    assert "unittest" not in out
+    assert out.count("test_mine.py:20: ") == 1, "one frame, the user's"
+    assert len(out.splitlines()) < 70, out

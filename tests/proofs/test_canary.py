@@ -21,10 +21,11 @@ from binlog.log import Record
 from binlog.run import Run
 from binlog.sequencer import Sequencer
 from binlog.testing.world.ledger import check_ledger, check_order
+from binlog.testing.world.producers import PARAMS
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Driver
 from tests.proofs.histories import Soup, soups
-from tests.proofs.producers import PARAMS, Producers
+from tests.proofs.hostile import HostileProducers
 from tests.proofs.test_ledger_proofs import judge
 from tests.proofs.test_sequencer_proofs import assert_same
 from tests.proofs.whole import PAGE_BYTES, Whole, assert_replica
@@ -52,8 +53,8 @@ def test_a_sequencer_that_loses_one_event_is_caught() -> None:
         holds()
 
 
-def busy_world() -> Producers:
-    world = Producers.begin(kinesis=True)
+def busy_world() -> HostileProducers:
+    world = HostileProducers(kinesis=True)
     for number in range(60):
         world.step(bytes([1, number, number, number * 7 % 256, 3, 1]))
         world.step(bytes([12, number, 0, 0, 0, 1]))

@@ -9,8 +9,8 @@ import pytest
 from appliers.store import vector_of
 from binlog.errors import StorageError
 from binlog.frame import decode_header
-from tests.proofs.loose_store import LooseStore
-from tests.proofs.producers import PARAMS
+from binlog.testing.world.producers import PARAMS
+from binlog.testing.world.store import WorldStore
 from tests.proofs.whole import Whole, assert_replica
 
 ONE_RECORD, ALL = 1, 1 << 20
@@ -34,8 +34,8 @@ def test_an_engine_that_heard_of_no_outcome_starts_over(tmp_path: Path) -> None:
     world = whole(tmp_path, "loose")
     publish(world, 6)
     store = world.store
-    assert isinstance(store, LooseStore)
-    engine = world.new_engine(ALL)
+    assert isinstance(store, WorldStore)
+    engine = world.replica.new_engine(ALL)
     store.crash_after, store.time_out = 0, True
     with pytest.raises(StorageError):
         engine.step()
@@ -50,7 +50,7 @@ def test_a_checkpoint_does_not_wait_where_a_shard_ends(tmp_path: Path) -> None:
     world = whole(tmp_path, "memory")
     publish(world, 6)
     world.log.merge(*(shard.id for shard in world.log.shards()))
-    engine = world.new_engine(ALL)
+    engine = world.replica.new_engine(ALL)
     engine.step()
     vector = vector_of(world.store.checkpoints(world.generation.id))
     assert vector

@@ -13,17 +13,19 @@ from binlog.producer.resolve import Resolved, resolve
 from binlog.producer.resolve import Verdict as Resolution
 from binlog.sequencer import Sequencer
 from binlog.testing.world.ledger import check_ledger, check_order
+from binlog.testing.world.operators import meaning_of
+from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.specification import Limits, Reference, Verdict
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.drive import Numbered, events_of
-from tests.proofs.producers import FATES, PARAMS, STEP_BYTES, Producers, meaning_of
+from tests.proofs.hostile import FATES, STEP_BYTES, HostileProducers
 
 LIMITS = Limits(
     PARAMS.session_life_ms, PARAMS.id_window, PARAMS.hold_frames_max, PARAMS.hold_bytes_max
 )
 
 
-def read_back(world: Producers, partition: int) -> tuple[list[Numbered], Sequencer]:
+def read_back(world: HostileProducers, partition: int) -> tuple[list[Numbered], Sequencer]:
     sequencer = Sequencer(world.log.params, world.log.genesis, partition)
     events: list[Numbered] = []
     for shard, record in world.records(partition):
@@ -32,12 +34,12 @@ def read_back(world: Producers, partition: int) -> tuple[list[Numbered], Sequenc
     return events, sequencer
 
 
-def judge(world: Producers, partition: int) -> Verdict:
+def judge(world: HostileProducers, partition: int) -> Verdict:
     records = [record for _, record in world.records(partition)]
     return Reference(LIMITS, [meaning_of(record) for record in records[1:]]).judge()
 
 
-def check(world: Producers, met: Counter[str]) -> None:
+def check(world: HostileProducers, met: Counter[str]) -> None:
     """Invariants 1 to 5 and 7 of the design, against reference and ledger."""
     for partition in range(PARAMS.partitions):
         events, sequencer = read_back(world, partition)
@@ -54,7 +56,7 @@ def check(world: Producers, met: Counter[str]) -> None:
 
 
 MUST_HAPPEN = (
-    *(str(fate) for fate in set(FATES)),
+    *set(FATES),
     "ACKNOWLEDGED",
     "UNKNOWN",
     "FAILED",
@@ -83,7 +85,7 @@ def test_each_acknowledged_event_is_found_exactly_once() -> None:
         st.booleans(),
     )
     def holds(steps: list[bytes], kinesis: bool) -> None:
-        world = Producers.begin(kinesis=kinesis)
+        world = HostileProducers(kinesis=kinesis)
         for step in steps:
             world.step(step)
         world.settle()
@@ -94,14 +96,14 @@ def test_each_acknowledged_event_is_found_exactly_once() -> None:
     assert_met(met, MUST_HAPPEN)
 
 
-def verdicts_of(world: Producers) -> dict[SentFrame, Resolved]:
+def verdicts_of(world: HostileProducers) -> dict[SentFrame, Resolved]:
     unknown = [
         p.frame for p in world.ledger if p.outcome is Outcome.UNKNOWN and p.frame is not None
     ]
     return resolve(world.log, unknown)
 
 
-def check_verdicts(world: Producers, verdicts: dict[SentFrame, Resolved]) -> None:
+def check_verdicts(world: HostileProducers, verdicts: dict[SentFrame, Resolved]) -> None:
     """What was resolved is so, whatever has landed since."""
     taken = {p: judge(world, p).taken for p in range(PARAMS.partitions)}
     for frame, resolved in verdicts.items():
@@ -128,7 +130,7 @@ def test_an_unknown_outcome_ends_in_certainty() -> None:
         st.lists(st.integers(0, 9), max_size=6),
     )
     def holds(steps: list[bytes], landings: list[int]) -> None:
-        world = Producers.begin(kinesis=True)
+        world = HostileProducers(kinesis=True)
         for step in steps:
             world.step(step)
         world.settle()

@@ -16,11 +16,11 @@ from appliers.fingerprint import fingerprint
 from appliers.stores.memory import MemoryStore
 from binlog.errors import PoisonError
 from binlog.testing.world.item_events import item_event, poison_event
+from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.tables import Tables
 from consumers.engine import Engine
 from snapshots.rebuild import Wanted, rebuild
 from tests.proofs.budget import assert_met, examples
-from tests.proofs.producers import PARAMS
 from tests.proofs.whole import PAGE_BYTES, Whole, assert_replica
 
 Seed = tuple[int, int, int]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binlog.testing.world.store import WorldStore
 from tests.proofs.budget import assert_met, examples
-from tests.proofs.loose_store import LooseStore
 from tests.proofs.whole import PAGE_BYTES, Whole
 
 MODES = ("wakes up late", "writes in the middle", "is overtaken in the middle")
@@ -45,7 +45,7 @@ def publish(whole: Whole, events: list[tuple[int, int]], items: int) -> None:
 def race(whole: Whole, mode: str, woken: int, crash_after: int | None) -> None:
     """The zombie stands behind the other consumer, which is about to write ``woken`` records on."""
     store = whole.store
-    assert isinstance(store, LooseStore)
+    assert isinstance(store, WorldStore)
     if mode == "is overtaken in the middle":
         store.between = lambda: whole.replicate(1_000, ALL)
         whole.zombie_step(woken)

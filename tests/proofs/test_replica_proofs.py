@@ -27,6 +27,7 @@ from binlog.producer.options import ProducerOptions
 from binlog.producer.shell import Producer
 from binlog.target import Target
 from binlog.testing.world.item_events import item_event
+from binlog.testing.world.operators import meaning_of
 from binlog.testing.world.specification import Reference
 from binlog.testing.world.tables import Tables
 from binlog.vector import Vector
@@ -34,7 +35,6 @@ from consumers.local import Following, replicate
 from snapshots.rebuild import Wanted, rebuild
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.histories import limits_of
-from tests.proofs.producers import meaning_of
 from tests.proofs.whole import assert_replica
 
 PARAMS = Params(log_id="d1" * 16, partitions=5)

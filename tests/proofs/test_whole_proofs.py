@@ -19,9 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from binlog.testing.world.producers import PARAMS, PROCESSES
+from binlog.testing.world.store import WorldStore
 from tests.proofs.budget import assert_met, examples
-from tests.proofs.loose_store import LooseStore
-from tests.proofs.producers import PARAMS, PROCESSES, STEP_BYTES
+from tests.proofs.hostile import STEP_BYTES
 from tests.proofs.whole import PAGE_BYTES, Whole
 
 steps = st.lists(st.binary(min_size=STEP_BYTES, max_size=STEP_BYTES), min_size=1, max_size=12)
@@ -89,39 +90,39 @@ class WholeMachine(RuleBasedStateMachine):
 
     @rule()
     def restart_the_consumer(self) -> None:
-        self.whole.engine = None
+        self.whole.replica.engine = None
 
-    @precondition(lambda self: isinstance(self.whole.store, LooseStore))
+    @precondition(lambda self: isinstance(self.whole.store, WorldStore))
     @rule(after=small, time_out=st.booleans(), page=pages)
     def break_a_commit(self, after: int, time_out: bool, page: int) -> None:
         """The consumer dies after some steps of a commit, or is not told how it ended."""
         store = self.whole.store
-        assert isinstance(store, LooseStore)
+        assert isinstance(store, WorldStore)
         store.crash_after, store.time_out = after, time_out
         self.whole.replicate(3, page)
 
-    @precondition(lambda self: isinstance(self.whole.store, LooseStore))
+    @precondition(lambda self: isinstance(self.whole.store, WorldStore))
     @rule(page=pages)
     def start_a_second_consumer(self, page: int) -> None:
         """It reads where the first one stands, and goes on as if it were alone."""
         self.whole.start_zombie(page)
 
-    @precondition(lambda self: self.whole.zombie is not None)
+    @precondition(lambda self: self.whole.replica.zombie is not None)
     @rule(count=st.integers(1, 3))
     def let_the_zombie_write(self, count: int) -> None:
         self.whole.zombie_step(count)
 
-    @precondition(lambda self: self.whole.zombie is not None)
+    @precondition(lambda self: self.whole.replica.zombie is not None)
     @rule(count=st.integers(1, 3), page=pages)
     def let_the_zombie_write_in_the_middle(self, count: int, page: int) -> None:
         """Between what the first one read and what it writes."""
         store = self.whole.store
-        assert isinstance(store, LooseStore)
+        assert isinstance(store, WorldStore)
         store.between = lambda: self.whole.zombie_step(count)
         self.whole.replicate(2, page)
         store.between = None
 
-    @precondition(lambda self: isinstance(self.whole.store, LooseStore))
+    @precondition(lambda self: isinstance(self.whole.store, WorldStore))
     @rule(
         seed=st.integers(0, 15),
         keys=st.integers(1, 2),
@@ -134,7 +135,7 @@ class WholeMachine(RuleBasedStateMachine):
         """It writes what it read when it was alone, record by record; the other one is past it, or
         about to be, by events that follow in the same items."""
         whole, store = self.whole, self.whole.store
-        assert isinstance(store, LooseStore)
+        assert isinstance(store, WorldStore)
         whole.replicate(1_000, PAGE_BYTES[-1])
         whole.start_zombie(PAGE_BYTES[0])
         for number in range(6):
@@ -146,7 +147,7 @@ class WholeMachine(RuleBasedStateMachine):
             whole.producers.work(0, (0, 0), reply_at_once=True)
         if in_the_middle:
             store.between = lambda: whole.zombie_step(woken)
-        whole.engine = None
+        whole.replica.engine = None
         whole.replicate(1_000, PAGE_BYTES[-1])
         store.between = None
         if not in_the_middle:

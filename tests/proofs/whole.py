@@ -17,190 +17,106 @@ from appliers.item import Row
 from appliers.store import Generation, Reader, Store, vector_of
 from appliers.stores.memory import MemoryStore
 from appliers.stores.sqlite import SQLiteStore
-from binlog.control import noop_frame, resolve_frame
-from binlog.errors import StorageError
-from binlog.frame import Session, decode_header
-from binlog.halt import DECISIONS, Halt, resolution_for
-from binlog.log import Appended, Put, Record
+from binlog.halt import Halt
 from binlog.target import Target
-from binlog.testing.world.garbage import GARBAGE
 from binlog.testing.world.item_events import item_event
 from binlog.testing.world.ledger import check_ledger, check_order
-from binlog.testing.world.records import Frame, Garbage, Log, Rec, Resolve
+from binlog.testing.world.operators import Operators
+from binlog.testing.world.producers import PARAMS
+from binlog.testing.world.records import Resolve
+from binlog.testing.world.replicas import Replica
 from binlog.testing.world.specification import COPY, Limits, Reference, Verdict
+from binlog.testing.world.store import WorldStore
 from binlog.testing.world.tables import Tables
 from binlog.vector import Vector, without_zeros
-from consumers.engine import Engine
 from snapshots.rebuild import Wanted, rebuild
-from tests.proofs.histories import small_event
-from tests.proofs.loose_store import Crashed, LooseStore
-from tests.proofs.producers import PARAMS, Producers, meaning_of
+from tests.proofs.hostile import HostileProducers
 
 LIMITS = Limits(
     PARAMS.session_life_ms, PARAMS.id_window, PARAMS.hold_frames_max, PARAMS.hold_bytes_max
 )
-PAGE_BYTES = (1, 300, 1_000, 4_000, 1 << 20)
+PAGE_BYTES = (1, 2, 5, 20, 1 << 20)  # which the world's log counts in records
 
 
 class Whole:
     """``kind`` of the store that is replicated into: loose, memory or sqlite."""
 
     def __init__(self, *, kind: str, kinesis: bool, folder: Path) -> None:
-        self.producers = Producers.begin(kinesis=kinesis, make_event=item_event)
+        self.producers = HostileProducers(kinesis=kinesis, make_event=item_event)
         self.log = self.producers.log
         self.kind = kind
         self.folder = folder
         self.met: Counter[str] = Counter()
-        self.meanings: dict[bytes, Resolve | Garbage] = {}
+        self.operators = Operators(self.log)
         self._judged: dict[int, tuple[int, Verdict]] = {}
-        self.families = 10**9  # of operators; producers count from 1
-        self.store: Store = self.new_store("replica")
-        self.store.bind(self.log.genesis)
-        self.generation: Generation = self.store.create(
-            tables=None, fingerprint=fingerprint(NO_RULES), excluded=()
+        self.replica = Replica(
+            0,
+            self.log,
+            self.new_store("replica"),
+            NO_RULES,
+            fingerprint=fingerprint(NO_RULES),
+            remembers=True,
+            met=self.met,
         )
-        self.engine: Engine | None = None
-        self.zombie: Engine | None = None
-        self.zombie_is_busy = False
+
+    @property
+    def store(self) -> Store:
+        return self.replica.store
+
+    @property
+    def generation(self) -> Generation:
+        return self.replica.generation
 
     def new_store(self, name: str) -> Store:
         if self.kind == "sqlite":
             return SQLiteStore(self.folder / f"{name}.db")
-        return LooseStore() if self.kind == "loose" else MemoryStore()
+        return WorldStore(met=self.met) if self.kind == "loose" else MemoryStore()
 
     def close(self) -> None:
         self.store.close()
 
     # -- consumers -------------------------------------------------------------------------------
 
-    def new_engine(self, page_bytes: int) -> Engine:
-        return Engine(self.log, self.store, self.generation, NO_RULES, page_bytes=page_bytes)
-
     def replicate(self, steps: int, page_bytes: int) -> None:
         """Some pages; what breaks a consumer, breaks it here, and the next one starts over."""
-        if self.engine is None:
-            self.engine = self.new_engine(page_bytes)
-        try:
-            self.engine.reader.retry_halted()
-            for _ in range(steps):
-                if self.engine.step() is None:
-                    return
-        except Crashed:
-            self.met["consumer crashed"] += 1
-            self.engine = None
-        except StorageError:  # the same consumer may try again
-            self.met["commit timed out"] += 1
+        self.replica.consume(steps, page_bytes)
 
     def start_zombie(self, page_bytes: int) -> None:
-        self.zombie = self.new_engine(page_bytes)
+        self.replica.start_zombie(page_bytes)
 
     def zombie_step(self, steps: int) -> None:
         """The other consumer goes on from where it stood, however long ago."""
-        zombie = self.zombie
-        if zombie is None or self.zombie_is_busy:
-            return
-        self.zombie_is_busy = True
-        self.met["zombie stepped"] += 1
-        try:
-            for _ in range(steps):
-                if zombie.step() is None:
-                    break
-        except Crashed:
-            self.zombie = None
-        except StorageError:
-            self.met["commit timed out"] += 1
-        finally:
-            self.zombie_is_busy = False
+        self.replica.wake(steps)
 
     def halted(self) -> list[Halt]:
-        return [] if self.engine is None else list(self.engine.reader.halts.values())
+        engine = self.replica.engine
+        return [] if engine is None else list(engine.reader.halts.values())
 
     # -- operators -------------------------------------------------------------------------------
 
-    def family(self) -> bytes:
-        self.families += 1
-        return self.families.to_bytes(16, "big")
-
     def damage(self, partition: int, which: int) -> None:
         """A record that is no frame lands in a partition."""
-        log = Log(PARAMS, partition)
-        why, make = GARBAGE[which % len(GARBAGE)]
-        if why in ("another partition", "too many envelopes"):
-            return  # true of the parameters of the other proofs only
-        born = self.log.now_ms()
-        frame = Frame(born, Session(self.family(), 1), born, 1, (small_event(1), small_event(2)))
-        # Two of a kind would be one record to `meaning`, hence the family.
-        data = make(log, frame)
-        self.meanings[data] = Garbage(born, why, data)
-        self.log.inject(partition, data)
+        self.operators.damage(partition, which)
         self.met["damaged"] += 1
 
     def resolve(self, which: int) -> None:
         """Somebody lifts what the consumer reports as halted."""
-        if self.engine is None:
-            return
         for halt in self.halted():
-            decisions = DECISIONS[halt.rule]
-            decision = decisions[which % len(decisions)]
-            session = Session(self.family(), 1)
-            resolution = resolution_for(halt, decision)
-            frame = resolve_frame(
-                PARAMS,
-                self.log.genesis,
-                resolution,
-                family=session.family,
-                now_ms=self.log.now_ms(),
-            )
-            [reply] = self.log.append([Put(halt.partition, frame)])
-            assert isinstance(reply, Appended)
-            self.meanings[session.family] = self.meaning_of_resolve(halt, decision, session, reply)
+            self.operators.resolve(halt, which)
             self.met["resolved"] += 1
-        self.engine.reader.retry_halted()
-
-    def meaning_of_resolve(
-        self, halt: Halt, decision: str, session: Session, reply: Appended
-    ) -> Resolve:
-        places = [
-            (shard, record.sequence) for shard, record in self.log.records(halt.partition)[1:]
-        ]
-        target = places.index((halt.position.shard, halt.position.sequence))
-        return Resolve(
-            reply.arrival_ms,
-            session,
-            reply.born_ms,
-            target,
-            halt.rule,
-            halt.session,
-            halt.offset,
-            decision,
-        )
 
     def noop(self, partition: int) -> None:
-        """Somebody moves the mark of a quiet partition."""
-        frame = noop_frame(
-            PARAMS, self.log.genesis, partition, family=self.family(), now_ms=self.log.now_ms()
-        )
-        self.log.append([Put(partition, frame)])
+        self.operators.noop(partition)
 
     # -- the reference ---------------------------------------------------------------------------
-
-    def meaning(self, record: Record) -> Rec:
-        if record.data in self.meanings:
-            known = self.meanings[record.data]
-            assert isinstance(known, Garbage)
-            return Garbage(record.arrival_ms, known.why, record.data)
-        header = decode_header(record.data)
-        if header.resolve:
-            return self.meanings[header.session.family]
-        return meaning_of(record)
 
     def verdict(self, partition: int) -> Verdict:
         records = [record for _, record in self.log.records(partition)][1:]
         count, verdict = self._judged.get(partition, (-1, None))
         if verdict is None or count != len(records):
-            history = [self.meaning(record) for record in records]
+            history = [self.operators.meaning(record) for record in records]
             resolvable = {
-                rec.session: meaning_of(record).events[0]
+                rec.session: self.operators.resolvable(record)
                 for rec, record in zip(history, records, strict=True)
                 if isinstance(rec, Resolve)
             }
@@ -272,11 +188,11 @@ class Whole:
         """All comes to rest: events are sent, halts lifted, the consumer catches up."""
         self.log.release()
         self.producers.settle()
-        if isinstance(self.store, LooseStore):
+        if isinstance(self.store, WorldStore):
             self.store.crash_after = None
         for which in range(100):
             self.replicate(1_000, PAGE_BYTES[which % len(PAGE_BYTES)])
-            if self.engine is not None and not self.halted() and not self.troubled():
+            if self.replica.engine is not None and not self.halted() and not self.troubled():
                 break
             self.resolve(which)
         assert not self.halted(), "a halt that nothing lifts"
@@ -291,8 +207,6 @@ class Whole:
             self.met.update(verdict.counts)
             self.met["copies"] += sum(t.what == COPY for t in verdict.taken)
         self.met.update(self.producers.met)
-        if isinstance(self.store, LooseStore):
-            self.met["condition failed"] += self.store.failed
 
 
 def assert_replica(store: Reader, tables: Tables) -> None:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from statistics import median
 
@@ -132,9 +131,6 @@ def _folder(sample: str) -> Iterator[Path]:
 def _pytest(folder: Path, test: str, timeout: float) -> _Told:
     told = folder / "told.json"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    # A checkout that was set up before the plugin had its entry point.
-    if not any(found.name == "binlog" for found in entry_points(group="pytest11")):
-        command += ["-p", "binlog.pytest_plugin"]
     command += ["-p", "tests.sabotage.counting", "-p", "tests.sabotage.telling", test]
     hidden = ("PYTEST", "COV", "HYPOTHESIS", "BINLOG", "PYTHON")
     environment = {

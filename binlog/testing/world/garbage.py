@@ -31,10 +31,13 @@ def resealed(data: bytes) -> bytes:
 
 
 def plain(log: Log, frame: Frame) -> bytes:
+    """The frame as it should be."""
     return log.encoded(frame).data
 
 
 def with_header(**changes: object) -> Maker:
+    """A frame of another header, checksums right."""
+
     def make(log: Log, frame: Frame) -> bytes:
         header = msgspec.structs.replace(log.header(frame, 1, len(frame.events)), **changes)
         return encode_frame(header, encode_body(columns_of(frame.events)))
@@ -56,6 +59,8 @@ def with_body(change: Callable[[list[object]], None]) -> Maker:
 
 
 def flipped(at: int) -> Maker:
+    """A frame with a bit of one byte flipped."""
+
     def make(log: Log, frame: Frame) -> bytes:
         data = bytearray(plain(log, frame))
         data[at] ^= 0x10
@@ -131,6 +136,7 @@ GARBAGE: list[tuple[str, Maker]] = [
 
 
 def flip_version(log: Log, frame: Frame, version: int) -> bytes:
+    """A frame of that version, its checksums those of version 1."""
     return _at(plain(log, frame), 4, version)
 
 

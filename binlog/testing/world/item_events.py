@@ -8,12 +8,14 @@ An item has a number ``n``, a string set ``s`` and anything under ``m``, so that
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from binlog.envelope import DELETE_ITEM, PUT_ITEM, UPDATE_ITEM, Envelope
 from binlog.values import encode_value
 
 TABLES = ("orders", "stock.level")
+IDS = "aeh"  # of orders, one in each of three partitions
 NUMBERS: tuple[Any, ...] = (
     0,
     1,
@@ -37,13 +39,14 @@ NESTED: tuple[Any, ...] = (
 )
 
 
+_CONTENTS = len(NUMBERS) * len(NESTED)  # then they come again
+
+
 def item_event(a: int, b: int, c: int) -> Envelope:
     """One of many; three small numbers decide which."""
-    table = TABLES[a % 8 == 0]
-    key: dict[str, Any] = {"id": "abc"[a // 8 % 3]}
-    if table == TABLES[1]:
-        key["at"] = a // 8 % 2
-    event_type, data = _content(key, b, c)
+    is_stock = a % 8 == 0
+    place = (a // 8 % 3, a // 8 % 2) if is_stock else (a // 8 % 3, None)
+    event_type, data = _content(place, b % 16, c % _CONTENTS)
     expect = None
     if b % 5 == 0:
         expect = 0 if c % 3 == 0 else c % 16
@@ -51,15 +54,27 @@ def item_event(a: int, b: int, c: int) -> Envelope:
         id=f"id{c % 6}",
         type=event_type,
         schema=1,
-        table=table,
-        key=encode_value(key),
-        data=None if data is None else encode_value(data),
+        table=TABLES[is_stock],
+        key=_key(place)[1],
+        data=data,
         expect=expect,
     )
 
 
-def _content(key: dict[str, Any], b: int, c: int) -> tuple[str, dict[str, Any] | None]:
-    kind = b % 16
+@cache
+def _key(place: tuple[int, int | None]) -> tuple[dict[str, Any], bytes]:
+    name, at = place
+    key: dict[str, Any] = {"id": IDS[name]} if at is None else {"id": IDS[name], "at": at}
+    return key, encode_value(key)
+
+
+@cache  # a few thousand, and worlds make millions of these events
+def _content(place: tuple[int, int | None], kind: int, c: int) -> tuple[str, bytes | None]:
+    event_type, data = _meaning(_key(place)[0], kind, c)
+    return event_type, None if data is None else encode_value(data)
+
+
+def _meaning(key: dict[str, Any], kind: int, c: int) -> tuple[str, dict[str, Any] | None]:
     number, members = NUMBERS[c % len(NUMBERS)], frozenset(MEMBERS[: 1 + c % 3])
     nested = NESTED[c % len(NESTED)]
     if kind < 5:
@@ -85,7 +100,7 @@ def _content(key: dict[str, Any], b: int, c: int) -> tuple[str, dict[str, Any] |
 
 def poison_event(a: int, c: int) -> Envelope:
     """An event that no item of these can take, for one of several reasons."""
-    key = {"id": "abc"[a % 3]}
+    key = {"id": IDS[a % 3]}
     data = [
         {"Add": {"id": 1}},  # a key attribute
         {"Delete": {"n": frozenset({"x"})}, "Set": {"s": 1}, "Add": {"n": frozenset({1})}},

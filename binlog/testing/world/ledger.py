@@ -39,14 +39,20 @@ class Entry(Protocol):
 def check_ledger(ledger: Iterable[Entry], partition: int, verdict: Verdict) -> None:
     """Invariants 2 and 3: every acknowledged event once, nothing alien, the rest at most once.
 
+    What an operator gave up when he lifted a halt of its session may be missing.
+
     Raises:
         Violation: one of these does not hold.
     """
     found: dict[int, Taken] = {}  # by serial
     where: dict[tuple[Session, int], Taken] = {}
+    given_up: set[tuple[Session, int]] = set()
     for taken in verdict.taken:
         event = taken.event
-        if event is None or is_control(event):
+        if event is None:
+            given_up.add((taken.session, taken.number))
+            continue
+        if is_control(event):
             continue
         if event.time_ms in found:
             raise _broken("an event twice", event)
@@ -68,8 +74,9 @@ def check_ledger(ledger: Iterable[Entry], partition: int, verdict: Verdict) -> N
             raise _broken("another event under its number", event)
         if entry.outcome is Outcome.ACKNOWLEDGED:
             if there is None:
-                raise _broken("an acknowledged event is lost", event)
-            if there.what == COPY:
+                if not _is_decided(entry.session, entry.number, verdict, given_up):
+                    raise _broken("an acknowledged event is lost", event)
+            elif there.what == COPY:
                 first = _first_by_content(verdict) if first is None else first
                 if first.get(content(event), there.at + 1) > there.at:
                     raise _broken("a copy of nothing", event)
@@ -104,6 +111,18 @@ def is_control(event: Envelope) -> bool:
 def content(event: Envelope) -> tuple[object, ...]:
     """What makes two events copies of each other (P6)."""
     return event.id, event.type, event.table, event.key, event.data
+
+
+def _is_decided(
+    session: Session, number: int, verdict: Verdict, given_up: set[tuple[Session, int]]
+) -> bool:
+    """Whether somebody who lifted a halt of the session said that this number need not come."""
+    decisions = {
+        decision for trouble, decision in verdict.lifted if trouble.session == str(session)
+    }
+    if decisions & {"skip", "drop"}:
+        return True
+    return bool(decisions & {"gap", "accept"}) and (session, number) in given_up
 
 
 def _first_by_content(verdict: Verdict) -> dict[tuple[object, ...], int]:

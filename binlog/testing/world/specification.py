@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from binlog.envelope import Envelope
 from binlog.frame import Predecessor, Session
 from binlog.testing.world.records import Frame, Garbage, Rec, Resolve
@@ -50,8 +52,7 @@ class Limits:
     hold_bytes: int
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What became of one number of a session, at record ``at``."""
 
     at: int
@@ -61,8 +62,7 @@ class Taken:
     event: Envelope | None
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """A halt at record ``at``."""
 
     at: int

@@ -12,11 +12,11 @@ from binlog.envelope import Event
 Item = dict[str, Any]
 
 
-class JoinedV1(Struct, tag="Joined"):
+class JoinedV1(Struct):
     name: str  # first and last in one
 
 
-class JoinedV2(Struct, tag="Joined"):
+class JoinedV2(Struct):
     first: str
     last: str
     invited_by: str | None = None

@@ -11,4 +11,4 @@ def test_replays_alike():
 
 
 def test_keeps_its_schema():
-    check_schema(members, lock="members.lock")
+    check_schema(members, "members.lock.json")

@@ -49,7 +49,7 @@ PER_EURO = {"EUR": Decimal(1), "SEK": Decimal("11.4"), "JPY": Decimal(161)}
 
 
 def day_of(event: Event) -> str:
-    return datetime.fromtimestamp(event.time_ms / 1000, tz=UTC).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(event.time_ms // 1000, tz=UTC).strftime("%Y-%m-%d")
 
 
 @shop.on(Placed, table="orders")

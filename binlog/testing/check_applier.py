@@ -1,0 +1,286 @@
+"""`check_applier`: every law of an applier in one call, on lists of events that collide.
+
+::
+
+    def test_shop_replays_alike():
+        check_applier(shop, events=[Placed, Paid], key="order")
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky, HypothesisException
+
+from appliers.applier import Rules
+from binlog.envelope import Envelope
+from binlog.errors import RefusedError
+from binlog.schema import event_name
+from binlog.testing import choice
+from binlog.testing.explain import subject, test_code, violation_of
+from binlog.testing.foreign_locale import can_vary_locale
+from binlog.testing.key_strategies import Key
+from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, Finding, Laws
+from binlog.testing.replaying import check_replays
+from binlog.testing.shrink import shortest
+from binlog.testing.strategies import Fields, event_strategy
+from binlog.testing.subject import Source, rules_of
+from binlog.testing.surroundings import LOCALE
+from binlog.testing.tally import Report
+from binlog.testing.tidying import tidied
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXAMPLES = 100
+EVENTS_MAX = 8
+_SHRINKS_MAX = 120  # lists tried to make the first that fails smaller: a second or two
+_GROWTH = 3  # times all that passed, as one list: a life of some hundred events for each key
+_LAWS = {
+    "total": "",
+    "storable": "",
+    "owned": "",
+    "input": MUTATION,
+    "exact": FLOATS,
+    "pure": "",
+    "batches": "",
+    "expected versions": "",
+    "reference": "",
+    "replay": "",
+}
+"""With the word by which a user leaves it out."""
+
+
+def check_applier(
+    source: Source,
+    events: Any = None,
+    *,
+    key: Key = "id",
+    table: str | None = None,
+    fields: Fields = None,
+    examples: Sequence[Sequence[Envelope]] | None = None,
+    allow: Collection[str] = (),
+) -> Report:
+    """Put ``source`` to the proof, on short lists of events and on ``examples``.
+
+    ``events`` are the Python types of the data, of which strategies are made (``None``: all types
+    that the appliers declare), or a strategy of envelopes. ``key``, ``table`` and ``fields`` go to
+    `binlog.testing.strategies.events`. ``examples`` are lists of envelopes that are tried first;
+    with them and without ``events`` nothing else is tried. ``allow`` names laws that are left out:
+    "floats", "mutation", "map order", "process" (the comparison with other processes), or one of
+    the surroundings: "decimal context", "directory", "environment", "locale", "time zone".
+
+    What the laws are: see `binlog.testing.laws`. At the end some worlds of `ReplayMachine` are run.
+
+    Raises:
+        Violation: a law does not hold; it tells the shortest list of events that is found.
+        RefusedError: the check could not be done, or would have seen nothing.
+    """
+    __tracebackhide__ = True
+    rules = rules_of(source)
+    _check_allowed(allow)
+    caller = sys._getframe(1)  # noqa: SLF001  (whose names for things go into the test)
+    strategy, wanted = _strategy(rules, events, examples, key=key, table=table, fields=fields)
+    with Laws(rules, allow=allow) as laws:
+        search = _Search(laws)
+        search.examples([_envelopes(example) for example in examples or ()])
+        if strategy is not None:
+            search.run(st.lists(strategy, min_size=1, max_size=EVENTS_MAX))
+        search.finish(orders=ORDER not in allow)
+        if search.finding is not None:
+            violation = _tell(search, source, sorted(allow), caller)
+        else:
+            laws.tally.check(rules, wanted)
+            if strategy is not None:
+                name = subject(source, caller)[0]
+                check_replays(rules, events, name=name, key=key, table=table, fields=fields)
+            left_out = {*allow} | ({LOCALE} if not can_vary_locale() else set())
+            return laws.tally.report(
+                [law for law, word in _LAWS.items() if word not in allow], sorted(left_out)
+            )
+    raise violation
+
+
+def _check_allowed(allow: Collection[str]) -> None:
+    if isinstance(allow, str):
+        raise RefusedError(f"allow={allow!r}", do=f"give a tuple: allow=({allow!r},)")
+    for name in allow:
+        if name not in ALLOWABLE:
+            raise RefusedError(
+                f"allow= names {name!r}", do=f"it may name {', '.join(sorted(ALLOWABLE))}"
+            )
+
+
+def _strategy(
+    rules: Rules,
+    events: Any,
+    examples: Sequence[Sequence[Envelope]] | None,
+    **options: Any,
+) -> tuple[st.SearchStrategy[Envelope] | None, list[str] | None]:
+    """The strategy of one event, and the types that the check must have folded."""
+    if events is None and examples is not None:
+        return None, None
+    if events is None and not rules.by_type:
+        raise RefusedError("there are no appliers", do="declare one with Appliers.on")
+    wanted: list[str] | None = None
+    if events is None:
+        wanted = list(rules.by_type)
+    elif isinstance(events, list | tuple):
+        wanted = [event_name(kind) if isinstance(kind, type) else str(kind) for kind in events]
+        missing = [name for name in wanted if name not in rules.by_type]
+        if missing:
+            raise RefusedError(
+                f"no applier takes {', '.join(missing)}",
+                do=f"the appliers take {', '.join(sorted(rules.by_type)) or 'nothing at all'}",
+            )
+    return event_strategy(rules, events, **options), wanted
+
+
+def _envelopes(example: Sequence[Envelope]) -> list[Envelope]:
+    for envelope in example:
+        if not isinstance(envelope, Envelope):
+            raise RefusedError(
+                f"an example holds {envelope!r}",
+                do="an example is a list of events: [event(...), event(...)]",
+            )
+    return list(example)
+
+
+class _Found(Exception):  # noqa: N818  (for Hypothesis alone)
+    """The list of events breaks the law that is looked for."""
+
+
+class _Enough(BaseException):
+    """Tried often enough; Hypothesis, which would go on drawing, lets this through."""
+
+
+class _Search:
+    """Looks for a list of events that breaks a law, and for the shortest."""
+
+    def __init__(self, laws: Laws) -> None:
+        self.laws = laws
+        self.finding: Finding | None = None
+        self.events: list[Envelope] = []
+        self.is_flaky = False
+        self._tried = 0
+        self._passed: list[list[Envelope]] = []
+
+    def examples(self, examples: Sequence[list[Envelope]]) -> None:
+        """Try these lists; of one that fails, leave out what is not needed."""
+        for events in examples:
+            if self.finding is None and self._fails(events):
+                self._shorten(events)
+
+    def run(self, lists: st.SearchStrategy[list[Envelope]]) -> None:
+        """Try lists that the strategy makes, if nothing is found yet."""
+        if self.finding is not None:
+            return
+
+        @choice.kit_settings(EXAMPLES, print_blob=False)
+        @given(lists)
+        def test(events: list[Envelope]) -> None:
+            if self._fails(events):
+                raise _Found
+
+        try:
+            hypothesis.seed(choice.seed())(test)()
+        except (_Found, _Enough):
+            pass
+        except Flaky:
+            self.is_flaky = True
+        except HypothesisException:
+            if not self._is_found():
+                raise
+        if self._is_found():
+            self._shorten(self.events)
+
+    def _is_found(self) -> bool:
+        return self.finding is not None
+
+    def finish(self, *, orders: bool) -> None:
+        """What short lists do not show, from all that passed; if nothing is found yet."""
+        if self.finding is not None:
+            return
+        whole = [event for events in self._passed for event in events] * _GROWTH
+        if len(self._passed) > 1 and self._note(self.laws.broken_by_growth(whole), whole):
+            self._shorten(self._grown(whole))
+            return
+        for events in self._passed if orders else ():
+            if self._note(self.laws.broken_by_order(events), events):
+                self._shorten(events)
+                return
+
+    def _grown(self, whole: list[Envelope]) -> list[Envelope]:
+        """Of a long list, what one item came from, if that fails alone."""
+        assert self.finding is not None
+        last = whole[self.finding.index]
+        alone = [
+            event
+            for event in whole[: self.finding.index + 1]
+            if (event.table, event.key) == (last.table, last.key)
+        ]
+        return alone if self._fails(alone) else whole
+
+    def _shorten(self, events: Sequence[Envelope]) -> None:
+        """Leave out the events that are not needed."""
+        self._tried = 0
+        with suppress(_Enough):
+            self.events = shortest(
+                events, self._fails, calls_max=_SHRINKS_MAX, simplify=lambda _: iter(())
+            )
+        self._settle()
+
+    def _settle(self) -> None:
+        """Plain names for what does not matter, and the finding for what is left."""
+        self._tried = 0
+        for events in tidied(self.events):
+            if self._fails(events):
+                self.events = events
+                break
+        assert self.finding is not None
+        self._tried = 0
+        found = self.laws.finding_of(self.events, self.finding.kind)
+        if found is None:
+            self.is_flaky = True
+        else:
+            self.finding = found
+
+    def _fails(self, events: Sequence[Envelope]) -> bool:
+        """Whether ``events`` break a law, or, once one is broken, that one in that way."""
+        if not events:
+            return False
+        if self.finding is None:
+            found = self.laws.broken(events)
+            if found is None:
+                self._passed.append(list(events))
+            return self._note(found, events)
+        self._tried += 1
+        if self._tried > _SHRINKS_MAX:
+            raise _Enough
+        if self.laws.finding_of(events, self.finding.kind) is None:
+            return False
+        return self._note(self.finding, events)
+
+    def _note(self, found: Finding | None, events: Sequence[Envelope]) -> bool:
+        if found is None:
+            return False
+        self.finding, self.events = found, list(events)
+        return True
+
+
+def _tell(search: _Search, source: Source, allow: list[str], caller: FrameType) -> Exception:
+    assert search.finding is not None
+    events = search.events
+    test = test_code(source, events, law=search.finding.law, allow=allow, frame=caller)
+    note = (
+        "\n(The same events did not fail each time they were tried: something remembers.)"
+        if search.is_flaky
+        else ""
+    )
+    return violation_of(search.finding, events, search.laws.outcome(events), test=test, note=note)

@@ -1,0 +1,234 @@
+"""A store that gives no more than the port promises, step by step, and keeps a journal of it all.
+
+Without a lock, so that zombies can write. A commit is the rejections, then write after write, each
+on its own condition, then the checkpoints: it can end after any of these steps, with or without
+the caller hearing of it, and ``between`` may run anything, another consumer say, before the first.
+``on_read`` may, too, after an answer was found and before it arrives.
+
+So an answer may be outdated when it arrives, and that is all: it was true when it was asked for
+and nobody's earlier one. A fold would find out (I2), but an event with an expected version that is
+compared with what was never so together is rejected without a write that could fail (I5).
+
+The journal holds every durable step, in order: rows, checkpoints, rejections and generations. It is
+what the judge reads (`binlog.testing.world.judge`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from appliers.item import Rejection, Row, Write, condition_holds
+from appliers.store import Checkpoint, Generation, moves_on
+from appliers.stores.generations import (
+    check_creation,
+    check_unique,
+    lost_checkpoint,
+    lost_generation,
+    lost_table,
+    new_generation,
+    with_tables,
+)
+from appliers.stores.memory import MemoryBuild, MemoryStore, Rows
+from binlog.errors import StorageError
+
+_Answer = TypeVar("_Answer")
+
+
+class Crashed(Exception):  # noqa: N818  (what happens to a consumer, not an error of it)
+    """The consumer's process ends here."""
+
+
+class Began(msgspec.Struct, frozen=True):
+    """A generation is live from here on; if it was built, what it was built with follows."""
+
+    generation: str
+    excluded: tuple[str, ...]
+
+
+class Wrote(msgspec.Struct, frozen=True, gc=False):
+    """A row as it was written."""
+
+    generation: str
+    table: str
+    key: bytes
+    row: Row
+
+
+class Noted(msgspec.Struct, frozen=True, gc=False):
+    """A rejection that was not there before."""
+
+    generation: str
+    rejection: Rejection
+
+
+class Moved(msgspec.Struct, frozen=True, gc=False):
+    """A checkpoint as it was written."""
+
+    generation: str
+    checkpoint: Checkpoint
+
+
+Entry: TypeAlias = Began | Wrote | Noted | Moved
+
+
+class WorldStore(MemoryStore):
+    """See the module. ``crash_after`` counts steps of commits: at zero `Crashed` is raised."""
+
+    def __init__(self, name: str = "memory:loose", *, met: Counter[str] | None = None) -> None:
+        super().__init__(name=name)
+        self.journal: list[Entry] = []
+        self.met: Counter[str] = Counter() if met is None else met
+        self.between: Callable[[], object] | None = None
+        self.on_read: Callable[[], object] | None = None
+        self.crash_after: int | None = None
+        self.time_out = False  # the crash is a time-out: the caller lives, and hears of it
+        self.failed = 0  # conditions that did not hold
+        self._made = 0  # generations
+
+    def lock(self, *, wait_s: float = 5.0) -> None:
+        """There is none."""
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> Rows:
+        answer = super().read(generation, table, keys)
+        return answer if self.on_read is None else self._late(answer)
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+        answer = super().checkpoints(generation)
+        return answer if self.on_read is None else self._late(answer)
+
+    def _late(self, answer: _Answer) -> _Answer:
+        run, self.on_read = self.on_read, None
+        before = len(self.journal)
+        if run is not None:
+            run()
+        self.met["stale read"] += len(self.journal) > before
+        return answer
+
+    # -- generations -----------------------------------------------------------------------------
+
+    def create(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> Generation:
+        generation = self._named(new_generation(tables, fingerprint, excluded))
+        check_creation(self.name, self.generations(), generation)
+        self._add(generation, {})
+        self.journal.append(Began(generation.id, generation.excluded))
+        return generation
+
+    def build(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> MemoryBuild:
+        made = self._named(new_generation(tables, fingerprint, excluded))
+        return MemoryBuild(made, self._switch)
+
+    def _named(self, generation: Generation) -> Generation:
+        """By its place, for a random name would be another one in each run."""
+        self._made += 1
+        return msgspec.structs.replace(generation, id=f"{self._made:032x}")
+
+    def _switch(
+        self,
+        generation: Generation,
+        tables: Mapping[str, Rows],
+        checkpoints: Mapping[int, Checkpoint],
+        rejections: Iterable[Rejection],
+    ) -> None:
+        super()._switch(generation, tables, checkpoints, rejections)
+        name, journal = generation.id, self.journal
+        journal.append(Began(name, generation.excluded))
+        for table, rows in tables.items():
+            journal += [Wrote(name, table, key, row) for key, row in rows.items()]
+        journal += [Noted(name, rejection) for rejection in rejections]
+        journal += [Moved(name, checkpoint) for checkpoint in checkpoints.values()]
+
+    # -- commits ---------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        generation: str,
+        writes: Sequence[Write],
+        checkpoints: Sequence[Checkpoint],
+        *,
+        rejections: Sequence[Rejection] = (),
+        tables: Iterable[str] = (),
+    ) -> list[Write]:
+        started = len(self.journal)
+        run, self.between = self.between, None
+        if run is not None:
+            run()
+        self._step(started)
+        check_unique(writes)
+        # Rejections first: a rejected event lies below its item's version afterwards.
+        if rejections:
+            for rejection in rejections:
+                self._note(generation, rejection)
+            self._step(started)
+        failed = []
+        for write in writes:
+            rows = self._rows_of(generation, write.table)
+            if condition_holds(write, rows.get(write.key)):
+                rows[write.key] = write.row
+                self.journal.append(Wrote(generation, write.table, write.key, write.row))
+            else:
+                failed.append(write)
+            self._step(started)
+        if failed:
+            self.failed += len(failed)
+            self.met["condition failed"] += len(failed)
+            return failed
+        for checkpoint in checkpoints:
+            self._live(generation)
+            standing = self._content.checkpoints[generation]
+            old = standing.get(checkpoint.partition)
+            if old is not None and not moves_on(checkpoint, old):
+                raise lost_checkpoint(self.name, checkpoint, old)
+            standing[checkpoint.partition] = checkpoint
+            self.journal.append(Moved(generation, checkpoint))
+            self._step(started)
+        for table in sorted(tables):
+            self._rows_of(generation, table)
+        self._step(started, done=True)
+        return []
+
+    def _step(self, started: int, *, done: bool = False) -> None:
+        if self.crash_after is None:
+            return
+        if self.crash_after:
+            self.crash_after -= 1
+            return
+        self.crash_after = None
+        if done:
+            self.met["reply lost"] += self.time_out
+        elif len(self.journal) > started:
+            self.met["broken in the middle of a commit"] += 1
+        if self.time_out:
+            raise StorageError("no answer in time", self.name, "look what was done")
+        raise Crashed
+
+    def _live(self, generation: str) -> Generation:
+        found = self._content.generations.get(generation)
+        if found is None:
+            raise lost_generation(self.name, generation)
+        return found
+
+    def _rows_of(self, generation: str, table: str) -> Rows:
+        """The rows of a table that the generation has or, being open, takes."""
+        mine, content = self._live(generation), self._content
+        if table not in mine.tables:
+            if not mine.open or content.owner(table) is not None:
+                raise lost_table(self.name, generation, table)
+            self._add(with_tables(mine, [table]), {})
+        return content.tables[table]
+
+    def _note(self, generation: str, rejection: Rejection) -> None:
+        self._rows_of(generation, rejection.table)
+        place = rejection.table, rejection.partition, rejection.offset, rejection.key
+        if place not in self._content.rejections:
+            self._content.rejections[place] = generation, rejection
+            self.journal.append(Noted(generation, rejection))

@@ -1,0 +1,169 @@
+"""The ledger notices each thing that must not be between what was told and what is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import process_time
+
+import msgspec
+import pytest
+
+from binlog.changes import put_item
+from binlog.control import RESOLVE_TYPE
+from binlog.envelope import PUT_ITEM, Envelope
+from binlog.frame import Session
+from binlog.producer.outcome import Outcome
+from binlog.testing.violation import Violation
+from binlog.testing.world.ledger import check_ledger, check_order
+from binlog.testing.world.producers import PARAMS
+from binlog.testing.world.specification import (
+    COPY,
+    EXPIRED_HELD,
+    GIVEN_UP,
+    HOLD_BOUND,
+    SEQUENCED,
+    Taken,
+    Trouble,
+    Verdict,
+)
+from binlog.testing.world.world import World
+
+SESSION, NEXT, OTHER = Session(b"a" * 16, 1), Session(b"a" * 16, 2), Session(b"b" * 16, 1)
+
+
+@dataclass
+class Told:
+    serial: int
+    outcome: Outcome | None
+    session: Session | None
+    number: int
+    event: Envelope
+    partition: int = 0
+
+
+def event(serial: int, name: str = "") -> Envelope:
+    return Envelope(name or f"e{serial}", PUT_ITEM, 1, "items", b"k", b"d", time_ms=serial)
+
+
+def told(serial: int, outcome: Outcome | None = Outcome.ACKNOWLEDGED) -> Told:
+    session = None if outcome is Outcome.FAILED else SESSION
+    return Told(serial, outcome, session, serial, event(serial))
+
+
+def taken(serial: int, what: str = SEQUENCED, name: str = "") -> Taken:
+    return Taken(serial, SESSION, serial, what, event(serial, name))
+
+
+def verdict(*taken: Taken) -> Verdict:
+    sequenced = [t for t in taken if t.what == SEQUENCED]
+    return Verdict(sequenced, None, {}, [], [*taken])
+
+
+def control(serial: int) -> Taken:
+    resolve = msgspec.structs.replace(event(serial), type=RESOLVE_TYPE)
+    return Taken(serial, OTHER, 1, SEQUENCED, resolve)
+
+
+def test_what_holds_passes() -> None:
+    """Unknown ones may be there or not, control events are nobody's, other partitions are others'."""
+    ledger = [told(1), told(2, Outcome.UNKNOWN), told(3, Outcome.UNKNOWN), told(4, None),
+              told(5, Outcome.FAILED), told(6)]  # fmt: skip
+    ledger[-1].partition = 1
+    given_up = Taken(7, SESSION, 7, GIVEN_UP, None)
+    check_ledger(ledger, 0, verdict(taken(1), taken(2), taken(4), control(99), given_up))
+
+
+def test_a_copy_counts_where_its_original_came_before() -> None:
+    one, two = told(1), told(2)
+    two.event = event(2, "e1")
+    check_ledger([one, two], 0, verdict(taken(1), taken(2, COPY, "e1")))
+    early = msgspec.structs.replace(taken(2, COPY, "e1"), at=0)
+    with pytest.raises(Violation, match="a copy of nothing"):
+        check_ledger([one, two], 0, verdict(early, taken(1)))
+
+
+@pytest.mark.parametrize(
+    ("ledger", "found", "says"),
+    [
+        ([told(1), told(2)], [taken(1)], "acknowledged event is lost"),
+        ([told(1)], [taken(1), taken(1)], "an event twice"),
+        ([told(1)], [taken(1), taken(2)], "nobody published"),
+        ([], [taken(1)], "nobody published"),
+        ([told(1, Outcome.FAILED)], [taken(1)], "never sent, and in the log"),
+        ([told(1)], [taken(1, name="another")], "another event under its number"),
+        ([told(1)], [taken(1, COPY)], "a copy of nothing"),
+        ([told(1)], [Taken(1, SESSION, 1, GIVEN_UP, None)], "acknowledged event is lost"),
+    ],
+)
+def test_each_disagreement_is_a_violation(
+    ledger: list[Told], found: list[Taken], says: str
+) -> None:
+    with pytest.raises(Violation, match=says):
+        check_ledger(ledger, 0, verdict(*found))
+
+
+@pytest.mark.parametrize(
+    ("rule", "decision", "number", "is_excused"),
+    [
+        (HOLD_BOUND, "gap", 1, True),
+        (HOLD_BOUND, "gap", 2, False),  # nobody gave that one up
+        (HOLD_BOUND, "hold", 1, False),
+        (HOLD_BOUND, "skip", 2, True),
+        (EXPIRED_HELD, "accept", 1, True),
+        (EXPIRED_HELD, "drop", 2, True),
+    ],
+)
+def test_what_was_given_up_by_a_decision_is_not_lost(
+    rule: str, decision: str, number: int, *, is_excused: bool
+) -> None:
+    for session, excused in ((SESSION, is_excused), (OTHER, False)):
+        found = verdict(Taken(3, SESSION, 1, GIVEN_UP, None))
+        found.lifted.append((Trouble(3, rule, str(session), 0), decision))
+        if excused:
+            check_ledger([told(number)], 0, found)
+        else:
+            with pytest.raises(Violation, match="acknowledged event is lost"):
+                check_ledger([told(number)], 0, found)
+
+
+def test_a_world_in_which_a_gap_is_accepted_holds() -> None:
+    """Readers find the first frame last; too many wait, and somebody goes on without it."""
+    world = World()
+    put = put_item("items", {"id": "a"}, key="id", event_id="e")
+    world.publish(0, [put])
+    world.call(0, "found later")
+    partition = world.producers.ledger[0].partition
+    world.damage(partition, 0)  # the first decision is on this
+    for _ in range(PARAMS.hold_frames_max + 1):
+        world.publish(0, [put])
+        world.call(0, "land")
+    world.settle()
+    lifted = world.truth.verdict(partition).lifted
+    assert [decision for _, decision in lifted] == ["skip", "gap"]
+
+
+def test_order_is_that_of_a_process_through_all_its_generations() -> None:
+    check_order([(SESSION, event(1)), (OTHER, event(1)), (SESSION, event(3)), (NEXT, event(4))])
+    for events in ([(SESSION, event(2)), (SESSION, event(1))],
+                   [(NEXT, event(2)), (SESSION, event(1))],
+                   [(SESSION, event(2)), (SESSION, event(2))]):  # fmt: skip
+        with pytest.raises(Violation, match="order is lost"):
+            check_order(events)
+
+
+def test_it_is_linear_and_cheap() -> None:
+    """It runs at the end of each of a hundred thousand runs."""
+    seconds = []
+    for count in (2_000, 8_000):
+        ledger = [told(n) for n in range(1, count + 1)]
+        found = verdict(*(taken(n) for n in range(1, count + 1)))
+        best = 1e9
+        for _ in range(3):
+            started = process_time()
+            check_ledger(ledger, 0, found)
+            check_order((t.session, t.event) for t in found.sequenced if t.event is not None)
+            best = min(best, process_time() - started)
+        seconds.append(best)
+    print(f"ledger: {seconds[-1] / 8_000 * 1e6:.2f} us an event")
+    assert seconds[-1] / 8_000 < 20e-6
+    assert seconds[1] < 12 * seconds[0]
