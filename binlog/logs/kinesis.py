@@ -36,7 +36,6 @@ from binlog.logs.kinesis_service import Service
 from binlog.params import decode_genesis
 
 READS_PER_S = 5.0  # GetRecords calls a shard answers, for all its readers together (service limit)
-_HOUR_MS = 3_600_000
 
 
 def kinesis_service(
@@ -113,8 +112,8 @@ class KinesisLog:
             service,
             partitions=self.params.partitions,
             created_ms=summary.created_ms,
-            retention_ms=summary.retention_hours * _HOUR_MS,
             reads_per_s=reads_per_s,
+            check_open=self._check_open,
         )
         self._reader = StreamReader(self._stream)
         self._last_arrival_ms = 0
@@ -144,7 +143,6 @@ class KinesisLog:
             partitions=partitions,
             bytes_max=bytes_max,
             until=self._clock.monotonic() + wait_s,
-            check_open=self._check_open,
         )
         for record in page.records:
             self._last_arrival_ms = max(self._last_arrival_ms, record.arrival_ms)

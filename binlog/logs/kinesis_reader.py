@@ -4,9 +4,11 @@ Invariants, of every shard:
 
 * records are given in the order of the stream, none left out: an iterator is only opened *at* a
   record that is known, and it has to give that record first, or else at the shard's beginning;
-* what has left the stream's retention is noticed (`TrimmedError`), never passed over: an iterator
-  that lags behind the retention goes on in silence, so near that edge the place where a page
-  began has to be there still *after* the page was read;
+* what has left the stream's retention is noticed (`TrimmedError`), never passed over. An iterator
+  that lags behind the retention goes on in silence, so what comes next is believed only if it
+  cannot be that old (`Chunk.unread_ms`), or stands in one page with the record before it, or if
+  that record is there still *after* the page was read. "That old" is by the shortest retention
+  there is, since a stream's own may be lowered while we read;
 * one poller for all its readers: what one call gave is kept until the next, and serves whoever
   reads the same stretch; calls are spaced by the budget, since production shares it.
 
@@ -14,9 +16,10 @@ A position before the first record of a child cannot be proved so: the child may
 that are forgotten. The service tells it only roughly, by which shards were open at the edge of its
 retention. A child that is older than that edge is refused; so is one that never had a record.
 
-The limit of this: who comes back after longer than the retention is refused also where nothing was
-written meanwhile, since nobody can tell. A reader that goes on reading is not concerned; a quiet
-log needs a no-op now and then, or an archive.
+The limit of this: whoever *begins* at a place older than the retention is refused also where nothing
+was written since, because nobody can tell. A reader that goes on reading is not concerned, however
+quiet the stream is: it saw the end of the shard, and what came later is not forgotten yet. A quiet
+log needs a no-op now and then, or an archive, for those who begin.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ CALL_RECORDS_MAX = 10_000  # GetRecords: records, and bytes, a call gives at mos
 CALL_BYTES_MAX = 10 * 1024 * 1024
 ITERATOR_LIFE_S = 240.0  # the service gives five minutes
 RETENTION_MIN_MS = 24 * 3_600_000  # the shortest that there is
-EDGE_MS = 15 * 60_000  # how near to the edge of its retention a page is looked at twice
+EDGE_MS = 15 * 60_000  # what is forgotten in less than that is looked at twice
+KEPT_BYTES_MAX = 256 * 1024 * 1024  # of records, over all shards of a stream
 THROTTLE_FIRST_S, THROTTLE_MOST_S, THROTTLE_TRIES = 0.25, 5.0, 12
 _LOST_ITERATOR = frozenset({"ExpiredIteratorException"})
 _NOT_THERE = frozenset(
@@ -45,9 +49,21 @@ _NOT_THERE = frozenset(
 
 
 class Chunk:
-    """What one GetRecords gave, and where it goes on. ``after`` is exclusive, ``end`` inclusive."""
+    """What one GetRecords gave, and where it goes on. ``after`` is exclusive, ``end`` inclusive.
 
-    __slots__ = ("after", "end", "iterator", "opened_at", "records", "sequences")
+    ``unread_ms``: whatever comes after ``end`` arrived then or later, by the service's time.
+    """
+
+    __slots__ = (
+        "after",
+        "end",
+        "iterator",
+        "opened_at",
+        "records",
+        "sequences",
+        "size",
+        "unread_ms",
+    )
 
     def __init__(self, after: int, iterator: str | None, opened_at: float) -> None:
         self.after = self.end = after
@@ -55,6 +71,8 @@ class Chunk:
         self.opened_at = opened_at
         self.records: list[Record] = []
         self.sequences: list[int] = []
+        self.size = 0
+        self.unread_ms = 0
 
     @property
     def closed(self) -> bool:
@@ -77,18 +95,20 @@ class Stream:
         *,
         partitions: int,
         created_ms: int,
-        retention_ms: int,
         reads_per_s: float,
+        check_open: Callable[[], None],
     ) -> None:
         self.service = service
         self.name = service.name
         self.clock = service.clock
         self.pause = service.pause
         self.spacing_s = 1 / reads_per_s
+        self.check_open = check_open  # raises when the log was closed
         self.throttled = 0  # GetRecords calls
         self._partitions = partitions
         self._created_ms = created_ms
-        self._retention_ms = retention_ms
+        self._kept: dict[ShardReader, int] = {}  # bytes, the longest not read first
+        self._keeping = threading.Lock()
 
     def shards(self, **options: Any) -> list[Shard]:
         return self.service.shards(self._partitions, **options)
@@ -97,10 +117,27 @@ class Stream:
         """Whether anything at all can have left the retention yet."""
         return self.service.time.now_ms() > self._created_ms + RETENTION_MIN_MS
 
-    def is_near_edge(self, arrival_ms: int) -> bool:
-        """Whether a record of that arrival is about to leave the retention, or should have."""
-        edge_ms = self.service.time.now_ms() - self._retention_ms
-        return self.may_have_forgotten() and arrival_ms < edge_ms + EDGE_MS
+    def is_kept(self, since_ms: int) -> bool:
+        """Whether nothing that arrived at ``since_ms`` or later can have been forgotten yet."""
+        edge_ms = self.service.time.now_ms() - RETENTION_MIN_MS
+        return not self.may_have_forgotten() or since_ms > edge_ms + EDGE_MS
+
+    def keep(self, reader: ShardReader, size: int) -> None:
+        """Note what a reader keeps; beyond `KEPT_BYTES_MAX` those not read for longest give up."""
+        with self._keeping:
+            self._kept.pop(reader, None)
+            self._kept[reader] = size
+            over = sum(self._kept.values()) - KEPT_BYTES_MAX
+            for other in list(self._kept) if over > 0 else ():
+                if over <= 0 or other is reader:
+                    break
+                if other.release():
+                    over -= self._kept.pop(other)
+
+    def forget(self) -> None:
+        """In a forked child: the lock may have been held."""
+        self._keeping = threading.Lock()
+        self._kept = {}
 
 
 class ShardReader:
@@ -148,63 +185,96 @@ class ShardReader:
 
     def _fetch(self, after: int) -> tuple[Chunk, bool]:
         """What comes after a record: a chunk that may be empty, and whether it is the end now."""
-        chunk = next((c for c in self._chunks if c.end == after and self._is_usable(c)), None)
-        if chunk is not None and chunk.closed:
-            return chunk, True
-        iterator = chunk.iterator if chunk is not None else None
-        proved = iterator is not None or after < 0  # that the next record is the one after `after`
+        stream = self._stream
+        known = next((c for c in self._chunks if c.end == after), None)
+        if known is not None and known.closed:
+            return known, True
+        unread_ms = known.unread_ms if known is not None else -1  # -1: nothing is known
+
+        def is_kept() -> bool:  # by the time that the last reply told
+            return unread_ms >= 0 and stream.is_kept(unread_ms)
+
+        iterator = None
+        if known is not None and self._is_usable(known) and is_kept():
+            iterator = known.iterator
+        found = iterator is not None  # the place: what comes next is what comes after it
         while True:
             if iterator is None:
-                iterator = self._open(after)
-                proved = after < 0
+                iterator, found = self._open_after(after, is_kept)
             reply = self._get(iterator)
             if reply is None:
                 iterator = None
                 continue
             records = [self._record(each) for each in reply["Records"]]
-            if not proved and records:
-                self._check_first(records[0], after)
-                proved = True
-                count, records = len(records), records[1:]
-            else:
-                count = len(records)
-            fetched = Chunk(after, reply.get("NextShardIterator"), self._stream.clock.monotonic())
+            is_whole = self._is_whole(reply["Records"])
+            in_one_page = False
+            if not found and records:
+                if records[0].sequence == after:
+                    unread_ms = max(unread_ms, records[0].arrival_ms)
+                    in_one_page = len(records) > 1
+                elif not is_kept():
+                    raise self._no_record(after)
+                found = True
+            records = records[bisect_right([each.sequence for each in records], after) :]
+            fetched = Chunk(after, reply.get("NextShardIterator"), stream.clock.monotonic())
             behind = reply.get("MillisBehindLatest") or 0
-            at_end = fetched.closed or (not behind and self._is_whole(reply["Records"], count))
+            at_end = fetched.closed or (not behind and is_whole)
             if not records and not at_end:
                 iterator = fetched.iterator  # an empty page in the middle: go on
                 continue
-            if not proved:
-                raise self._no_record(after)
-            if after < 0:
-                self._check_beginning()
-            elif records and self._stream.is_near_edge(records[0].arrival_ms):
-                self._check_still_there(after)
+            if not in_one_page and not is_kept():
+                if after < 0:
+                    self._check_beginning()
+                elif not found:
+                    raise self._no_record(after)
+                else:
+                    self._check_still_there(after)
             if records:
                 fetched.records = records
                 fetched.sequences = [record.sequence for record in records]
                 fetched.end = records[-1].sequence
+                fetched.size = sum([len(record.data) for record in records])
+            # What lies between the arrival of a record and its being read is within `EDGE_MS`.
+            fetched.unread_ms = (
+                stream.service.time.now_ms() if at_end else fetched.records[-1].arrival_ms
+            )
             self._keep(fetched)
             return fetched, at_end
+
+    def release(self) -> bool:
+        """Keep only where to go on; ``False`` if it is being read just now."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._chunks:
+                last = self._chunks[-1]
+                tail = Chunk(last.end, last.iterator, last.opened_at)
+                tail.unread_ms = last.unread_ms
+                self._chunks = [tail]
+        finally:
+            self._lock.release()
+        return True
 
     def _is_usable(self, chunk: Chunk) -> bool:
         age_s = self._stream.clock.monotonic() - chunk.opened_at
         return chunk.closed or age_s < ITERATOR_LIFE_S
 
     @staticmethod
-    def _is_whole(records: Sequence[Any], count: int) -> bool:
+    def _is_whole(records: Sequence[Any]) -> bool:
         """Whether a page was not cut off by the service's bounds."""
         size = sum([len(each["Data"]) for each in records])
-        return count < CALL_RECORDS_MAX and size < CALL_BYTES_MAX * 0.9
+        return len(records) < CALL_RECORDS_MAX and size < CALL_BYTES_MAX * 0.9
 
     def _keep(self, chunk: Chunk) -> None:
         before = next((c for c in self._chunks if c.end == chunk.after), None)
         if before is not None and not chunk.records:
             before.iterator, before.opened_at = chunk.iterator, chunk.opened_at
+            before.unread_ms = chunk.unread_ms
             return
         # Of empty ones nothing is left to give, once it is known what comes after them.
         kept = [c for c in self._chunks if c.records or c is not before]
         self._chunks = [*kept, chunk][-2:]
+        self._stream.keep(self, sum([each.size for each in self._chunks]))
 
     def _record(self, each: Any) -> Record:
         partition = partition_from_key(each["PartitionKey"])
@@ -223,6 +293,7 @@ class ShardReader:
         stream, pause_s = self._stream, THROTTLE_FIRST_S
         for left in range(THROTTLE_TRIES, -1, -1):
             self._take_turn()
+            stream.check_open()
             try:
                 reply = stream.service.call(
                     "get_records", ShardIterator=iterator, Limit=records_max
@@ -248,6 +319,18 @@ class ShardReader:
 
     # -- places ----------------------------------------------------------------------------------
 
+    def _open_after(self, after: int, is_kept: Callable[[], bool]) -> tuple[str, bool]:
+        """An iterator, and whether what it gives first is what comes after the place.
+
+        Where that is known to be there still, but the place itself is not, it begins with what is.
+        """
+        try:
+            return self._open(after), after < 0
+        except (MismatchError, TrimmedError):
+            if not is_kept():
+                raise
+            return self._open(-1), True
+
     def _open(self, after: int) -> str:
         """An iterator at the record ``after``, which it gives first; or at the beginning."""
         place: dict[str, str] = {"ShardIteratorType": "TRIM_HORIZON"}
@@ -263,13 +346,10 @@ class ShardReader:
             )
         except BinlogError as error:
             if error.__cause__ is not None and error_code(error.__cause__) in _NOT_THERE:
+                service.describe()  # raises where it is the stream that is gone
                 raise self._no_record(after) from error
             raise
         return str(reply["ShardIterator"])
-
-    def _check_first(self, record: Record, after: int) -> None:
-        if record.sequence != after:
-            raise self._no_record(after)
 
     def _no_record(self, after: int) -> MismatchError | TrimmedError:
         """Why there is no record of that number; forgotten, if that can be."""
@@ -286,16 +366,14 @@ class ShardReader:
         Raises:
             TrimmedError: it may have been.
         """
-        if after < 0:
-            self._check_beginning()
-            return
         iterator = self._open(after)
         for _ in range(8):
             reply = self._get(iterator, records_max=1)
             if reply is None:
                 iterator = self._open(after)
             elif reply["Records"]:
-                self._check_first(self._record(reply["Records"][0]), after)
+                if self._record(reply["Records"][0]).sequence != after:
+                    break
                 return
             else:
                 iterator = reply.get("NextShardIterator") or self._open(after)
@@ -338,6 +416,7 @@ class StreamReader:
         """Give up what is kept: in a forked child, where a lock may never be released."""
         self._lock = threading.Lock()
         self._readers = {}
+        self.stream.forget()
 
     def read(
         self,
@@ -346,7 +425,6 @@ class StreamReader:
         partitions: frozenset[int] | None,
         bytes_max: int,
         until: float,
-        check_open: Callable[[], None],
     ) -> Page:
         """A page; ``until`` is a monotonic time up to which it waits for a first record."""
         reader = self._reader(after.shard)
@@ -358,7 +436,7 @@ class StreamReader:
                 return page
             if page.caught_up and self.stream.clock.monotonic() >= until:
                 return page
-            check_open()
+            self.stream.check_open()
 
     def _reader(self, shard_id: str) -> ShardReader:
         with self._lock:
