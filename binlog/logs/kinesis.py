@@ -35,6 +35,7 @@ from binlog.logs.kinesis_reader import Stream, StreamReader
 from binlog.logs.kinesis_service import Service
 from binlog.params import decode_genesis
 
+CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions
 READS_PER_S = 5.0  # GetRecords calls a shard answers, for all its readers together (service limit)
 
 
@@ -51,9 +52,7 @@ def kinesis_service(
     """The control calls on a stream, whether there is one or not."""
     clock = clock or SystemClock()
     clients = Clients(connect or connector(region, profile, endpoint))
-    return Service(
-        f"kinesis://{stream}", stream, clients, ServiceTime(clock.monotonic), clock, pause
-    )
+    return Service(f"kinesis://{stream}", stream, clients, ServiceTime(clock), clock, pause)
 
 
 class KinesisLog:
@@ -68,8 +67,6 @@ class KinesisLog:
         StorageError: the service cannot be reached.
         DamageError, UpgradeError: see `binlog.params.decode_genesis`.
     """
-
-    calls_max = 8  # appends at once: each waits for a reply, and holds only its own partitions
 
     def __init__(
         self,
@@ -96,6 +93,8 @@ class KinesisLog:
             pause=pause,
         )
         self.name = service.name
+        # In a Lambda no thread of ours may be at work between two invocations (P8).
+        self.calls_max = 1 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") else CALLS_MAX
         self.genesis, summary = read_genesis(service)
         self.params = decode_genesis(self.genesis, self.name)
         self._time = service.time

@@ -189,9 +189,13 @@ class Appender:
                 return Failed(error, untouched=True)
             self._count(failed=1)
             return Failed(StorageError(said, self._name, "send it again"))
-        sequence = int(entry["SequenceNumber"])
-        self._check_growth(partition, sequence, entry["ShardId"])
-        return Appended(arrival, Position(entry["ShardId"], sequence), born_of(frame))
+        try:
+            shard, sequence = str(entry["ShardId"]), int(entry["SequenceNumber"])
+        except (KeyError, TypeError, ValueError):
+            self._count(failed=1)
+            return Failed(StorageError(f"an odd reply ({entry!r})", self._name, "send it again"))
+        self._check_growth(partition, sequence, shard)
+        return Appended(arrival, Position(shard, sequence), born_of(frame))
 
     def _failed_call(self, error: Exception, records: int) -> Failed:
         ours = error if isinstance(error, BinlogError) else trouble(error, self._name)

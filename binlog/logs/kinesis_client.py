@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from binlog.clock import Clock
 from binlog.errors import BinlogError, RefusedError, StorageError
 
 PUT_TIMEOUT_S = 5.0
@@ -31,12 +33,20 @@ THROTTLES = frozenset(
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
     }
 )
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+# Called a client's error, and says nothing about what was done.
+_TIMED_OUT = frozenset({"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"})
+_CLOCK = frozenset({"InvalidSignatureException", "RequestInTheFuture", "RequestTimeTooSkewed"})
+_REQUEST_TIMEOUT = 408  # which a proxy says, too
 
 
 def connector(region: str | None, profile: str | None, endpoint: str | None) -> Connect:
@@ -117,27 +127,33 @@ class Clients:
 class ServiceTime:
     """The service's time: the newest reply's Date, and reckoned on from there.
 
-    Never our own clock (P2). ``now_ms`` is a lower bound: a Date is cut off to the second.
+    Never our own clock (P2), except to be careful. A Date is cut off to the second.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._heard = (0, 0.0)  # Date, and when
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard = (0, 0.0, 0)  # Date, and when, by either clock of ours
 
     def hear(self, response: Mapping[str, Any]) -> int:
-        """The Date of a reply, ms; where a proxy took it away, the time as it is reckoned."""
+        """The Date of a reply, ms; of one that has none, not earlier than it would say.
+
+        Then our wall clock has a say: while the machine slept, the monotonic one stood still, and
+        what arrived too late must not pass for in time (P4).
+        """
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         try:
-            date_ms = int(parsedate_to_datetime(headers["date"]).timestamp()) * 1000
+            date = parsedate_to_datetime(headers["date"])
         except (KeyError, TypeError, ValueError):
-            return self.now_ms()
-        self._heard = date_ms, self._monotonic()
+            date_ms, _, wall_ms = self._heard
+            return max(self.now_ms(), date_ms + self._clock.now_ms() - wall_ms) if date_ms else 0
+        date_ms = int(date.replace(tzinfo=date.tzinfo or UTC).timestamp()) * 1000
+        self._heard = date_ms, self._clock.monotonic(), self._clock.now_ms()
         return date_ms
 
     def now_ms(self) -> int:
-        """At least the service's time now; 0 before the first reply."""
-        date_ms, at = self._heard
-        return date_ms + int(max(0.0, self._monotonic() - at) * 1000) if date_ms else 0
+        """At most the service's time now; 0 before the first reply with a Date."""
+        date_ms, at, _ = self._heard
+        return date_ms + int(max(0.0, self._clock.monotonic() - at) * 1000) if date_ms else 0
 
 
 # -- errors --------------------------------------------------------------------------------------
@@ -155,31 +171,34 @@ def was_refused(error: BaseException) -> bool:
     """Whether a put that ended so has certainly written nothing.
 
     The service said no, or was never reached. A server's own failure, or a connection that broke
-    after it was made, says nothing.
+    after it was made, says nothing; nor does what the SDK calls a proxy's failure, which may be a
+    connection through one that broke (urllib3 1.26).
     """
     if isinstance(error, BinlogError):
         return isinstance(error, RefusedError)
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if error_code(error) in _TIMED_OUT or status == _REQUEST_TIMEOUT:
+            return False
         return error_code(error) in THROTTLES | _EXPIRED or 400 <= status < 500
     from botocore.exceptions import (
         ConnectTimeoutError,
+        CredentialRetrievalError,
         EndpointConnectionError,
         NoCredentialsError,
         ParamValidationError,
         PartialCredentialsError,
-        ProxyConnectionError,
     )
 
     return isinstance(
         error,
         ConnectTimeoutError
+        | CredentialRetrievalError
         | EndpointConnectionError
         | NoCredentialsError
         | ParamValidationError
-        | PartialCredentialsError
-        | ProxyConnectionError,
+        | PartialCredentialsError,
     )
 
 
@@ -201,8 +220,14 @@ def trouble(error: BaseException, where: str) -> BinlogError:
         return StorageError(f"the credentials have expired ({said})", where, "renew them")
     if code.startswith("KMS"):
         return StorageError(f"the stream's key cannot be used ({code}: {said})", where)
-    status = getattr(error, "response", {}) or {}
-    if code and 400 <= status.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
+    if code in _CLOCK:
+        return RefusedError(
+            f"{code}: {said}", where, "are the credentials whole, and this machine's clock right?"
+        )
+    response = getattr(error, "response", {}) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    is_ours = 400 <= status < 500 and status != _REQUEST_TIMEOUT and code not in _TIMED_OUT
+    if code and is_ours:
         return RefusedError(f"{code}: {said}", where)
     if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}:
         return RefusedError(said, where, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its siblings")

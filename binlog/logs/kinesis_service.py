@@ -73,9 +73,16 @@ class Service:
         """The stream, if a log can be in it.
 
         Raises:
-            RefusedError: no such stream, or one that ignores our hash keys.
+            RefusedError: no such stream, one that ignores our hash keys, or replies without a Date.
         """
         reply = self.call("describe_stream_summary", StreamName=self.stream)
+        if not self.time.now_ms():
+            # A session without a birth is expired to every reader, whatever was acknowledged.
+            raise RefusedError(
+                "the service's replies have no Date, by which births and acknowledgements go",
+                self.name,
+                "does a proxy take it away?",
+            )
         found = reply["StreamDescriptionSummary"]
         summary = Summary(
             arn=found["StreamARN"],
@@ -139,14 +146,14 @@ class Service:
             more = {"ExclusiveStartTagKey": reply["Tags"][-1]["Key"]}
 
     def first_records(self, shard: str) -> list[bytes]:
-        """The data of what stands at the beginning of a shard now; one page."""
+        """The data of what stands at the beginning of a shard now; one page, of 10,000 at most."""
         place = {"ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
         reply = self.call("get_shard_iterator", StreamName=self.stream, **place)
         iterator: str | None = reply["ShardIterator"]
         for _ in range(_SURVEY_CALLS):
             if iterator is None:
                 break
-            page = self.call("get_records", ShardIterator=iterator, Limit=1_000)
+            page = self.call("get_records", ShardIterator=iterator, Limit=10_000)
             if page["Records"]:
                 return [bytes(record["Data"]) for record in page["Records"]]
             if not page.get("MillisBehindLatest"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import NoCredentialsError, ProxyConnectionError
 
 from binlog.clock import ManualClock
 from binlog.errors import RefusedError
@@ -116,6 +117,8 @@ def test_a_lost_reply_and_a_retry_are_two_records(world: KinesisWorld, log: Kine
         (Fault("error", code="KMSThrottlingException"), True, False),
         (Fault("error", code="ExpiredTokenException"), True, False),
         (Fault("error", code="InternalFailure"), False, False),
+        (Fault("error", code="RequestTimeoutException"), False, False),
+        (Fault("error", code="InvalidSignatureException"), True, True),
         (Fault("error", code="AccessDeniedException"), True, True),
         (Fault("error", code="ResourceNotFoundException"), True, True),
         (Fault("error", code="ValidationException"), True, True),
@@ -148,6 +151,36 @@ def test_without_credentials_nothing_was_sent() -> None:
     assert was_refused(NoCredentialsError())
     assert not was_refused(refusal("Odd", status=503))
     assert not was_refused(OSError("connection reset"))
+    assert not was_refused(refusal("", status=408))
+    # urllib3 1.26 calls it so when a connection through a proxy breaks after the request was sent.
+    assert not was_refused(ProxyConnectionError(proxy_url="http://p", error="reset"))
+
+
+def test_an_odd_entry_leaves_its_record_in_doubt_and_no_other(
+    world: KinesisWorld, log: KinesisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither written nor refused, as far as anybody can tell."""
+    put_records = world.double.put_records
+
+    def odd(**request: Any) -> dict[str, Any]:
+        reply = put_records(**request)
+        reply["Records"][0] = {"SequenceNumber": "many"}
+        return reply
+
+    monkeypatch.setattr(world.double, "put_records", odd)
+    one, two = log.append([put(1), put(1, partition=1)])
+    assert not failed(one).untouched
+    assert not failed(one).final
+    assert isinstance(two, Appended)
+
+
+def test_P8_in_a_lambda_calls_go_one_by_one(
+    world: KinesisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread may be at work between two invocations."""
+    assert world.open().calls_max > 1
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
+    assert world.open().calls_max == 1
 
 
 def test_a_call_keeps_the_services_bounds(
@@ -213,6 +246,25 @@ def test_an_acknowledgement_is_by_its_own_reply(world: KinesisWorld) -> None:
     assert isinstance(reply, Appended)
     assert reply.arrival_ms - reply.born_ms >= PARAMS.session_life_ms
     assert log.birth_ms() - born >= PARAMS.session_life_ms - 1_000
+
+
+def test_without_a_date_what_came_too_late_does_not_pass_for_in_time(world: KinesisWorld) -> None:
+    """The machine slept, and a proxy takes the Date away: only our wall clock knows (P4)."""
+
+    class Asleep(ManualClock):
+        def monotonic(self) -> float:
+            return 5.0
+
+    asleep = Asleep(world.clock.now_ms() + 86_400_000)
+    log = KinesisLog("s", connect=world.double.connect, clock=asleep, pause=world.pause)
+    born = log.birth_ms()
+    for clock in (world.clock, asleep):
+        clock.advance(PARAMS.session_life_ms)
+    world.double.has_dates = False
+    [reply] = log.append([put(1, born_ms=born)])
+    assert isinstance(reply, Appended)
+    assert reply.arrival_ms - reply.born_ms >= PARAMS.session_life_ms
+    assert log.birth_ms() == born  # of births it has no say
 
 
 def test_a_date_that_a_proxy_took_away_is_reckoned(world: KinesisWorld, log: KinesisLog) -> None:
