@@ -35,7 +35,7 @@ from binlog.errors import (
     RefusedError,
     StorageError,
 )
-from binlog.frame import HEADER_BYTES, MAGIC, decode_body, decode_header
+from binlog.frame import HEADER_BYTES, MAGIC, Header, decode_body, decode_header
 from binlog.log import Appended, Put
 from binlog.logs.admission import Admission
 from binlog.logs.kinesis_appender import Appender
@@ -49,9 +49,6 @@ LOG_ID_TAG = "binlog/log-id"
 _GENESIS_TAG = "binlog/genesis-"
 _TAG_CHARACTERS = 256  # of a value (service limit)
 _GENESIS_BYTES_MAX = 64 * 1024
-_ACTIVE_S, _WRITE_S = 300.0, 60.0
-_POLL_FIRST_S, _POLL_MOST_S = 0.1, 2.0
-_SURVEY_CALLS = 4  # GetRecords on a shard that seems to be empty
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,30 +66,41 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 def read_genesis(service: Service) -> tuple[bytes, Summary]:
     """The genesis record of the log in a stream, and the stream.
 
-    From the tags, or else from the stream's beginning, as far as it is there.
+    From the tags, or else from the stream's beginning, as long as it is there whole. A part of it
+    is not enough: what was made a log halfway is none yet, and a frame before a partition's genesis
+    would be lost to every reader.
 
     Raises:
         RefusedError: there is no such stream.
-        MismatchError: there is, but it is no log.
+        MismatchError: there is, but it is no log, or not yet.
         DamageError, UpgradeError: see `binlog.params.decode_genesis`.
     """
     summary = service.describe()
     genesis = genesis_of_tags(service.tags(), service.name)
-    if genesis is None:
-        for shard in service.shard_ids():
-            found = {body for _, body in _frames(service.first_records(shard)) if body is not None}
-            if len(found) > 1:
-                raise MismatchError("genesis records of different parameters", service.name)
-            if found:
-                [genesis] = found
-                break
-        else:
-            raise MismatchError(
-                "a stream, but no log: neither its tags nor its first records hold a genesis",
-                service.name,
-                f"binlog init {service.name} --partitions N",
-            )
-    decode_genesis(genesis, service.name)
+    if genesis is not None:
+        decode_genesis(genesis, service.name)
+        return genesis, summary
+    partitions: dict[bytes, set[int]] = {}
+    for shard in service.shard_ids():
+        for header, body in _frames(service.first_records(shard)):
+            if body is not None:
+                partitions.setdefault(body, set()).add(header.partition)
+    if not partitions:
+        raise MismatchError(
+            "a stream, but no log: neither its tags nor its first records hold a genesis",
+            service.name,
+            f"binlog init {service.name} --partitions N",
+        )
+    if len(partitions) > 1:
+        raise MismatchError("genesis records of different parameters", service.name)
+    [(genesis, begun)] = partitions.items()
+    params = decode_genesis(genesis, service.name)
+    if len(begun) < params.partitions:
+        raise MismatchError(
+            f"no tags, and a genesis record in {len(begun)} of {params.partitions} partitions only",
+            service.name,
+            "repeat binlog init with the log's parameters: it finishes what is there",
+        )
     return genesis, summary
 
 
@@ -131,8 +139,8 @@ def tags_of(genesis: bytes, params: Params) -> dict[str, str]:
     }
 
 
-def _frames(records: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
-    """Of each frame among the records: log id and genesis hash, and the body of a genesis."""
+def _frames(records: list[bytes]) -> Iterator[tuple[Header, bytes | None]]:
+    """Of each frame among the records the header, and of a genesis the body."""
     for data in records:
         if len(data) >= HEADER_BYTES and data.startswith(MAGIC):
             try:
@@ -140,7 +148,7 @@ def _frames(records: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
                 body = decode_body(data, header) if header.genesis else None
             except (FrameError, BinlogError):
                 continue  # what it is is the readers' business
-            yield header.log_id + header.genesis_hash, body
+            yield header, body
 
 
 # -- making one ----------------------------------------------------------------------------------
@@ -233,7 +241,8 @@ def _refuse_differences(name: str, unlike: list[str]) -> None:
 def _refuse_other_logs(service: Service, genesis: bytes, params: Params) -> None:
     ours = bytes.fromhex(params.log_id) + genesis_hash(genesis)
     for shard in service.shard_ids():
-        for identity, body in _frames(service.first_records(shard)):
+        for header, body in _frames(service.first_records(shard)):
+            identity = header.log_id + header.genesis_hash
             if identity == ours:
                 continue
             if identity[:16] == ours[:16] and body is not None:

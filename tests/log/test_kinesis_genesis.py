@@ -245,6 +245,29 @@ def test_without_tags_the_genesis_is_read_from_the_stream(account: Account) -> N
     assert account.open().params == params
 
 
+def test_half_a_genesis_is_none(account: Account) -> None:
+    """A frame that lands before its partition's genesis is lost to every reader."""
+    account.double.faults.extend(
+        [Fault("throttle", frozenset({1, 4}))] + [Fault("unreached")] * 999
+    )
+    with pytest.raises(StorageError):
+        account.init()
+    account.double.faults.clear()
+    with pytest.raises(MismatchError, match=r"4 of 6 partitions only.*repeat"):
+        account.open()
+    assert account.init()[0] == "created"
+    account.check()
+
+
+def test_replies_without_a_date_make_no_log(account: Account) -> None:
+    """Without one a session has no birth, and what is acknowledged counts nowhere."""
+    account.init()
+    account.double.has_dates = False
+    for attempt in (account.init, account.open):
+        with pytest.raises(RefusedError, match="no Date"):
+            attempt()
+
+
 def test_a_genesis_that_the_stream_has_forgotten_is_in_the_tags(account: Account) -> None:
     _, params = account.init()
     account.clock.advance(30 * 3_600_000)
