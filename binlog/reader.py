@@ -121,7 +121,9 @@ class Reader:
                 for record in page.records:
                     if record.partition in wanted:
                         self._feed(shard, record, wanted, runs)
-                    elif record.partition < 0:
+                    elif record.partition < 0 and self._log.params.foreign != "skip":
+                        if runs:
+                            return runs  # first what lies before it; it is met again
                         self._refuse_foreign(shard, record)
                 for partition in wanted:
                     # While another one was halted this one went on, perhaps beyond this page.
@@ -209,12 +211,11 @@ class Reader:
             wanted.discard(partition)
 
     def _refuse_foreign(self, shard: str, record: Record) -> None:
-        if self._log.params.foreign != "skip":
-            raise MismatchError(
-                f"a foreign record, partition key {record.partition_key!r}",
-                self._log.locate(Position(shard, record.sequence)),
-                "this version cannot divert foreign records yet",
-            )
+        raise MismatchError(
+            f"a foreign record, partition key {record.partition_key!r}",
+            self._log.locate(Position(shard, record.sequence)),
+            "this version cannot divert foreign records yet",
+        )
 
     # -- halts -----------------------------------------------------------------------------------
 
@@ -277,7 +278,6 @@ class Reader:
         raise MismatchError(f"no shard holds partition {partition}", self._log.name)
 
     def _child(self, shard: str, partition: int) -> str | None:
-        self._refresh_shards()
         for child in self._shards.values():
             if shard in child.parents and partition in child.partitions:
                 return child.id
@@ -285,14 +285,21 @@ class Reader:
 
     def _move_on(self, shard: str) -> bool:
         """Leave a shard that is read to its end; whether anything of ours stood in it and left."""
+        leaving = [
+            partition
+            for partition in self.partitions
+            if self._positions[partition].shard == shard
+            and partition not in self._done
+            and partition not in self.halts
+        ]
+        if any(self._child(shard, partition) is None for partition in leaving):
+            self._refresh_shards()
         moved = False
-        for partition in self.partitions:
-            waiting = partition in self._done or partition in self.halts
-            if self._positions[partition].shard == shard and not waiting:
-                child = self._child(shard, partition)
-                if child is not None:
-                    self._positions[partition] = Position(child, -1)
-                    moved = True
+        for partition in leaving:
+            child = self._child(shard, partition)
+            if child is not None:
+                self._positions[partition] = Position(child, -1)
+                moved = True
         return moved
 
     # -- where we are ----------------------------------------------------------------------------

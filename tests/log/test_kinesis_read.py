@@ -219,6 +219,34 @@ def test_a_split_and_a_merge_keep_every_partition_in_order(
         assert [offset for p, offset in offsets if p == partition] == [1, 2, 3, 4]
 
 
+def test_leaving_a_shard_lists_the_shards_once(world: KinesisWorld, log: KinesisLog) -> None:
+    """Not once for each partition that leaves."""
+    fill(log, 1)
+    reader = Reader(log)
+    while reader.read() is not None:
+        pass
+    world.stream.split(FIRST, middle(), world.clock.now_ms())
+    fill(log, 1, start=2)
+    before = world.double.calls["list_shards"]
+    assert [run.first_offset for run in reader.read() or ()] == [2]
+    assert world.double.calls["list_shards"] - before <= 2  # the reader's, and the log's own
+
+
+def test_before_a_foreign_record_all_that_lies_before_it_is_given(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    """Whoever reads on, behind the error or from a checkpoint, misses nothing."""
+    fill(log, 2)
+    world.foreign("customer-9")
+    fill(log, 1, start=3)
+    reader = Reader(log)
+    assert [run.last_offset for run in reader.read() or ()] == [1, 2]
+    for _ in range(2):
+        with pytest.raises(MismatchError, match="customer-9"):
+            reader.read()
+        assert reader.checkpoint(0).offset == 2
+
+
 def test_a_shard_that_holds_no_partition_is_read_to_its_end(
     world: KinesisWorld, log: KinesisLog
 ) -> None:
