@@ -6,11 +6,29 @@ many at once: one that hangs for its whole timeout must hold only the partitions
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 _T = TypeVar("_T")
+
+
+class _Job:
+    """A call that is made once, by whoever takes it first."""
+
+    __slots__ = ("_call", "_free")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._free = threading.Lock()
+
+    def take(self) -> bool:
+        return self._free.acquire(blocking=False)
+
+    def run(self) -> None:
+        if self.take():
+            self._call()
 
 
 class Callers:
@@ -23,16 +41,19 @@ class Callers:
     def hand_over(self, call: Callable[[_T], None], argument: _T) -> bool:
         """Let another thread make the call; ``False`` if the caller has to.
 
-        It has to when calls go one by one, and while the interpreter ends: no thread starts then.
+        It has to when calls go one by one, and where no thread can be started: the interpreter
+        ends, or the machine allows no more of them.
         """
         if self._count == 1:
             return False
+        job = _Job(lambda: call(argument))
         try:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="binlog-call")
-            self._pool.submit(call, argument)
+            self._pool.submit(job.run)
         except RuntimeError:
-            return False
+            # Of the pool's own threads one may have it already: it queues before it starts one.
+            return not job.take()
         return True
 
     def close(self) -> None:

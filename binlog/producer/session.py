@@ -63,7 +63,15 @@ class SessionState:
     there is `in_time`, by the log's own time.
     """
 
-    __slots__ = ("_in_time_ms", "_renew_at", "born_ms", "ended", "launched", "name")
+    __slots__ = (
+        "_in_time_ms",
+        "_renew_at",
+        "_too_early_ms",
+        "born_ms",
+        "ended",
+        "launched",
+        "name",
+    )
 
     def __init__(self, name: Session, params: Params, now: float, born_ms: int = 0) -> None:
         self.name = name
@@ -72,6 +80,7 @@ class SessionState:
         self.ended = False
         self._renew_at = now + renewal_age_s(params)
         self._in_time_ms = params.session_age_ms + tolerance_ms(params)
+        self._too_early_ms = params.born_tolerance_ms
 
     @property
     def is_waiting(self) -> bool:
@@ -94,9 +103,11 @@ class SessionState:
         """Whether a frame that arrived then may be called acknowledged (P4).
 
         Later than A the session may be forgotten before a ghost of the frame lands, so nobody
-        can promise that it counts, and counts once.
+        can promise that it counts, and counts once. And well before its birth, where a service's
+        clock went back, no reader takes it.
         """
-        return arrival_ms <= self.born_ms + self._in_time_ms
+        after_birth_ms = arrival_ms - self.born_ms
+        return -self._too_early_ms <= after_birth_ms <= self._in_time_ms
 
 
 def renewal_age_s(params: Params) -> float:

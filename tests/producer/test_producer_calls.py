@@ -135,6 +135,28 @@ def test_P8_one_call_at_once_needs_no_thread(log: RemoteLog) -> None:
     assert log.threads == {threading.get_ident()}
 
 
+def test_a_call_is_made_once_where_no_thread_can_be_started(
+    log: RemoteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool queues a call before it starts a thread for it: its other threads find it there."""
+    log.slow = {0}
+    with Producer(log) as producer:
+        slow = producer.publish(event(KEYS[0], "slow"))
+        assert log.entered.acquire(timeout=WAIT_S)
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            assert producer.append(event(KEYS[1], "here")).number == 1
+        log.gate.set()
+        slow.result(WAIT_S)
+        assert producer.append(event(KEYS[1], "again")).number == 2
+    assert sorted(ids_in(log)) == ["again", "here", "slow"]
+    assert [len(log.records(p)) for p in (0, 1)] == [2, 3]  # with the genesis
+
+
 def test_a_forked_child_calls_with_threads_of_its_own(log: RemoteLog) -> None:
     with Producer(log) as producer:
         producer.append(event(KEYS[0], "parent"))

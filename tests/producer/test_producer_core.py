@@ -398,6 +398,19 @@ def test_an_acknowledgement_that_arrived_too_late_is_unknown() -> None:
         assert header_of(desk.send().puts[0].data).session.generation == generation
 
 
+def test_an_acknowledgement_well_before_the_sessions_birth_is_unknown() -> None:
+    """A service's clock went back: readers refuse what is born in their future, and halt."""
+    for early, outcome in (
+        (PARAMS.born_tolerance_ms, Outcome.ACKNOWLEDGED),
+        (PARAMS.born_tolerance_ms + 1, Outcome.UNKNOWN),
+    ):
+        desk = Desk()
+        desk.begin()
+        desk.offer(events(KEY, 1))
+        desk.reply(desk.send(), appended(BORN - early))
+        assert desk.outcomes() == [outcome]
+
+
 def test_the_tolerance_never_comes_near_the_end_of_a_sessions_life() -> None:
     """P4: with a short L a fixed minute would call expired frames acknowledged."""
     short = Params(log_id="ab" * 16, session_age_ms=1_000, session_life_ms=1_100)
