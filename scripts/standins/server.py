@@ -133,6 +133,16 @@ def _free_ports(count: int) -> list[int]:
 
 def identity(pid: int) -> str:
     """What tells the process from a later one of the same id; empty if it has ended."""
+    folder = Path("/proc", str(pid))
+    if Path("/proc/self/stat").exists():  # Linux, also without `ps`
+        try:
+            # The program's name, in parentheses, may hold anything.
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            return ""
+        state, started = fields[0], fields[19]
+        return "" if state in "ZX" else f"{started} {command.decode(errors='replace').strip()}"
     done = subprocess.run(
         ["ps", "-o", "stat=,lstart=,args=", "-p", str(pid)],
         capture_output=True,

@@ -117,7 +117,7 @@ ALL: tuple[Service, ...] = (KINESIS_LOCAL, KINESALITE, MINISTACK)
 
 
 def _node() -> list[str]:
-    return [install.node(), "-r", str(install.PINS / "preload.js")]
+    return [install.node().program, "-r", str(install.PINS / "preload.js")]
 
 
 def is_alive(service: Service, port: int) -> bool:

