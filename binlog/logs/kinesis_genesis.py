@@ -145,7 +145,11 @@ def _frames(records: list[bytes]) -> Iterator[tuple[Header, bytes | None]]:
         if len(data) >= HEADER_BYTES and data.startswith(MAGIC):
             try:
                 header = decode_header(data)
-                body = decode_body(data, header) if header.genesis else None
+                body = None
+                if header.genesis:
+                    if header.compressed or header.body_bytes > _GENESIS_BYTES_MAX:
+                        continue  # none of ours; it may be a bomb
+                    body = decode_body(data, header)
             except (FrameError, BinlogError):
                 continue  # what it is is the readers' business
             yield header, body

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import google_crc32c
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
 from binlog.clock import ManualClock
+from binlog.compression import compress
 from binlog.control import genesis_frame
 from binlog.errors import (
     BinlogError,
@@ -18,7 +20,7 @@ from binlog.errors import (
     RefusedError,
     StorageError,
 )
-from binlog.frame import stamp_born
+from binlog.frame import FLAG_COMPRESSED, HEADER_BYTES, decode_header, stamp_born
 from binlog.logs.kinesis import KinesisLog, kinesis_service
 from binlog.logs.kinesis_genesis import (
     LOG_ID_TAG,
@@ -202,6 +204,29 @@ def test_frames_of_another_log_are_refused(account: Account) -> None:
     with pytest.raises(MismatchError, match=f"log {'ab' * 16}"):
         account.init()
     assert account.double.calls["put_records"] == 0
+
+
+@pytest.mark.parametrize("size", [70_000, 1 << 30])
+def test_a_genesis_that_grows_when_unpacked_is_none(
+    account: Account, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may put could make every start of ours take as much memory as it likes."""
+    account.service().call("create_stream", StreamName="s", ShardCount=1)
+    monkeypatch.setattr(
+        "binlog.logs.kinesis_genesis.decode_body", lambda *_: pytest.fail("it was unpacked")
+    )
+    packed = compress(bytes(70_000))
+    genesis = bytearray(genesis_frame(WANTED, encode_genesis(WANTED), 0)[:HEADER_BYTES])
+    genesis[5] |= FLAG_COMPRESSED
+    genesis[12:16] = google_crc32c.value(packed).to_bytes(4, "big")
+    genesis[124:128] = len(packed).to_bytes(4, "big")
+    genesis[128:132] = size.to_bytes(4, "big")
+    data = stamp_born(bytes(genesis) + packed, 5)
+    assert decode_header(data).body_bytes == size
+    record = {"PartitionKey": "p0000", "ExplicitHashKey": "7", "Data": data}
+    account.double.streams["s"].land(record, account.clock.now_ms())
+    with pytest.raises(MismatchError, match="no log"):
+        account.open()
 
 
 def test_a_stream_with_foreign_records_can_become_a_log(account: Account) -> None:
