@@ -30,6 +30,8 @@ Layout of version 1, integers big-endian::
 The body holds the envelopes by column, see `binlog.columns`.
 
 A genesis frame's body is the genesis record itself, and it carries no envelope.
+
+For writers in other languages, with the rules that go with it: docs/frame-format.md.
 """
 
 from __future__ import annotations
