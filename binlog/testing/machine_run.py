@@ -15,9 +15,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from binlog.envelope import Envelope
 from binlog.testing.choice import examples, kit_settings, repeat_command, seed
+from binlog.testing.constants import constants_of
 from binlog.testing.finding import as_test
 from binlog.testing.recorder import Found, Recorder
 from binlog.testing.retell import is_found, retold
+from binlog.testing.subject import rules_of
 from binlog.testing.violation import Violation
 
 if TYPE_CHECKING:
@@ -90,7 +92,10 @@ def _searched(
     running.event, running.met = event, met
     hypothesis.seed(seed)(running)
     try:
-        run_state_machine_as_test(running, settings=kit_settings(base, stateful_step_count=steps))
+        with constants_of(rules_of(machine.applier)):
+            run_state_machine_as_test(
+                running, settings=kit_settings(base, stateful_step_count=steps)
+            )
     except Found as found:
         return found.recorder
     return None
@@ -108,7 +113,8 @@ def _told(
     )
     violation.story = violation.story or tuple(world.story)
     violation.repeat = repeat_command()
-    new_world = f"{machine.__qualname__}.new_world({'' if kinesis else 'kinesis=False'})"
+    name = machine.__qualname__.rpartition("<locals>.")[2]
+    new_world = f"{name}.new_world({'' if kinesis else 'kinesis=False'})"
     violation.test = as_test(f"{_words(machine.__name__)}_again", new_world, world.code)
     return violation
 
