@@ -17,6 +17,7 @@ from binlog.envelope import Envelope
 from binlog.testing.choice import examples, kit_settings, repeat_command, seed
 from binlog.testing.constants import constants_of
 from binlog.testing.finding import as_test
+from binlog.testing.invariants import check_written
 from binlog.testing.recorder import Found, Recorder
 from binlog.testing.retell import is_found, retold
 from binlog.testing.subject import rules_of
@@ -53,6 +54,7 @@ EXAMPLES_FOR_RARE = 100
 def check_machine(machine: type[ReplayMachine], base: int | None, steps: int | None) -> None:
     """See `ReplayMachine.check`."""
     __tracebackhide__ = True
+    check_written(machine)
     violation = _violation_of(machine, base or EXAMPLES, steps or STEPS)
     if violation is not None:
         raise violation
