@@ -1,7 +1,8 @@
 """pytest's entry to `binlog.testing`; light, because every run of pytest imports it.
 
 It adds two options, says in the header what they are, and shows a `Violation` as what it is: the
-line of the test that found it, then the story, instead of the frames of the search.
+line of the test that found it, then the story, instead of the frames of the search. Of input that
+the kit refuses it shows the user's line and the one sentence that says what to do.
 
 The options are handed on in the environment (``BINLOG_SEED``, ``BINLOG_TIMES``), so that they
 reach every process that a run starts. Nothing of `binlog.testing` and no Hypothesis is imported
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from random import SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ SEED_BELOW = 1 << 64
 TIMES_MAX = 1_000_000
 
 _TOOLS = frozenset({"_pytest", "hypothesis", "pluggy", "unittest"})
+_TEMPORARY = "hypothesis_temporary_module"  # where it makes a function in the likeness of a test
+_OURS = frozenset({"binlog", "appliers", "snapshots", "consumers", "importlib", "msgspec"})
 
 # What was in the environment before; `pytest.main` may be called inside a longer life.
 _BEFORE = pytest.StashKey[dict[str, str | None]]()
@@ -168,14 +171,40 @@ def pytest_runtest_makereport(
     # Without the kit there is no violation; and this is no place to import it.
     kit = sys.modules.get("binlog.testing.violation")
     if (
-        kit is not None
-        and report.failed
-        and call.excinfo is not None
-        and isinstance(call.excinfo.value, kit.Violation)
-        and not item.config.getoption("fulltrace")
+        kit is None
+        or not report.failed
+        or call.excinfo is None
+        or item.config.getoption("fulltrace")
     ):
-        report.longrepr = _shown(item, call.excinfo.value)
+        return report
+    error = call.excinfo.value
+    if isinstance(error, kit.Violation):
+        report.longrepr = _shown(item, error)
+    elif isinstance(error, sys.modules["binlog.errors"].RefusedError) and _is_kits(error):
+        report.longrepr = _shown_refusal(item, error)
     return report
+
+
+def _is_kits(error: BaseException) -> bool:
+    """Whether the kit was asked for what it refuses, or what it called was."""
+    frames = error.__traceback__
+    while frames is not None:
+        if str(frames.tb_frame.f_globals.get("__name__", "")).startswith("binlog.testing."):
+            return True
+        frames = frames.tb_next
+    return False
+
+
+def _shown_refusal(item: pytest.Item, error: BaseException) -> Any:
+    """The user's own lines, and what is wrong with them."""
+    kind = type("RefusedError", (Exception,), {"__module__": "builtins"})
+    short: BaseException = kind(str(error))
+    short.__suppress_context__ = True
+    frames = _users(error.__traceback__, {*_TOOLS, *_OURS})
+    excinfo = pytest.ExceptionInfo.from_exception(
+        short.with_traceback(frames or error.__traceback__)
+    )
+    return item.repr_failure(excinfo) if frames else excinfo.getrepr(style="value")
 
 
 def _shown(item: pytest.Item, violation: Violation) -> Any:
@@ -226,13 +255,15 @@ def _without_kit(violation: Violation) -> BaseException:
     return short.with_traceback(frames or raised or violation.__traceback__)
 
 
-def _users(frames: TracebackType | None) -> TracebackType | None:
-    """The frames that are neither ours nor Hypothesis'; ``None`` for none."""
+def _users(frames: TracebackType | None, others: Collection[str] = _TOOLS) -> TracebackType | None:
+    """The frames that are neither the kit's nor of the packages ``others``; ``None`` for none."""
     kept = []
     while frames is not None:
         module = frames.tb_frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in _TOOLS and not (
-            module == "binlog.testing" or module.startswith("binlog.testing.")
+        if not (
+            module.partition(".")[0] in others
+            or module.startswith(_TEMPORARY)
+            or f"{module}.".startswith("binlog.testing.")
         ):
             kept.append(frames)
         frames = frames.tb_next

@@ -190,7 +190,6 @@ class Reader:
         except Halted as error:
             lifted = self._lift(shard, record, error.halt)
             if lifted is None:
-                self.halts[partition] = error.halt
                 wanted.discard(partition)
                 return
             given = lifted
@@ -222,6 +221,9 @@ class Reader:
     def _lift(self, shard: str, record: Record, halt: Halt) -> list[Run] | None:
         """Feed the record again under the RESOLVEs that lift it; ``None`` while one is missing.
 
+        The partition is halted then, by what nobody has decided: one record may halt for several
+        sessions, one after the other, and who reports the first for ever is resolved in vain.
+
         Damage on the way to one leaves the partition halted, and is raised when all that lies
         before it was given.
         """
@@ -237,8 +239,9 @@ class Reader:
                 )
             except DamageError as error:
                 self._damage_ahead = error
-                return None
+                resolution = None
             if resolution is None:
+                self.halts[halt.partition] = halt
                 return None
             decisions[halt.rule, halt.session] = resolution.decision
             try:

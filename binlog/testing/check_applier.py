@@ -9,24 +9,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky, HypothesisException
+from hypothesis.errors import HypothesisException
 
 from appliers.applier import Rules
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
+from binlog.pytest_plugin import SEED_BELOW
 from binlog.schema import event_name
 from binlog.testing import choice
+from binlog.testing.constants import constants_of
 from binlog.testing.explain import subject, test_code, violation_of
 from binlog.testing.foreign_locale import can_vary_locale
 from binlog.testing.key_strategies import Key
-from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, Finding, Laws
+from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, STATE, Finding, Laws
+from binlog.testing.lists import event_lists, lives
 from binlog.testing.replaying import check_replays
 from binlog.testing.shrink import shortest
 from binlog.testing.strategies import Fields, event_strategy
@@ -38,10 +41,12 @@ from binlog.testing.tidying import tidied
 if TYPE_CHECKING:
     from types import FrameType
 
-EXAMPLES = 100
-EVENTS_MAX = 8
+RUNS = 11
+LISTS = 10
+"""Of a run. From the eleventh on Hypothesis makes five variants of each, and few new ones."""
 _SHRINKS_MAX = 120  # lists tried to make the first that fails smaller: a second or two
-_GROWTH = 3  # times all that passed, as one list: a life of some hundred events for each key
+_T = TypeVar("_T")
+_WHOLE = 150  # events that passed in several lists, as one
 _LAWS = {
     "total": "",
     "storable": "",
@@ -91,7 +96,8 @@ def check_applier(
         search = _Search(laws)
         search.examples([_envelopes(example) for example in examples or ()])
         if strategy is not None:
-            search.run(st.lists(strategy, min_size=1, max_size=EVENTS_MAX))
+            with constants_of(rules):
+                search.run(event_lists(strategy))
         search.finish(orders=ORDER not in allow)
         if search.finding is not None:
             violation = _tell(search, source, sorted(allow), caller)
@@ -160,6 +166,10 @@ class _Enough(BaseException):
     """Tried often enough; Hypothesis, which would go on drawing, lets this through."""
 
 
+def _shortest(steps: Sequence[_T], fails: Callable[[list[_T]], bool]) -> list[_T]:
+    return shortest(steps, fails, calls_max=_SHRINKS_MAX, simplify=lambda _: iter(()))
+
+
 class _Search:
     """Looks for a list of events that breaks a law, and for the shortest."""
 
@@ -167,6 +177,8 @@ class _Search:
         self.laws = laws
         self.finding: Finding | None = None
         self.events: list[Envelope] = []
+        self.before: list[Envelope] = []
+        """What has to be folded before, from nothing, too: something is remembered."""
         self.is_flaky = False
         self._tried = 0
         self._passed: list[list[Envelope]] = []
@@ -175,30 +187,31 @@ class _Search:
         """Try these lists; of one that fails, leave out what is not needed."""
         for events in examples:
             if self.finding is None and self._fails(events):
-                self._shorten(events)
+                self._shorten()
 
     def run(self, lists: st.SearchStrategy[list[Envelope]]) -> None:
         """Try lists that the strategy makes, if nothing is found yet."""
         if self.finding is not None:
             return
 
-        @choice.kit_settings(EXAMPLES, print_blob=False)
+        @choice.kit_settings(LISTS, max_examples=LISTS)
         @given(lists)
         def test(events: list[Envelope]) -> None:
             if self._fails(events):
-                raise _Found
+                # Hypothesis makes values simpler, and would not know what came before.
+                raise _Found if self.events == events and not self.is_flaky else _Enough
 
-        try:
-            hypothesis.seed(choice.seed())(test)()
-        except (_Found, _Enough):
-            pass
-        except Flaky:
-            self.is_flaky = True
-        except HypothesisException:
-            if not self._is_found():
-                raise
-        if self._is_found():
-            self._shorten(self.events)
+        for number in range(choice.examples(RUNS)):
+            try:
+                hypothesis.seed(choice.seed() + number * SEED_BELOW)(test)()
+            except (_Found, _Enough):
+                pass
+            except HypothesisException:  # flaky: seen when it is made shorter
+                if not self._is_found():
+                    raise
+            if self._is_found():
+                self._shorten()
+                return
 
     def _is_found(self) -> bool:
         return self.finding is not None
@@ -207,34 +220,43 @@ class _Search:
         """What short lists do not show, from all that passed; if nothing is found yet."""
         if self.finding is not None:
             return
-        whole = [event for events in self._passed for event in events] * _GROWTH
-        if len(self._passed) > 1 and self._note(self.laws.broken_by_growth(whole), whole):
-            self._shorten(self._grown(whole))
+        passed = list(self._passed)
+        whole = [event for events in passed for event in events][:_WHOLE]
+        if len(passed) > 1 and self._fails(whole):
+            self._shorten()
             return
-        for events in self._passed if orders else ():
+        for life in lives(passed) if len(passed) > 1 else ():
+            if self._note(self.laws.broken_alone(life), life):
+                self._shorten()
+                return
+        for events in passed if orders else ():
             if self._note(self.laws.broken_by_order(events), events):
-                self._shorten(events)
+                self._shorten()
                 return
 
-    def _grown(self, whole: list[Envelope]) -> list[Envelope]:
-        """Of a long list, what one item came from, if that fails alone."""
-        assert self.finding is not None
-        last = whole[self.finding.index]
-        alone = [
-            event
-            for event in whole[: self.finding.index + 1]
-            if (event.table, event.key) == (last.table, last.key)
-        ]
-        return alone if self._fails(alone) else whole
-
-    def _shorten(self, events: Sequence[Envelope]) -> None:
-        """Leave out the events that are not needed."""
+    def _shorten(self) -> None:
+        """Leave out the events that are not needed, and tell of those that are left."""
+        if self.before or self.is_flaky:
+            return
         self._tried = 0
         with suppress(_Enough):
-            self.events = shortest(
-                events, self._fails, calls_max=_SHRINKS_MAX, simplify=lambda _: iter(())
-            )
+            # It may have been by chance, or by something that is remembered.
+            if not self._fails(self.events):
+                self.is_flaky = True
+                return
+            self._fails(self._of_one_item())
+            _shortest(self.events, self._fails)
         self._settle()
+
+    def _of_one_item(self) -> list[Envelope]:
+        """Of the events that fail, those of the key with which they do, as far as it is seen."""
+        assert self.finding is not None
+        last = self.events[: self.finding.index + 1][-1]
+        return [
+            event
+            for event in self.events[: self.finding.index + 1]
+            if (event.table, event.key) == (last.table, last.key)
+        ]
 
     def _settle(self) -> None:
         """Plain names for what does not matter, and the finding for what is left."""
@@ -244,7 +266,6 @@ class _Search:
                 self.events = events
                 break
         assert self.finding is not None
-        self._tried = 0
         found = self.laws.finding_of(self.events, self.finding.kind)
         if found is None:
             self.is_flaky = True
@@ -256,16 +277,43 @@ class _Search:
         if not events:
             return False
         if self.finding is None:
-            found = self.laws.broken(events)
-            if found is None:
-                self._passed.append(list(events))
-            return self._note(found, events)
+            # Each run begins with the simplest list there is.
+            return list(events) not in self._passed and self._breaks(list(events))
         self._tried += 1
         if self._tried > _SHRINKS_MAX:
             raise _Enough
-        if self.laws.finding_of(events, self.finding.kind) is None:
+        found = self.laws.finding_of(events, self.finding.kind)
+        return self._note(found, events)
+
+    def _breaks(self, events: list[Envelope]) -> bool:
+        found = self.laws.broken(events)
+        is_remembered = found is not None and self.laws.is_remembered(found, events)
+        if (self.laws.is_suspect or is_remembered) and self._looks_back(events):
+            return True
+        if found is None:
+            self._passed.append(events)
+        self.is_flaky = is_remembered
+        return self._note(found, events)
+
+    def _looks_back(self, events: list[Envelope]) -> bool:
+        """Whether these events become something else because of the lists that passed before."""
+
+        def fails_after(before: list[list[Envelope]]) -> bool:
+            return bool(before) and self.laws.broken_by_memory(before, events) is not None
+
+        if not fails_after(self._passed):
             return False
-        return self._note(self.finding, events)
+        lists = _shortest(self._passed, fails_after)
+        before = [event for some in lists for event in some]
+        # Folded twice, one list is enough, if what it remembers is in it.
+        for together in ([*events, *before], [*before, *events]):
+            if self._note(self.laws.finding_of(together, STATE), together):
+                return True
+        if fails_after([before]):
+            before = _shortest(before, lambda some: fails_after([some]))
+            lists = [before]
+        self.before = before
+        return self._note(self.laws.broken_by_memory(lists, events), events)
 
     def _note(self, found: Finding | None, events: Sequence[Envelope]) -> bool:
         if found is None:
@@ -276,11 +324,16 @@ class _Search:
 
 def _tell(search: _Search, source: Source, allow: list[str], caller: FrameType) -> Exception:
     assert search.finding is not None
-    events = search.events
-    test = test_code(source, events, law=search.finding.law, allow=allow, frame=caller)
-    note = (
-        "\n(The same events did not fail each time they were tried: something remembers.)"
-        if search.is_flaky
-        else ""
+    events, before = search.events, search.before
+    lists = [before, events] if before else [events]
+    test = test_code(source, lists, law=search.finding.law, allow=allow, frame=caller)
+    outcome = search.laws.outcome(events)
+    note = "\n(When the same events were tried again, they did not fail: something remembers.)"
+    return violation_of(
+        search.finding,
+        events,
+        outcome,
+        before=before,
+        test=test,
+        note=note if search.is_flaky else "",
     )
-    return violation_of(search.finding, events, search.laws.outcome(events), test=test, note=note)

@@ -116,9 +116,10 @@ def violation_of(
     outcome: Outcome,
     *,
     test: str,
+    before: Sequence[Envelope] = (),
     note: str = "",
 ) -> Violation:
-    """The finding as a check of the kit fails with it."""
+    """The finding as a check of the kit fails with it; ``before`` is what must have been folded."""
     aspect = ASPECTS.get(finding.aspect) if finding.law in {"pure", "batches"} else None
     if aspect is None:
         what, advice = finding.what, ADVICE.get(finding.advice, finding.advice)
@@ -131,7 +132,10 @@ def violation_of(
     return Violation(
         what,
         law=finding.law,
-        story=_story(events, outcome, finding),
+        story=[
+            *(f"before, onto items of its own: {say_event(envelope)}" for envelope in before),
+            *_story(events, outcome, finding),
+        ],
         differences=finding.differences,
         do=f"{advice}{note}",
         repeat=repeat_command(),
@@ -169,7 +173,7 @@ def _story(events: Sequence[Envelope], outcome: Outcome, finding: Finding) -> li
 
 def test_code(
     source: Source,
-    events: Sequence[Envelope],
+    lists: Sequence[Sequence[Envelope]],
     *,
     law: str,
     allow: Sequence[str],
@@ -177,18 +181,21 @@ def test_code(
 ) -> str:
     """A test that fails as this check did; ``frame`` is the caller's, who has names for things."""
     argument, line = subject(source, frame)
-    codes = [event_code(envelope) for envelope in events]
-    imports = [*imports_of_code("\n".join(codes)), "from binlog.testing import check_applier"]
+    imports = ["from binlog.testing import check_applier"]
     if line:
         imports.append(line)
-    body = "".join(f"                {code},\n" for code in codes)
+    body = ""
+    for events in lists:
+        codes = "".join(f"                {event_code(envelope)},\n" for envelope in events)
+        body += f"            [\n{codes}            ],\n"
+    imports += imports_of_code(body)
     allowed = f"        allow={tuple(allow)!r},\n" if allow else ""
     name = law.replace(" ", "_")
     return (
         f"{chr(10).join(sorted(imports))}\n\n\n"
         f"def test_{argument.rpartition(':')[2].strip(chr(34)).replace('.', '_')}_{name}():\n"
         f"    check_applier(\n        {argument},\n"
-        f"        examples=[\n            [\n{body}            ]\n        ],\n{allowed}    )\n"
+        f"        examples=[\n{body}        ],\n{allowed}    )\n"
     )
 
 

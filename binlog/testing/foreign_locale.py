@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from binlog.testing import locale_files
+from binlog.testing.locale_files import lc_numeric, lc_time
 
 _NAME = "xx_BINLOG.UTF-8"
 _INSTALLED = ("de_DE.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8", "es_ES.UTF-8", "pt_BR.UTF-8", "de_DE")
@@ -68,8 +68,8 @@ def _folder() -> TemporaryDirectory[str]:
     atexit.register(folder.cleanup)  # by itself it would go with a ResourceWarning
     made = Path(folder.name) / _NAME
     made.mkdir()
-    (made / "LC_NUMERIC").write_bytes(locale_files.numeric())
-    (made / "LC_TIME").write_bytes(locale_files.time())
+    (made / "LC_NUMERIC").write_bytes(lc_numeric())
+    (made / "LC_TIME").write_bytes(lc_time())
     return folder
 
 

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TypeVar
 
+from binlog.errors import RefusedError
 from binlog.testing.world.judge import Invariants, Item
 
 _Marked = TypeVar("_Marked", bound=Callable[..., object])
 _MARK = "_binlog_invariant"
 _METHODS = {"item": "item_invariant", "replica": "replica_invariant"}
+
+
+def check_written(machine: type) -> None:
+    """That nothing of ``machine`` is misspelled: an invariant that is never asked always holds.
+
+    Raises:
+        RefusedError: it has no applier, or a method or attribute that was meant otherwise.
+    """
+    named = f"the class {machine.__name__}"
+    if getattr(machine, "applier", None) is None:
+        raise RefusedError(f"{named} has no applier", do="applier = the Appliers that you prove")
+    for owner in machine.__mro__:
+        if owner.__module__.startswith("binlog.testing."):
+            continue
+        for name, value in vars(owner).items():
+            meant = _meant(name, value)
+            if meant is not None:
+                raise RefusedError(
+                    f"{named} has {name!r}, which nothing asks",
+                    do=f"did you mean {meant!r}? Decorate invariants of other names with "
+                    "of_each_item or of_each_replica",
+                )
+
+
+def _meant(name: str, value: object) -> str | None:
+    if name == "event":
+        return "events"
+    if name in _METHODS.values() or not inspect.isfunction(value) or hasattr(value, _MARK):
+        return None
+    return next(iter(get_close_matches(name, _METHODS.values(), 1, 0.8)), None)
 
 
 def of_each_item(method: _Marked) -> _Marked:

@@ -44,9 +44,7 @@ def key_maps(
     """
     if isinstance(key, st.SearchStrategy):
         return key.map(published)
-    given: Any = [key] if isinstance(key, str) else key
-    if not 1 <= len(given) <= 2 or not all(isinstance(name, str) and name for name in given):
-        raise RefusedError(f"key={key!r}", do="one or two attribute names")
+    given: Any = _named(key)
     if not isinstance(given, Mapping):
         texts = pool(odd.KEYS_ORDINARY, odd.KEYS if hostile else ())
         made = [(name, (typed or {}).get(name, texts)) for name in given]
@@ -58,6 +56,26 @@ def key_maps(
                 do="for one value: hypothesis.strategies.just(...)",
             )
     return st.fixed_dictionaries(dict(given)).map(published)
+
+
+def _named(key: Any) -> Any:
+    """``key`` as a list or mapping of one or two names.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    given = [key] if isinstance(key, str) else key
+    if (
+        not isinstance(given, Sequence | Mapping)
+        or not 1 <= len(given) <= 2
+        or not all(isinstance(name, str) and name for name in given)
+    ):
+        raise RefusedError(
+            f"key={key!r}",
+            do='one or two attribute names: key="order", key=("order", "line"); '
+            "or a strategy of maps",
+        )
+    return given
 
 
 class Repeated(msgspec.Struct, frozen=True):
@@ -81,10 +99,13 @@ def repeated(key: Key, kinds: Iterable[Any], make: Make) -> Repeated:
     """What ``key`` and the fields of ``kinds`` (Python types, the first decides) have in common.
 
     Only keys that are given by their names: a strategy of one's own is nobody's business.
+
+    Raises:
+        RefusedError: no name, or more than two.
     """
-    names = [key] if isinstance(key, str) else key
-    if isinstance(names, Mapping | st.SearchStrategy):
+    if isinstance(key, Mapping | st.SearchStrategy):
         return Repeated({}, {})
+    names = _named(key)
     typed: dict[str, st.SearchStrategy[Any]] = {}
     nodes: dict[str, inspect.Type] = {}
     for kind in kinds:

@@ -21,8 +21,8 @@ The first broken law ends it; what comes later builds on what came before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Self
 
 import msgspec
@@ -57,10 +57,16 @@ FLOATS = "floats"
 MUTATION = "mutation"
 ORDER = "map order"
 PROCESS = "process"
-ALLOWABLE = (FLOATS, MUTATION, ORDER, PROCESS, *(set(SURROUNDINGS) - {CLOCK, RANDOM}))
+ALLOWABLE = (
+    *(FLOATS, MUTATION, ORDER, PROCESS),
+    *(name for name in SURROUNDINGS if name not in (CLOCK, RANDOM)),
+)
 """What a user may say no to; a clock and random numbers never replay."""
 
+STATE = ("pure", "state")
+"""The kind of finding that something is remembered between calls."""
 HASH_SEEDS = (1, 4)
+_CUTS_MAX = 6  # of one list; the fold of each part counts
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -92,6 +98,10 @@ class Laws:
         self._allow = frozenset(allow)
         self._other = [name for name in SURROUNDINGS if name not in self._allow]
         self.tally = Tally()
+        self.is_suspect = False
+        """Whether the last list became something else here than in a new process.
+
+        A reason to ask `broken_by_memory`, and no more: it may be the order of a set alone."""
         self._twins: list[Twin] = []
         if PROCESS not in self._allow:
             self._twins += (Twin(rules, hash_seed=seed) for seed in HASH_SEEDS)
@@ -106,19 +116,20 @@ class Laws:
     def broken(self, events: Sequence[Envelope]) -> Finding | None:
         """The first law that does not hold for ``events``, in the order of the table above.
 
-        That of the order of maps is not among them: see `broken_by_order`.
+        That of the order of maps is not among them: see `broken_by_order`; and see `is_suspect`.
         """
-        with self._asked(events) as answers:
-            run = _Run(self._rules, place(events))
-            finding = self._alone(run) or self._with_itself(run)
-        if finding is None:
-            finding = self._in_other_surroundings(run, answers) or self._in_turns(run)
-        finding = finding or self._in_parts(run) or _expected_versions(run) or _reference(run)
+        run = _Run(self._rules, place(events))
+        self.is_suspect = False
+        self._ask(run)  # they work while we do
+        finding = self._alone(run) or (None if FLOATS in self._allow else self._by_floats(run))
+        finding = finding or (self._elsewhere(run) if self._twins else self._here(run))
+        finding = finding or self._in_turns(run) or self._in_parts(run)
+        finding = finding or _expected_versions(run) or _reference(run)
         if finding is None:
             self.tally.add(run.placed, run.plain)
         return finding
 
-    def broken_by_growth(self, events: Sequence[Envelope]) -> Finding | None:
+    def broken_alone(self, events: Sequence[Envelope]) -> Finding | None:
         """Whether one fold of many events shows something: items grow, and then do not fit."""
         run = _Run(self._rules, place(events))
         finding = self._alone(run)
@@ -137,36 +148,69 @@ class Laws:
         found = compare(run.plain, turned)
         return None if found is None else run.impure(ORDER, found)
 
+    def broken_by_memory(
+        self, before: Sequence[Sequence[Envelope]], events: Sequence[Envelope]
+    ) -> Finding | None:
+        """Whether ``events`` become something else where ``before`` was folded, from nothing, too.
+
+        Each list in a process that knows of nothing else; without processes nothing is broken.
+        """
+        if not self._twins:
+            return None
+        [fresh], (*_, after) = self._fresh(events), self._fresh(*before, events)
+        found = compare(fresh, after)
+        return None if found is None else _Run(self._rules, place(events)).impure("state", found)
+
     def finding_of(self, events: Sequence[Envelope], kind: tuple[str, str]) -> Finding | None:
         """How ``events`` break the law of ``kind`` in its way, found by the shortest way there is."""
-        law, aspect = kind
-        if kind == ("pure", ORDER):
-            finding = self.broken_by_order(events)
-        elif law == "pure" and aspect in SURROUNDINGS:
-            run = _Run(self._rules, place(events))
-            found = compare(run.plain, run.fold([aspect]))
-            finding = None if found is None else run.impure(aspect, found)
-        elif law in {"pure", "batches", "expected versions", "reference"}:
-            finding = self.broken(events)
-        else:
-            run = _Run(self._rules, place(events))
-            finding = self._alone(run) or (self._by_floats(run) if law == "exact" else None)
+        run = _Run(self._rules, place(events))
+        finding = self._of_law(run, *kind)
         return finding if finding is not None and finding.kind == kind else None
 
+    def is_remembered(self, finding: Finding, events: Sequence[Envelope]) -> bool:
+        """Whether the trouble is only here, and not in a new process: because of what was before."""
+        if finding.law not in {"total", "storable", "owned"} or not self._twins:
+            return False
+        return self._fresh(events)[0].trouble is None
+
     def outcome(self, events: Sequence[Envelope]) -> Outcome:
-        """What comes of ``events`` in plain surroundings."""
+        """What comes of ``events`` in plain surroundings, if possible where nothing is remembered."""
+        if self._twins:
+            return self._fresh(events)[0]
         return _Run(self._rules, place(events)).plain
 
-    @contextmanager
-    def _asked(self, events: Sequence[Envelope]) -> Iterator[list[Outcome]]:
-        """The twins work while we do; their answers are in the list afterwards."""
-        answers: list[Outcome] = []
-        for number, twin in enumerate(self._twins):
-            twin.ask(events, () if number else self._other)
-        try:
-            yield answers
-        finally:
-            answers += [twin.answer() for twin in self._twins]
+    def _of_law(self, run: _Run, law: str, aspect: str) -> Finding | None:
+        if (law, aspect) == ("pure", ORDER):
+            return self.broken_by_order([event.envelope for event in run.placed])
+        if law == "pure" and aspect in SURROUNDINGS:
+            found = compare(run.plain, run.fold([aspect]))
+            return None if found is None else run.impure(aspect, found)
+        if (law, aspect) == STATE or aspect in {"hash seed", "together"}:
+            self._ask(run)
+            return self._elsewhere(run) if self._twins else self._here(run)
+        finding = self._alone(run)
+        if finding is not None:
+            return finding
+        match law:
+            case "exact":
+                return self._by_floats(run)
+            case "batches":
+                return self._in_turns(run) or self._in_parts(run)
+            case "expected versions":
+                return _expected_versions(run)
+            case "reference":
+                return _reference(run)
+        return None
+
+    def _ask(self, run: _Run) -> None:
+        events = [event.envelope for event in run.placed]
+        for twin, times in zip(self._twins, (1, 2), strict=False):
+            twin.ask([events] * times, self._other if times == 1 else ())
+
+    def _fresh(self, *lists: Sequence[Envelope]) -> list[Outcome]:
+        """What comes of the lists, one after the other, in a new process."""
+        self._twins[1].ask(lists)
+        return self._twins[1].answers()
 
     # -- one law each ------------------------------------------------------------------------
 
@@ -190,13 +234,6 @@ class Laws:
             )
         return None
 
-    def _with_itself(self, run: _Run) -> Finding | None:
-        finding = None if FLOATS in self._allow else self._by_floats(run)
-        if finding is not None:
-            return finding
-        found = compare(run.plain, run.fold())
-        return None if found is None else run.impure("state", found)
-
     def _by_floats(self, run: _Run) -> Finding | None:
         watch = FloatWatch()
         with surrounded():
@@ -208,26 +245,35 @@ class Laws:
         lines = [f"{seen.source} is the float {seen.value!r}", seen.line]
         return Finding("exact", "", seen.index, what, lines, FLOATS)
 
-    def _in_other_surroundings(self, run: _Run, answers: Sequence[Outcome]) -> Finding | None:
-        if not answers:
-            found = compare(run.plain, run.fold(self._other))
-            return None if found is None else self._which(run) or run.impure("together", found)
-        elsewhere, hashed = compare(run.plain, answers[0]), compare(*answers)
-        at_home = compare(run.plain, answers[1])
-        if elsewhere is None and hashed is None and at_home is None:
+    def _here(self, run: _Run) -> Finding | None:
+        """What other folds in this process show."""
+        found = compare(run.plain, run.fold())
+        if found is not None:
+            return run.impure("state", found)
+        found = compare(run.plain, run.fold(self._other))
+        return None if found is None else self._which(run) or run.impure("together", found)
+
+    def _elsewhere(self, run: _Run) -> Finding | None:
+        """What new processes show, of other hash seeds than ours, which are the same at every run.
+
+        So it makes no difference which seed this process has, nor what was folded in it before.
+        """
+        [changed], (plain, again) = (twin.answers() for twin in self._twins)
+        found = compare(plain, again)
+        if found is not None:
+            return run.impure("state", found)
+        self.is_suspect = compare(plain, run.plain) is not None
+        found = compare(plain, changed)
+        if found is None:
             return None
         one = self._which(run)
         if one is not None:
             return one
         # Nothing that can be changed here. Is it the same there, in plain surroundings?
-        self._twins[0].ask([event.envelope for event in run.placed])
-        hashed = compare(self._twins[0].answer(), answers[1])
-        if hashed is not None:
-            return run.impure("hash seed", hashed)
-        if at_home is not None:
-            return run.impure("state", at_home)
-        assert elsewhere is not None
-        return run.impure("together", elsewhere)
+        self._twins[0].ask([[event.envelope for event in run.placed]])
+        [same] = self._twins[0].answers()
+        hashed = compare(plain, same)
+        return run.impure("together", found) if hashed is None else run.impure("hash seed", hashed)
 
     def _which(self, run: _Run) -> Finding | None:
         """The one thing around it that makes the difference."""
@@ -248,7 +294,7 @@ class Laws:
         rejected = {rejection[1:] for rejection in run.plain.rejections}
         try:
             with surrounded():
-                for cut in range(len(placed)):
+                for cut in _cuts(len(placed)):
                     rows, found_rejected = fold_cut(self._rules, placed, refused, cut)
                     found = compare_rows(run.plain, rows)
                     if found is None and found_rejected != rejected:
@@ -264,6 +310,13 @@ class Laws:
         return None if found is None else run.finding("batches", "cut", found)
 
 
+def _cuts(count: int) -> Sequence[int]:
+    """Where to cut a list: everywhere, or in some places, the first and the last among them."""
+    if count <= _CUTS_MAX:
+        return range(count)
+    return sorted({number * (count - 1) // (_CUTS_MAX - 1) for number in range(_CUTS_MAX)})
+
+
 class _Run:
     """One list of events, folded in plain surroundings, and what can be said of it."""
 
@@ -272,14 +325,18 @@ class _Run:
         self.placed = placed
         self.guard = Guard()
         self.tools = Instruments(mutation=True, guard=self.guard)
+
+    @cached_property
+    def plain(self) -> Outcome:
         with surrounded():
-            self.plain = fold_each(rules, placed, self.tools)
+            return fold_each(self.rules, self.placed, self.tools)
 
     def fold(self, other: Collection[str] = ()) -> Outcome:
         with surrounded(other):
             return fold_each(self.rules, self.placed, Instruments())
 
     def who(self, index: int) -> str:
+        _ = self.plain  # with the tools
         callers = self.tools.callers.get(index)
         if callers:
             return say_who(callers[0])

@@ -27,12 +27,12 @@ _MONTHS = ("jun", "feb", "mas", "avr", "mey", "jon", "jol", "awg", "set", "okt",
 _DATE, _TIME = "%d.%m.%Y", "%H.%M.%S"
 
 
-def numeric() -> bytes:
+def lc_numeric() -> bytes:
     """``LC_NUMERIC``: decimal comma, points between groups of three digits."""
     return _file(_LC_NUMERIC, [_text(","), _text("."), b"\3\3\0\0", _word(","), _word("."), _UTF8])
 
 
-def time() -> bytes:
+def lc_time() -> bytes:
     """``LC_TIME``: names of days and months, marks of the half day, formats; no eras."""
     days, months = [f"{day}ta" for day in _DAYS], [f"{month}ember" for month in _MONTHS]
     names = (_DAYS, days, _MONTHS, months, ("v.", "n."))

@@ -15,9 +15,12 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from binlog.envelope import Envelope
 from binlog.testing.choice import examples, kit_settings, repeat_command, seed
+from binlog.testing.constants import constants_of
 from binlog.testing.finding import as_test
+from binlog.testing.invariants import check_written
 from binlog.testing.recorder import Found, Recorder
 from binlog.testing.retell import is_found, retold
+from binlog.testing.subject import rules_of
 from binlog.testing.violation import Violation
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ EXAMPLES_FOR_RARE = 100
 def check_machine(machine: type[ReplayMachine], base: int | None, steps: int | None) -> None:
     """See `ReplayMachine.check`."""
     __tracebackhide__ = True
+    check_written(machine)
     violation = _violation_of(machine, base or EXAMPLES, steps or STEPS)
     if violation is not None:
         raise violation
@@ -90,7 +94,10 @@ def _searched(
     running.event, running.met = event, met
     hypothesis.seed(seed)(running)
     try:
-        run_state_machine_as_test(running, settings=kit_settings(base, stateful_step_count=steps))
+        with constants_of(rules_of(machine.applier)):
+            run_state_machine_as_test(
+                running, settings=kit_settings(base, stateful_step_count=steps)
+            )
     except Found as found:
         return found.recorder
     return None
@@ -108,7 +115,8 @@ def _told(
     )
     violation.story = violation.story or tuple(world.story)
     violation.repeat = repeat_command()
-    new_world = f"{machine.__qualname__}.new_world({'' if kinesis else 'kinesis=False'})"
+    name = machine.__qualname__.rpartition("<locals>.")[2]
+    new_world = f"{name}.new_world({'' if kinesis else 'kinesis=False'})"
     violation.test = as_test(f"{_words(machine.__name__)}_again", new_world, world.code)
     return violation
 

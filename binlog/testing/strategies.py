@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import msgspec
 from hypothesis import reject
@@ -115,7 +116,10 @@ def events(
         (kind, _data_of(kind, fields, hostile=hostile), shared.of(kind.data)) for kind in kinds
     ]
     keys = key_maps(key, hostile=hostile, typed=shared.typed)
-    return _envelopes(_Mix(drawn, keys, expects=expects, hostile=hostile))
+    mix = Mix(drawn, keys, expects=expects, hostile=hostile)
+    made = _envelopes(mix)
+    _mixes[made] = mix
+    return made
 
 
 def event_strategy(rules: Rules, events_given: Any = None, **options: Any) -> Any:
@@ -285,7 +289,7 @@ _EXPECTS = st.sampled_from((0, 1, 2, 3, 4))
 _METAS = pool([{"by": "a"}, {"by": "b", "n": 1}, {}], odd.METAS)
 
 
-class _Mix:
+class Mix:
     """What envelopes are made of. Shown short: Hypothesis prints what a failing draw came from."""
 
     def __init__(
@@ -305,29 +309,45 @@ class _Mix:
     def __repr__(self) -> str:
         return f"<{', '.join(sorted({kind.type for kind, _, _ in self.kinds}))}>"
 
+    def draw(
+        self, draw: st.DrawFn, *, which: int | None = None, key: Mapping[str, Any] | None = None
+    ) -> Envelope:
+        """One envelope; ``which`` of the kinds, and the key, where they are settled."""
+        kind, data, in_key = self.kinds[draw(self.which) if which is None else which]
+        # One draw for what is nearly always plain: draws are what generation costs.
+        place = draw(_PLACES)
+        number, place = place % IDS, place // IDS
+        expect = draw(_EXPECTS) if self.expects and place == 7 else None
+        meta = (
+            draw(_METAS) if self.hostile and (place == 6 or (place == 7 and number % 2)) else None
+        )
+        odd_id = self.hostile and number >= IDS - len(odd.IDS)
+        key, content = draw(self.keys) if key is None else dict(key), draw(data)
+        if in_key and isinstance(content, dict):
+            content = {**content, **{name: key[name] for name in in_key}}
+        if not _has_room(content):
+            reject()
+        return event(
+            kind.type,
+            key,
+            content,
+            schema=kind.schema,
+            table=kind.table or None,
+            event_id=odd.IDS[number - IDS] if odd_id else f"e{number}",
+            meta=meta,
+            expect=expect,
+            now_ms=odd.TIMES_MS[number % len(odd.TIMES_MS)] if self.hostile else number,
+        )
+
 
 @st.composite
-def _envelopes(draw: st.DrawFn, mix: _Mix) -> Envelope:
-    kind, data, in_key = mix.kinds[draw(mix.which)]
-    # One draw for what is nearly always plain: draws are what generation costs.
-    place = draw(_PLACES)
-    number, place = place % IDS, place // IDS
-    expect = draw(_EXPECTS) if mix.expects and place == 7 else None
-    meta = draw(_METAS) if mix.hostile and (place == 6 or (place == 7 and number % 2)) else None
-    odd_id = mix.hostile and number >= IDS - len(odd.IDS)
-    key, content = draw(mix.keys), draw(data)
-    if in_key and isinstance(content, dict):
-        content = {**content, **{name: key[name] for name in in_key}}
-    if not _has_room(content):
-        reject()
-    return event(
-        kind.type,
-        key,
-        content,
-        schema=kind.schema,
-        table=kind.table or None,
-        event_id=odd.IDS[number - IDS] if odd_id else f"e{number}",
-        meta=meta,
-        expect=expect,
-        now_ms=odd.TIMES_MS[number % len(odd.TIMES_MS)] if mix.hostile else number,
-    )
+def _envelopes(draw: st.DrawFn, mix: Mix) -> Envelope:
+    return mix.draw(draw)
+
+
+_mixes: WeakKeyDictionary[st.SearchStrategy[Envelope], Mix] = WeakKeyDictionary()
+
+
+def mix_of(made: st.SearchStrategy[Envelope]) -> Mix | None:
+    """What the envelopes of a strategy are made of, if `events` made it."""
+    return _mixes.get(made)

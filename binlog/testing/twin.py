@@ -1,9 +1,9 @@
 """A second process that folds the same events: another hash seed, and nothing remembered.
 
 It is started once and serves one check after the other. For each it forks: the fork loads the
-user's modules and waits. Each list of events is folded in a fork of that, so that whatever an
-applier keeps between calls is not there. Requests and answers are pickled messages over two pipes;
-a process of our own makes them, nobody else's.
+user's modules and waits. What is asked is folded in a fork of that, so that whatever an applier
+kept before is not there. Requests and answers are pickled messages over two pipes; a process of our
+own makes them, nobody else's.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from binlog.testing.sending import Module, modules_of, pack_rules
 from binlog.testing.surroundings import surrounded
 
 _ANSWER_S = 60.0  # a fold of some events takes a millisecond
+_PROGRAM = Path(__file__).with_name("twin_process.py")
 
 
 class _Start(msgspec.Struct):
@@ -45,7 +46,7 @@ class _Start(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
-    events: list[Envelope]
+    lists: list[list[Envelope]]  # each onto nothing, all in one process
     other: list[str]  # surroundings
 
 
@@ -60,16 +61,17 @@ class _Process:
         self.hash_seed = hash_seed
         self.pid = os.getpid()  # whose it is
         self.is_taken = False
+        self.is_old = False  # it has served a check before
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
-        code = f"from binlog.testing.twin import serve; serve({theirs_in}, {theirs_out})"
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
         # Ours must be found first: it is what the other process begins with.
         root = str(Path(__file__).parents[2])
         found = os.environ.get("PYTHONPATH")
         environment["PYTHONPATH"] = root if not found else f"{root}{os.pathsep}{found}"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            # Without its folder as a place of modules.
+            [sys.executable, "-P", str(_PROGRAM), str(theirs_in), str(theirs_out)],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -89,6 +91,10 @@ class _Process:
     def send(self, message: object) -> None:
         with suppress(BrokenPipeError):  # the answer tells
             self._out.send_bytes(pickle.dumps(message))
+
+    def has_sent(self) -> bool:
+        """Whether there is something to receive, the end of the pipe too."""
+        return self._in.poll(0)
 
     def receive(self) -> object:
         try:
@@ -118,7 +124,7 @@ def _end_processes() -> None:
 
 
 class Twin:
-    """Folds by ``rules`` under hash seed ``hash_seed``; begins at once, is ready when first asked."""
+    """Folds by ``rules`` under hash seed ``hash_seed``; begins at once, and nobody waits for it."""
 
     def __init__(self, rules: Rules, *, hash_seed: int) -> None:
         """Take the process, or start it.
@@ -130,43 +136,66 @@ class Twin:
         start = _Start(
             dict(os.environ), str(Path.cwd()), list(sys.path), modules_of(rules), pack_rules(rules)
         )
-        found = _processes.get(hash_seed)
+        self._sent: list[object] = [start]  # until it is ready
+        self._begin()
+
+    def _begin(self) -> None:
+        found = _processes.get(self.hash_seed)
         if found is None or not found.is_free:
-            found = _Process(hash_seed)
-            _processes.setdefault(hash_seed, found)
+            found = _Process(self.hash_seed)
+            if self.hash_seed not in _processes or not _processes[self.hash_seed].is_taken:
+                _processes[self.hash_seed] = found
         self._process = found
         self._process.is_taken = True
-        self._waiting = 1  # answers that are still to come: the first is that it is ready
+        self._waiting = len(self._sent)  # answers that are still to come: first, that it is ready
         self._is_ready = False
-        self._process.send(start)
+        for message in self._sent:
+            self._process.send(message)
 
-    def ask(self, events: Sequence[Envelope], other: Collection[str] = ()) -> None:
-        """Begin to fold ``events`` there, in the surroundings named; `answer` gives the result.
+    def ask(self, lists: Sequence[Sequence[Envelope]], other: Collection[str] = ()) -> None:
+        """Begin to fold ``lists`` there, in the surroundings named; `answers` gives the results.
+
+        In one process, one list after the other, each onto nothing. What was asked before is not
+        answered any more.
+        """
+        if self._is_ready or self._waiting > 1:
+            self._last_answer()
+        asked = _Request([list(events) for events in lists], sorted(other))
+        if not self._is_ready:
+            self._sent.append(asked)
+        self._waiting += 1
+        self._process.send(asked)
+
+    def answers(self) -> list[Outcome]:
+        """What came of each list that was asked last.
 
         Raises:
-            RefusedError: it could not load the rules.
+            RefusedError: it could not load the rules, ended, or raised outside of any applier.
         """
+        found = self._last_answer()
+        if not isinstance(found, list):
+            raise RefusedError(f"a fold in another process failed ({found})")
+        return found
+
+    def _last_answer(self) -> object:
         if not self._is_ready:
             trouble = self._receive()
+            if trouble is not None and self._process.is_old:
+                # It may have ended since the last check, for reasons of its own.
+                self._process.end()
+                self._process.is_taken = False
+                self._begin()
+                trouble = self._receive()
             if trouble is not None:
                 raise RefusedError(
                     f"the appliers cannot be loaded by another process ({trouble})",
                     do="move them to a module that can be imported without side effects; "
                     'or give allow=("process",) to leave that comparison out',
                 )
-            self._is_ready = True
-        self._waiting += 1
-        self._process.send(_Request(list(events), sorted(other)))
-
-    def answer(self) -> Outcome:
-        """What came of what was asked.
-
-        Raises:
-            RefusedError: the process ended, or raised outside of any applier.
-        """
-        found = self._receive()
-        if not isinstance(found, Outcome):
-            raise RefusedError(f"a fold in another process failed ({found})")
+            self._is_ready, self._sent = True, []
+        found: object = None
+        while self._waiting:
+            found = self._receive()
         return found
 
     def _receive(self) -> object:
@@ -174,11 +203,13 @@ class Twin:
         return self._process.receive()
 
     def close(self) -> None:
-        """Give the process back; end it, if it may still be busy or is not the one that is kept."""
+        """Give the process back; end it, if it is still busy or is not the one that is kept."""
         kept = _processes.get(self.hash_seed) is self._process
+        while kept and self._waiting and self._process.has_sent():
+            self._is_ready = self._receive() is None or self._is_ready
         if kept and self._is_ready and not self._waiting:
             self._process.send(_End())
-            self._process.is_taken = False
+            self._process.is_taken, self._process.is_old = False, True
             return
         self._process.end()
         if kept:
@@ -232,8 +263,7 @@ def _serve_one(start: _Start, incoming: Connection, outgoing: Connection) -> Non
 def _answer(rules: Rules, asked: _Request, outgoing: Connection) -> None:
     """In a fork: answer, and end without anything that a program does at its end."""
     try:
-        with surrounded(asked.other):
-            found: object = fold_each(rules, place(asked.events), Instruments())
+        found: object = [_fold(rules, events, asked.other) for events in asked.lists]
     except BaseException:  # noqa: BLE001  told to the one who asked
         found = traceback.format_exc(limit=-3)
     status = 0
@@ -242,6 +272,11 @@ def _answer(rules: Rules, asked: _Request, outgoing: Connection) -> None:
     except BaseException:  # noqa: BLE001  the parent tells
         status = 1
     os._exit(status)
+
+
+def _fold(rules: Rules, events: list[Envelope], other: list[str]) -> Outcome:
+    with surrounded(other):
+        return fold_each(rules, place(events), Instruments())
 
 
 def _load(start: _Start) -> Rules:

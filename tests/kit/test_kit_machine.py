@@ -6,7 +6,7 @@ import time
 import unittest
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -281,3 +281,41 @@ def test_appliers_that_are_none_are_refused_before_anything_runs() -> None:
 
     with pytest.raises(RefusedError, match="a int is no set of appliers"):
         Nothing.check()
+
+
+def test_what_is_misspelled_is_refused() -> None:
+    class Without(ReplayMachine):
+        appliers = shop()
+
+    class Plural(Shop):
+        def item_invariants(self, _table: str, _key: Item, _item: Item | None) -> None:
+            raise AssertionError
+
+    class Heir(Plural):
+        pass
+
+    class Singular(Shop):
+        event: ClassVar[Any] = None
+
+    for machine, message in (
+        (Without, "Without has no applier"),
+        (Plural, "Plural has 'item_invariants'.*did you mean 'item_invariant'"),
+        (Heir, "Heir has 'item_invariants'"),
+        (Singular, "Singular has 'event'.*did you mean 'events'"),
+    ):
+        with pytest.raises(RefusedError, match=message):
+            machine.check()
+
+
+def test_what_has_a_name_of_its_own_is_not() -> None:
+    class Own(Shop):
+        limit = 3
+
+        @of_each_item
+        def item_invariant_of_sums(self, _table: str, _key: Item, _item: Item | None) -> None:
+            self.helper()
+
+        def helper(self) -> None:
+            assert self.limit == 3
+
+    Own.check(2, steps=5)

@@ -279,6 +279,57 @@ def test_a_violation_in_a_unittest_shows_the_story(violating: Path) -> None:
     assert ">           check()" in done.stdout or ">       check()" in done.stdout
 
 
+REFUSED = """
+    import unittest
+    import msgspec
+    from appliers.applier import Appliers
+    from binlog.testing import ReplayMachine, check_applier
+    from hypothesis import strategies as st
+    from binlog.changes import event
+
+    class Weighed(msgspec.Struct):
+        kilos: float
+
+    scales = Appliers()
+
+    @scales.on(Weighed, table="scales")
+    def weighed(item, event):
+        return dict(event.key)
+
+    def my_events():
+        return st.just(1).map(lambda n: event("Weighed", {"id": "a"}, {"kilos": 0.5}))
+
+    def test_a_float():
+        check_applier(scales)
+
+    def test_no_module():
+        check_applier("nowhere:scales")
+
+    def test_mine():
+        check_applier(scales, events=my_events())
+
+    class TestScales(ReplayMachine):
+        applier = scales
+"""
+
+
+def test_what_the_kit_refuses_is_the_users_line_and_a_sentence(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, REFUSED)
+    out = done.stdout.partition("FAILURES")[2].partition("short test summary")[0]
+    assert "4 failed" in done.stdout
+    assert ">       check_applier(scales)\nE       RefusedError: Weighed.kilos: a float" in out
+    assert '>       check_applier("nowhere:scales")\nE       RefusedError: there is no mod' in out
+    assert "TestScales.runTest ____" in out
+    assert "\nWeighed.kilos: a float cannot be published: use Decimal" in out
+    # What the kit calls, and the user wrote, is shown.
+    assert '>   return st.just(1).map(lambda n: event("Weighed"' in out
+    assert "binlog/testing" not in out
+    assert "Traceback" not in out
+    assert len(out.splitlines()) < 50, out
+    full = run_pytest(tmp_path, REFUSED, "--full-trace").stdout
+    assert "data_strategies.py" in full
+
+
 MACHINE = """
     import msgspec
     from hypothesis import settings

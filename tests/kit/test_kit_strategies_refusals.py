@@ -250,6 +250,8 @@ def test_refuses_a_value_of_ones_own_that_cannot_be_published() -> None:
     ("key", "message"),
     [
         ("", "one or two attribute names"),
+        (3, "key=3: one or two attribute names"),
+        (None, "one or two attribute names"),
         ([], "one or two attribute names"),
         (["a", "b", "c"], "one or two attribute names"),
         ({"id": "a"}, r"key\['id'\] is 'a', no strategy"),

@@ -18,6 +18,7 @@ from binlog.run import Run
 from binlog.sequencer import Sequencer
 from binlog.testing.finding import as_violation
 from binlog.testing.world import soak as module
+from binlog.testing.world.endless import ending
 from binlog.testing.world.seeded import run, seed_text
 from binlog.testing.world.soak import RARE, Totals, run_batch, shortened, soak
 from binlog.testing.world.soak_command import main, summary
@@ -239,3 +240,40 @@ def test_ctrl_c_ends_it_with_what_was_done() -> None:
     assert runs is not None
     assert int(runs[1].replace(",", "")) > 0
     assert b"Traceback" not in drawn
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_run_that_does_not_end_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch, swallowed: bool
+) -> None:
+    """A sequencer that never drains what it holds would keep a core for ever, and say nothing."""
+
+    def drain(*_: Any) -> None:
+        while True:
+            try:
+                sum(range(1_000))
+            except Exception:
+                if not swallowed:
+                    raise
+
+    monkeypatch.setattr(Sequencer, "_drain", drain)
+    monkeypatch.setattr(module, "RUN_CPU_S", 0.3)
+    monkeypatch.setattr(module, "TRY_CPU_S", 0.2)
+    monkeypatch.setattr(module, "ENDLESS_CALLS_MAX", 6)
+    status, out, err = command("--runs", "20", "--jobs", "1")
+    assert status == 1
+    found = re.search(r"^(w1-[0-9a-f]+): (.+) \(law: every run ends\)$", out, re.M)
+    assert found is not None, out
+    assert "it has not come to its end after 0.2 s of CPU time" in found[2]
+    assert f"soak: {found[1]} broke a law" in err
+    assert f"scripts/soak --seed {found[1]}" in out
+    assert "publishes" in out
+
+
+def test_a_bound_leaves_nothing_behind() -> None:
+    """The timer of one run must not end the next one, nor whatever else the process does."""
+    before = signal.getsignal(signal.SIGPROF)
+    with ending(5.0):
+        run(seed_text(1))
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGPROF) is before

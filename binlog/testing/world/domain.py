@@ -2,7 +2,7 @@
 
 It has what rules can have: two schema versions and an upcaster, an applier for several items of
 another table, which the cart owns, expected versions, deletes, and an event that cannot be applied
-to a cart that is not there.
+to a cart that is not there. What an event says of itself, down to its session, is in the items.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def fill(item: Mapping[str, Any] | None, event: Event) -> dict[str, Any]:
     """A cart begins when it is first filled."""
     units = sum(event.data["wares"].values())
     before = {**event.key, "units": 0} if item is None else item
-    return {**before, "units": before["units"] + units, "last": event.data["wares"]}
+    by = [event.session, event.number, event.version, event.schema, event.id, event.time_ms]
+    units += before["units"]
+    return {**before, "units": units, "last": event.data["wares"], "by": by}
 
 
 @_carts.on(

@@ -1,4 +1,4 @@
-"""Events for a few items in two tables: they collide, and hit every action on every kind of state.
+"""Events for a few items in three tables: they collide, and hit every action on every kind of state.
 
 An item has a number ``n``, a string set ``s`` and anything under ``m``, so that no event is poison
 (`poison_event` makes those). Sums cross the bounds of short and of 64-bit integers and stay below
@@ -14,7 +14,7 @@ from typing import Any
 from binlog.envelope import DELETE_ITEM, PUT_ITEM, UPDATE_ITEM, Envelope
 from binlog.values import encode_value
 
-TABLES = ("orders", "stock.level")
+TABLES = ("orders", "stock.level", "orders.old")
 IDS = "aeh"  # of orders, one in each of three partitions
 NUMBERS: tuple[Any, ...] = (
     0,
@@ -26,6 +26,7 @@ NUMBERS: tuple[Any, ...] = (
     10**18 - 1,
     2**63,
     -(2**64),
+    10**33,
 )
 MEMBERS = ("x", "y", "é")
 NESTED: tuple[Any, ...] = (
@@ -44,21 +45,11 @@ _CONTENTS = len(NUMBERS) * len(NESTED)  # then they come again
 
 def item_event(a: int, b: int, c: int) -> Envelope:
     """One of many; three small numbers decide which."""
-    is_stock = a % 8 == 0
-    place = (a // 8 % 3, a // 8 % 2) if is_stock else (a // 8 % 3, None)
-    event_type, data = _content(place, b % 16, c % _CONTENTS)
+    table, key, event_type, data = _content(a % 48, b % 16, c % _CONTENTS)
     expect = None
     if b % 5 == 0:
         expect = 0 if c % 3 == 0 else c % 16
-    return Envelope(
-        id=f"id{c % 6}",
-        type=event_type,
-        schema=1,
-        table=TABLES[is_stock],
-        key=_key(place)[1],
-        data=data,
-        expect=expect,
-    )
+    return Envelope(f"id{c % 6}", event_type, 1, table, key, data, None, expect)
 
 
 @cache
@@ -68,10 +59,14 @@ def _key(place: tuple[int, int | None]) -> tuple[dict[str, Any], bytes]:
     return key, encode_value(key)
 
 
-@cache  # a few thousand, and worlds make millions of these events
-def _content(place: tuple[int, int | None], kind: int, c: int) -> tuple[str, bytes | None]:
-    event_type, data = _meaning(_key(place)[0], kind, c)
-    return event_type, None if data is None else encode_value(data)
+@cache  # some thousands, and worlds make millions of these events
+def _content(a: int, kind: int, c: int) -> tuple[str, bytes, str, bytes | None]:
+    """Table, key, type and data. Items of the last table have the keys of the first one's."""
+    is_stock = a % 8 == 0
+    named, key = _key((a // 8 % 3, a // 8 % 2) if is_stock else (a // 8 % 3, None))
+    event_type, data = _meaning(named, kind, c)
+    table = TABLES[1] if is_stock else TABLES[2 * (a % 8 == 1)]
+    return table, key, event_type, None if data is None else encode_value(data)
 
 
 def _meaning(key: dict[str, Any], kind: int, c: int) -> tuple[str, dict[str, Any] | None]:

@@ -7,7 +7,8 @@ however often the judge is asked. What has to hold (numbers as in DESIGN.md):
 * 11: an item's version never goes back, and nothing is written to a generation that was replaced;
 * 12: at a checkpoint, every event at or below it is in its item, or rejected and noted;
 * 13: a checkpoint never moves back, nor beyond the log;
-* 15: at one place of the log all consumers have the same offset, digest and sequencer state;
+* 15: at one place of the log all consumers have the same offset, digest and sequencer state,
+  the offset is the reference's, and so is the digest at the log's end;
 * I5: a rejection is one of the reference's, and noted once;
 * an event that cannot be applied is left out by an exclusion, and no other event is.
 """
@@ -21,11 +22,12 @@ from typing import Any
 import msgspec
 
 from appliers.item import Row
-from appliers.store import Checkpoint, Reader
+from appliers.store import Checkpoint
 from binlog.sequencer_state import SequencerState
 from binlog.testing.violation import Violation
 from binlog.testing.words import differences, say_key
 from binlog.testing.world.cell import Cell
+from binlog.testing.world.contents import check_rows, fact
 from binlog.testing.world.store import Began, Moved, Noted, WorldStore, Wrote
 from binlog.testing.world.truth import Truth, item_of
 from binlog.values import decode_value
@@ -110,8 +112,21 @@ class Judge:
             ) from error
 
     def agree(self, checkpoint: Checkpoint, who: str) -> None:
-        """15: whoever stands at this place of the log has read the same."""
+        """8 and 15: whoever stands at this place of the log has read the same, and no other."""
         place = checkpoint.partition, checkpoint.shard, checkpoint.sequence
+        between = self.truth.offsets_at(*place)
+        offset, applied = checkpoint.offset, checkpoint.applied
+        if between is None or offset != between[0] or not offset <= applied <= between[1]:
+            raise Violation(
+                f"{who} counts {offset} events of partition {place[0]} up to a record, of which"
+                f" {applied} are applied",
+                law="the sequencer is its specification (8)",
+                differences=[
+                    "the log halts its readers before that record"
+                    if between is None
+                    else f"expected {between[0]}, and {between[1]} up to the next record"
+                ],
+            )
         seen = checkpoint.offset, checkpoint.digest, sha256(checkpoint.state).digest()
         if self._places.setdefault(place, seen) != seen:
             raise Violation(
@@ -259,17 +274,15 @@ class Journal:
                 f"{self._who}: a rejection was noted twice", law="a rejection is noted once (I5)"
             )
         self._noted.add(place)
-        fact = (*place, found.id, found.expected, found.found)
-        expected = [
-            (r.partition, r.offset, r.table, r.key, r.id, r.expected, r.found)
-            for r in self._truth.refused.get((found.partition, found.offset), ())
-        ]
-        if fact not in expected:
+        found_fact = fact(found)
+        refused = self._truth.refused.get((found.partition, found.offset), ())
+        expected = [fact(each) for each in refused]
+        if found_fact not in expected:
             raise Violation(
                 f"{self._who}: event {found.offset} of partition {found.partition} was rejected"
                 f" for the version of {found.table} {say_key(found.key)}, wrongly",
                 law="a rejection is the reference's (I5)",
-                differences=[f"expected {expected or 'none'}", f"found {fact}"],
+                differences=[f"expected {expected or 'none'}", f"found {found_fact}"],
             )
 
     # -- at rest ---------------------------------------------------------------------------------
@@ -283,46 +296,42 @@ class Journal:
                 law="everything is applied in the end (14)",
                 differences=differences(vector, applied),
             )
+        if vector == self._truth.end():
+            for checkpoint in self._checkpoints.values():
+                self._check_digest(checkpoint)
+        self._check_types(vector)
+        check_rows(self._store, self._truth, vector, self._who)
+
+    def check_holds_nothing(self) -> None:
+        """7: all that was sent has landed, all sessions have expired, and nothing waits any more."""
         for partition, checkpoint in self._checkpoints.items():
             held = [s.session for s in SequencerState.decode(checkpoint.state).sessions if s.held]
-            if held and vector == self._truth.end():
+            if held:
                 raise Violation(
                     f"{self._who} holds frames of {held[0]} in partition {partition} for ever",
                     law="nothing is held for ever (7)",
                 )
-        check_rows(self._store, self._truth, vector, self._who)
 
+    def _check_digest(self, checkpoint: Checkpoint) -> None:
+        expected = self._truth.digest(checkpoint.partition)
+        if checkpoint.digest != expected:
+            raise Violation(
+                f"{self._who} has another digest of partition {checkpoint.partition} than what it"
+                " holds",
+                law="a digest tells what was read (15)",
+                differences=[f"expected {expected.hex()}", f"found {checkpoint.digest.hex()}"],
+            )
 
-def check_rows(store: Reader, truth: Truth, vector: Vector, who: str) -> None:
-    """That a store holds what the log up to ``vector`` makes of its tables, and nothing else.
-
-    Raises:
-        Violation: it does not.
-    """
-    names = truth.names_at(vector)
-    found_names = {table for generation in store.generations() for table in generation.tables}
-    rows = truth.rows_at(vector)
-    if found_names != names:
-        raise Violation(
-            f"{who} has other tables than the log's events name",
-            law="a replica is the fold of its log (14)",
-            differences=differences(sorted(names), sorted(found_names)),
-        )
-    for table in sorted(names):
-        expected, found = rows.get(table, {}), dict(store.scan(table))
-        for key in sorted({*expected, *found}):
-            row, cell = found.get(key), expected.get(key)
-            is_there = None if row is None else (row.version, row.partition, row.data)
-            should_be = None if cell is None else (cell.version, cell.partition, cell.data)
-            if is_there != should_be:
-                raise Violation(
-                    f"{who} holds another {table} {say_key(key)} than its events fold to",
-                    law="a replica is the fold of its log (14)",
-                    differences=[
-                        _versions(cell, row),
-                        *differences(cell and cell.item, row and row.data and _item(row.data)),
-                    ],
-                )
+    def _check_types(self, vector: Vector) -> None:
+        """What a generation has met decides which changed rules may go on with it."""
+        expected = self._truth.types_at(vector)
+        [generation] = self._store.generations()
+        if {*generation.types} != expected:
+            raise Violation(
+                f"{self._who} has noted down other types of events than it has met",
+                law="what was met is noted",
+                differences=differences(sorted(expected), sorted(generation.types)),
+            )
 
 
 def _is_back(new: Checkpoint, old: Checkpoint) -> bool:
@@ -330,15 +339,6 @@ def _is_back(new: Checkpoint, old: Checkpoint) -> bool:
     if new.applied < old.applied or new.offset < old.offset:
         return True
     return new.shard == old.shard and (new.sequence, new.applied) <= (old.sequence, old.applied)
-
-
-def _versions(expected: Cell | None, found: Row | None) -> str:
-    wanted, there = (each.version if each is not None else "none" for each in (expected, found))
-    return f"expected version {wanted}, found {there}"
-
-
-def _item(data: bytes) -> Any:
-    return decode_value(data)
 
 
 def _said(checkpoint: Checkpoint) -> str:

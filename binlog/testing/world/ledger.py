@@ -5,11 +5,11 @@ Linear in events, and nothing is kept: it runs at the end of every run of the wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Protocol
 
 from binlog.envelope import CONTROL_PREFIX, Envelope
-from binlog.frame import Session
+from binlog.frame import Predecessor, Session
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
 from binlog.testing.world.specification import COPY, Taken, Verdict
@@ -101,6 +101,24 @@ def check_order(events: Iterable[tuple[Session, Envelope]]) -> None:
                 law="publishing order",
             )
         last[family] = serial
+
+
+def check_predecessors(
+    frames: Iterable[tuple[Session, Predecessor]], acknowledged: Container[tuple[Session, int]]
+) -> None:
+    """P7: a generation waits for what was acknowledged, and for nothing that may never come.
+
+    Raises:
+        Violation: it does not.
+    """
+    for session, predecessor in frames:
+        earlier = Session(session.family, predecessor.generation)
+        if (earlier, predecessor.number) not in acknowledged:
+            raise Violation(
+                f"session {session} waits for number {predecessor.number} of generation"
+                f" {predecessor.generation}, which was never acknowledged",
+                law="a generation waits for what was acknowledged (P7)",
+            )
 
 
 def is_control(event: Envelope) -> bool:

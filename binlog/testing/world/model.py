@@ -96,6 +96,7 @@ class Model:
         self.counts: Counter[str] = Counter()
         self.trouble: Trouble | None = None
         self.read_count = 0
+        self.ends: list[int] = []  # events numbered by the end of each record; none behind a halt
         self._life = limits.life
         self._mark = 0  # over all that was read, behind a halt too
         self._lives: dict[Session, _Life] = {}
@@ -108,8 +109,7 @@ class Model:
         self._window: deque[tuple[object, ...]] = deque()
         self._recent: dict[object, int] = {}  # contents and ids in the window: how often
         self._decisions: dict[Trouble | None, str] = {}
-        # While it is halted: the suspended reading, what it has done, and what lies behind.
-        self._suspended: _Reading | None = None
+        self._suspended: _Reading | None = None  # of the record that halts; what it has done:
         self._done: tuple[list[Taken], list[Taken], list[tuple[Trouble, str]]] = ([], [], [])
         self._behind: deque[tuple[int, Rec, int]] = deque()
 
@@ -162,6 +162,7 @@ class Model:
         self.trouble = trouble
         if trouble is None:
             self._suspended = None
+            self.ends.append(len(self.sequenced))
             return
         self._suspended = reading
         taken, sequenced, lifted = before
@@ -195,6 +196,7 @@ class Model:
                 life.next += len(rec.events)
                 for number, event in enumerate(rec.events, rec.first):
                     self._sequence(at, life, number, event)
+                self.ends.append(len(self.sequenced))
                 return
         self._run(
             self._reading(at, rec, mark), (len(self.taken), len(self.sequenced), len(self.lifted))

@@ -7,15 +7,15 @@ did; a frame of a producer is read from its bytes.
 from __future__ import annotations
 
 from binlog.columns import decode_columns
-from binlog.control import noop_frame, resolve_frame
+from binlog.control import NOOP_TYPE, noop_frame, resolve_frame
 from binlog.envelope import PUT_ITEM, Envelope
-from binlog.frame import Session, decode_body, decode_header
-from binlog.halt import DECISIONS, Halt, resolution_for
+from binlog.frame import Header, Predecessor, Session, decode_body, decode_header
+from binlog.halt import DECISIONS, HOLD_BOUND, Halt, resolution_for
 from binlog.log import Appended, Put, Record
 from binlog.testing.world.garbage import GARBAGE
 from binlog.testing.world.log import WorldLog
 from binlog.testing.world.producers import PARAMS
-from binlog.testing.world.records import Frame, Garbage, Log, Rec, Resolve
+from binlog.testing.world.records import EMPTY_KEY, Frame, Garbage, Log, Rec, Resolve
 from binlog.values import encode_value
 
 _FIRST_FAMILY = 10**9  # producers count from 1
@@ -36,6 +36,7 @@ class Operators:
         self._garbage: dict[bytes, str] = {}  # why, by the record's bytes
         self._resolves: dict[bytes, Resolve] = {}  # by family
         self._frames: dict[bytes, Frame] = {}  # a duplicate is decoded once
+        self._strays: dict[tuple[int, int], tuple[bytes, int]] = {}  # family and birth
 
     def _family(self) -> bytes:
         self._families += 1
@@ -54,10 +55,33 @@ class Operators:
         self._log.inject(partition, data)
         return why
 
+    def stray(self, partition: int, family: int, generation: int, number: int) -> None:
+        """A frame of a no-op lands, of a session that may have no other.
+
+        ``family`` is by partition, and born when it is first named. The first frame of each
+        generation waits for number 2 of the one before it.
+        """
+        place = partition, family
+        if place not in self._strays:
+            self._strays[place] = self._family(), self._log.now_ms()
+        named, born = self._strays[place]
+        noop = Envelope(
+            f"{partition}.{family}.{generation}.{number}", NOOP_TYPE, 1, "", EMPTY_KEY, None
+        )
+        after = Predecessor(generation - 1, 2, born) if generation > 1 and number == 1 else None
+        frame = Frame(self._log.now_ms(), Session(named, generation), born, number, (noop,), after)
+        self._log.inject(partition, Log(PARAMS, partition).encoded(frame).data)
+
     def resolve(self, halt: Halt, which: int) -> str:
-        """Somebody lifts a halt; the decision."""
+        """Somebody lifts a halt; the decision.
+
+        Of a producer that keeps its rules nothing is given up for what has only to be waited for.
+        """
         decisions = DECISIONS[halt.rule]
         decision = decisions[which % len(decisions)]
+        family = (halt.session or "").partition(".")[0]
+        if halt.rule == HOLD_BOUND and bytes.fromhex(family) not in self.stray_families():
+            decision = "hold"
         session = Session(self._family(), 1)
         frame = resolve_frame(
             PARAMS,
@@ -83,6 +107,10 @@ class Operators:
         )
         return decision
 
+    def stray_families(self) -> set[bytes]:
+        """Those of broken programs."""
+        return {family for family, _ in self._strays.values()}
+
     def noop(self, partition: int) -> None:
         """Somebody moves the mark of a quiet partition."""
         log = self._log
@@ -104,7 +132,7 @@ class Operators:
         header = decode_header(data)
         if header.resolve:
             return self._resolves[header.session.family]
-        frame = self._frames[data] = meaning_of(record)
+        frame = self._frames[data] = meaning_of(record, header)
         return frame
 
     def resolvable(self, record: Record) -> Envelope:
@@ -112,9 +140,9 @@ class Operators:
         return meaning_of(record).events[0]
 
 
-def meaning_of(record: Record) -> Frame:
+def meaning_of(record: Record, header: Header | None = None) -> Frame:
     """A record of which one knows that it is a frame, for the reference."""
-    header = decode_header(record.data)
+    header = decode_header(record.data) if header is None else header
     columns = decode_columns(decode_body(record.data, header), header.count)
     return Frame(
         record.arrival_ms,

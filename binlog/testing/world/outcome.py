@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from binlog.frame import Session
 from binlog.testing.world.store import Began, Entry, Noted, Wrote
 from binlog.testing.world.truth import PARTITIONS
 from binlog.testing.world.world import World
@@ -19,20 +20,28 @@ from binlog.testing.world.world import World
 
 def digest_of(world: World) -> str:
     """64 hex digits."""
-    truth = world.truth
+    truth, named = world.truth, _Names()
     log = [
         [
-            [taken.at, str(taken.session), taken.number, taken.what, taken.event]
+            [taken.at, named[taken.session], taken.number, taken.what, taken.event]
             for taken in truth.verdict(partition).taken
         ]
         for partition in PARTITIONS
     ]
     ledger = [
-        [entry.serial, entry.outcome and entry.outcome.name, str(entry.session), entry.number]
+        [entry.serial, entry.outcome and entry.outcome.name, named[entry.session], entry.number]
         for entry in world.producers.ledger
     ]
     journals = [[_plain(entry) for entry in r.store.journal] for r in world.replicas]
     return sha256(msgspec.msgpack.encode([log, ledger, journals])).hexdigest()
+
+
+class _Names(dict[Session | None, str]):
+    """Sessions as text, each made once."""
+
+    def __missing__(self, session: Session | None) -> str:
+        text = self[session] = str(session)
+        return text
 
 
 def _plain(entry: Entry) -> list[Any]:

@@ -15,8 +15,9 @@ from random import Random
 
 from binlog.clock import ManualClock
 from binlog.envelope import Envelope
+from binlog.errors import StorageError
 from binlog.frame import Session, decode_header
-from binlog.log import Appended, Position, Put, Reply
+from binlog.log import Appended, Failed, Position, Put, Reply
 from binlog.logs.chaos import Fate
 from binlog.params import Params
 from binlog.partition import ordering_key, partition_of
@@ -27,6 +28,7 @@ from binlog.producer.outcome import Frame as SentFrame
 from binlog.producer.session import Lineage
 from binlog.testing.violation import Violation
 from binlog.testing.world.log import WorldLog
+from binlog.values import encode_value
 
 PROCESSES = 3
 START_MS = 10_000
@@ -40,7 +42,7 @@ PARAMS = Params(
     session_life_ms=1_000,
     born_tolerance_ms=40,
     id_window=4,
-    hold_frames_max=32,
+    hold_frames_max=6,
 )
 FOUND_LATER = "found later"
 FATES: dict[str, Fate] = {fate.value: fate for fate in Fate} | {FOUND_LATER: Fate.LATE}
@@ -293,6 +295,31 @@ class Producers:
             return ""
         self.met["resharded"] += 1
         return done
+
+    def check_alive(self) -> None:
+        """At rest a producer can send what it is given. It is told at once that it could not.
+
+        Raises:
+            Violation: one makes no call.
+        """
+        event = Envelope("still there", "StillThere", 1, "", encode_value({}), None)
+        for index, process in enumerate(self.processes):
+            core = process.core
+            core.offer(0, [event], self.now, is_urgent=True)
+            send = core.poll(self.now)
+            if send is None or len(send.puts) != 1:
+                raise Violation(
+                    f"the producer of process {index} is at rest, and does not send what it is given",
+                    law="producers go on",
+                )
+            refused = Failed(StorageError("at rest"), untouched=True, final=True)
+            core.reply(send.call, [refused], self.now)
+            [(_, delivery)] = core.outcomes()
+            if delivery.outcome is not Outcome.FAILED or core.pending_events:
+                raise Violation(
+                    f"the producer of process {index} does not say that its call was refused",
+                    law="producers go on",
+                )
 
     def settle(self) -> None:
         """Everything comes to rest: calls are answered, what can be sent is sent."""

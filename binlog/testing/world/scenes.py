@@ -52,6 +52,21 @@ _WAITS = (1, 3, 3, 7, 15, 30, 45, 85, 90, 120, 319, 321, 401, 600, 999, 1_002)
 _OTHER_PARTITIONS = ((1, 0), (1, 8), (0, 9), (8, 17))  # first numbers of events
 _TROUBLES = ("duplicate", "lose reply", "late", "lose", "throttle", "found later")
 _TURNS = ((1, 1), (3, 1), (2, 2), (1, 5), (1_000, 20), (1_000, 1_000), (1_000, 1_000))
+_STRAYS = (  # generations and numbers, in order
+    ((1, 2),),
+    ((1, 2), (1, 3), (1, 1)),
+    ((1, 3), (1, 2), (1, 5)),
+    ((2, 1),),
+    ((1, 1), (2, 1), (2, 2)),
+    ((2, 1), (1, 1), (1, 2)),
+    ((1, 2), (2, 1), (2, 2)),
+    ((2, 2), (2, 1), (1, 3), (1, 1)),
+    ((1, 2), (2, 2), (3, 1), (3, 2)),
+    ((2, 1), (3, 1), (1, 1), (1, 2)),
+    tuple((1, number) for number in range(2, 11)),
+    ((1, 1), *((1, number) for number in range(3, 10))),
+    tuple((2, number) for number in range(1, 9)),
+)
 _SIZES = (1, 1, 2, 4, 8, 32, 80, 200)
 
 
@@ -64,6 +79,7 @@ class Writer:
         self._steps: list[Step] = []
         self._events = 0
         self._damages = 0
+        self._strays = 0
         self._poisons = dice.one_in(4)
         # A swarm: of the troubles some, and of these some often.
         self._fates = [fate for fate in _TROUBLES if dice.below(2)] or ["late"]
@@ -75,6 +91,7 @@ class Writer:
             (self._wait, 2),
             (self._overtaken_session, 1),
             (self._retries, 2),
+            (self._refused, 1),
             (self._late_answer, 1),
             (self._grow_old, 1),
             (self._crash, 3),
@@ -87,6 +104,7 @@ class Writer:
             (self._reshard, 1),
             (self._hold_back, 1),
             (self._damage, 1),
+            (self._stray, 2),
             (self._rebuild, 1),
             (self._drill, 1),
         ):
@@ -162,8 +180,18 @@ class Writer:
         """A frame is refused for so long that its session is too old for it."""
         for fate, wait_ms in (("land", 300), ("throttle", 145), ("land", 1)):
             self._publish(2, 1)
+            self._publish(2, 1)
             self._add("tick", 5)
             self._call(2, fate)
+            self._add("tick", wait_ms)
+
+    def _refused(self) -> None:
+        """A frame is refused until it is given up: it never left, and its session goes on."""
+        dice, process = self._dice, self._dice.below(2)
+        for fate, wait_ms in (("land", 1), ("throttle", 85), ("land", 1))[dice.below(2) :]:
+            self._publish(process, 1)
+            self._add("tick", 5)
+            self._call(process, fate)
             self._add("tick", wait_ms)
 
     def _retries(self) -> None:
@@ -205,6 +233,8 @@ class Writer:
         self._add("tick", 5)
         self._call(process, self._fate(), answered=False)
         self._add("tick", self._dice.of((3, 30, 90, 401)))
+        if self._dice.one_in(2):  # it finds out that it is late, or goes on with other partitions
+            self._call(process, self._fate())
         self._add("answer", process)
 
     def _wait(self) -> None:
@@ -278,7 +308,31 @@ class Writer:
             self._add("damage", dice.below(PARAMS.partitions), dice.below(64))
             self._work()
             self._consume()
+            if dice.one_in(3):  # who is halted stays where it is
+                self._add("reshard", dice.below(2))
+                self._work()
+                self._consume()
         self._add("resolve", dice.below(2), dice.below(4))
+
+    def _stray(self) -> None:
+        """Frames that wait for others, which may never come; then somebody decides on them."""
+        dice, partition = self._dice, self._dice.below(PARAMS.partitions)
+        if self._strays < 2 and dice.below(2):
+            self._strays += 1
+            for generation, number in dice.of(_STRAYS):
+                self._add("stray", partition, self._strays, generation, number)
+            self._work()
+            self._consume()
+            if dice.one_in(3):
+                self._add("reshard", dice.below(2))
+            if dice.one_in(2):
+                self._add("tick", dice.of((500, 1_002)))
+                self._add("noop", partition)
+                self._consume()
+        elif self._strays:
+            self._add("stray", partition, self._strays, 1, 1)
+        self._add("resolve", dice.below(2), dice.below(4))
+        self._consume()
 
     def _rebuild(self) -> None:
         if self._dice.one_in(2):

@@ -17,12 +17,14 @@ from typing import TextIO
 from binlog.cli.progress import progress
 from binlog.errors import BinlogError
 from binlog.testing.violation import Violation
+from binlog.testing.world.endless import ending
 from binlog.testing.world.exhaustive import Exhaustion, exhaustive
 from binlog.testing.world.seeded import parse_seed, play, run, seed_text, steps_of
 from binlog.testing.world.soak import (
     FAULTS,
     RARE,
     RARE_AFTER_RUNS,
+    RUN_CPU_S,
     Totals,
     ignoring_ctrl_c,
     shortened,
@@ -101,7 +103,8 @@ def _one(seed: str, out: TextIO, *, tell: bool) -> int:
     parameters, steps = steps_of(seed)
     if tell:
         try:
-            story = play(parameters, steps, tell=True).story
+            with ending(RUN_CPU_S):
+                story = play(parameters, steps, tell=True).story
         except Violation as found:
             story = [*found.story, f"VIOLATION: {found.what} (law: {found.law})"]
         out.writelines(f"{number:4}. {line}\n" for number, line in enumerate(story, 1))

@@ -9,7 +9,7 @@ an applier that fails otherwise has broken a law.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn, TypeAlias, TypeVar
@@ -19,12 +19,14 @@ from appliers.fingerprint import fingerprint
 from appliers.store import vector_of
 from binlog.envelope import ITEM_TYPES
 from binlog.errors import BinlogError, PoisonError, RefusedError
-from binlog.target import Target
+from binlog.frame import Session
+from binlog.producer.outcome import Outcome
 from binlog.testing.subject import Source, rules_of
 from binlog.testing.violation import Violation
 from binlog.testing.words import imports_of_code
-from binlog.testing.world.judge import Invariants, Journal, Judge
-from binlog.testing.world.ledger import check_ledger, check_order
+from binlog.testing.world.drill import drill
+from binlog.testing.world.judge import Invariants, Judge
+from binlog.testing.world.ledger import check_ledger, check_order, check_predecessors
 from binlog.testing.world.narrator import Narrator, rows_of
 from binlog.testing.world.operators import Operators
 from binlog.testing.world.producers import PARAMS, PROCESSES, Producers, Published
@@ -33,7 +35,6 @@ from binlog.testing.world.specification import COPY
 from binlog.testing.world.store import WorldStore
 from binlog.testing.world.truth import PARTITIONS, Truth
 from binlog.vector import Vector
-from snapshots.rebuild import Wanted, rebuild
 
 _QUIET_MS = PARAMS.session_life_ms + PARAMS.session_age_ms  # after it every session has expired
 _TURNS_MAX = 100  # until all is at rest
@@ -56,8 +57,9 @@ class Stage:
     ) -> None:
         """``kinesis``: the log takes frames of any age, as Kinesis does, in two shards.
 
-        Without it, it refuses those that are too old, as a directory log does. ``name`` is what
-        ``code`` calls the rules.
+        Without it, it refuses those that are too old, as a directory log does, and the stores look
+        at all conditions of a commit before its first write. ``name`` is what ``code`` calls the
+        rules.
         """
         self.met: Counter[str] = Counter()
         self.story: list[str] = []
@@ -71,7 +73,7 @@ class Stage:
             Replica(
                 number,
                 self.log,
-                WorldStore(f"memory:replica{number}", met=self.met),
+                WorldStore(f"memory:replica{number}", met=self.met, looks_first=not kinesis),
                 self.rules,
                 fingerprint=made_by,
                 remembers=remembers,
@@ -119,7 +121,7 @@ class Stage:
         before = self._vector(target) if self._teller else {}
         if target.excluded != self._excluded and not self._rebuild(target):
             return
-        how = self._guarded(target, turn) or "paused"
+        how = self._guarded(target, turn, applies=True) or "paused"
         if self._teller:
             self._teller.turned(f"replica {target.number}", before, self._vector(target), how)
 
@@ -130,12 +132,19 @@ class Stage:
             if done is not None:
                 return done
 
-    def _guarded(self, target: _Replica, work: Callable[[], _Result]) -> _Result | None:
-        """What a consumer's work comes to; ``None`` where it met what cannot be applied."""
+    def _guarded(
+        self, target: _Replica, work: Callable[[], _Result], *, applies: bool = False
+    ) -> _Result | None:
+        """What a consumer's work comes to; ``None`` where it met what cannot be applied.
+
+        ``applies``: whatever lies before that is applied by then.
+        """
         try:
             return work()
         except PoisonError as error:
             self._leave_out(error)
+            if applies:
+                self._judged(partial(self._check_stopped, target, error))
             return None
         except BinlogError as error:
             self._fail(_has_stopped(target, error), error)
@@ -143,17 +152,34 @@ class Stage:
     def _leave_out(self, error: PoisonError) -> None:
         """What cannot be applied is left out from now on, by everybody."""
         self.truth.look()
-        details = error.details
-        place = details["partition"], details["offset"]
-        undeclared = details["type"] not in ITEM_TYPES and not isinstance(
+        place = _place_of(error)
+        undeclared = error.details["type"] not in ITEM_TYPES and not isinstance(
             error.__cause__, ApplierError
         )
         if undeclared or place not in self.truth.poison:
             self._fail(_not_total(error, undeclared=undeclared), error)
+        if self._excluded == self.truth.exclusions():
+            self._fail(_met_again(error), error)  # and would be again, for ever
         self.met["poison"] += 1
         self._excluded = self.truth.exclusions()
         if self._teller:
             self._teller.say(f"somebody leaves out what cannot be applied: {error.what}")
+
+    def _check_stopped(self, target: _Replica, error: PoisonError) -> None:
+        """Where a consumer stands that met what cannot be applied: before its record."""
+        partition, offset = _place_of(error)
+        expected = self.truth.record_start(partition, offset)
+        found = self._vector(target).get(partition, 0)
+        if found != expected:
+            raise Violation(
+                f"replica {target.number} met an event that cannot be applied, and what lies before"
+                " its record is not applied",
+                law="what cannot be applied stops nothing before it",
+                differences=[
+                    f"event {offset} of partition {partition}",
+                    f"expected {expected} events applied, found {found}",
+                ],
+            )
 
     def _resolve(self, target: _Replica, which: int) -> None:
         for halt in target.halts:
@@ -168,18 +194,8 @@ class Stage:
     def _drill(self, vector: Vector) -> None:
         self._drills += 1
         store = WorldStore(f"memory:drill{self._drills}", met=self.met)
-        wanted = Wanted(
-            rules=self.rules, target=Target(vector=vector), excluded=self.truth.exclusions()
-        )
-        rebuild(self.log, store, wanted)
-        journal = Journal(store, f"a rebuild to {vector}", self.judge)
         self.met["rebuilt elsewhere"] += 1
-
-        def judge() -> None:
-            journal.look()
-            journal.check_stands_at({p: n for p, n in vector.items() if n})
-
-        self._judged(judge)
+        self._judged(partial(drill, self.log, store, self.rules, self.judge, vector))
 
     def _settle(self) -> None:
         self.log.release()
@@ -191,15 +207,21 @@ class Stage:
         self.judge.look()
         for journal in self.judge.journals:
             journal.check_stands_at(self.truth.end())
+            journal.check_holds_nothing()
         self._let_zombies_repeat()
+        self.producers.check_alive()
         ledgers: list[list[Published]] = [[] for _ in PARTITIONS]
         for entry in self.producers.ledger:
             ledgers[entry.partition].append(entry)
         for partition, ledger in enumerate(ledgers):
             verdict = self.truth.verdict(partition)
             check_ledger(ledger, partition, verdict)
+            predecessors = self.truth.predecessors(partition)
+            if predecessors:
+                check_predecessors(predecessors, _acknowledged(ledger))
             check_order((t.session, t.event) for t in verdict.sequenced if t.event is not None)
             self.met.update(verdict.counts)
+            self.met.update([f"{trouble.rule}: {d}" for trouble, d in verdict.lifted])
             self.met["copies"] += sum([t.what == COPY for t in verdict.taken])
         self.met["rejected expectation"] += len(self.truth.tables.refused)
         self.met["tombstone"] += sum([cell.deleted for cell in self.truth.cells.values()])
@@ -293,6 +315,13 @@ class Stage:
         ) from cause
 
 
+def _place_of(error: PoisonError) -> tuple[int, int]:
+    partition, offset = error.details["partition"], error.details["offset"]
+    assert isinstance(partition, int)
+    assert isinstance(offset, int)
+    return partition, offset
+
+
 def _not_total(error: PoisonError, *, undeclared: bool) -> Violation:
     if undeclared:
         return Violation(
@@ -308,6 +337,14 @@ def _not_total(error: PoisonError, *, undeclared: bool) -> Violation:
     )
 
 
+def _met_again(error: PoisonError) -> Violation:
+    return Violation(
+        f"an event that was left out is met all the same: {error.what}",
+        law="what is left out is not met",
+        differences=[error.where],
+    )
+
+
 def _has_stopped(replica: _Replica, error: BinlogError) -> Violation:
     return Violation(
         f"the consumer of replica {replica.number} cannot go on: {error.what}",
@@ -315,6 +352,14 @@ def _has_stopped(replica: _Replica, error: BinlogError) -> Violation:
         differences=[error.where] if error.where else [],
         do=error.do,
     )
+
+
+def _acknowledged(ledger: Iterable[Published]) -> set[tuple[Session, int]]:
+    return {
+        (entry.session, entry.number)
+        for entry in ledger
+        if entry.outcome is Outcome.ACKNOWLEDGED and entry.session is not None
+    }
 
 
 def _place(replica: _Replica, partition: int) -> tuple[str, int] | None:

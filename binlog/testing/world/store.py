@@ -78,8 +78,19 @@ Entry: TypeAlias = Began | Wrote | Noted | Moved
 class WorldStore(MemoryStore):
     """See the module. ``crash_after`` counts steps of commits: at zero `Crashed` is raised."""
 
-    def __init__(self, name: str = "memory:loose", *, met: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "memory:loose",
+        *,
+        met: Counter[str] | None = None,
+        looks_first: bool = False,
+    ) -> None:
+        """``looks_first``: nothing of a commit is done where one of its conditions does not hold.
+
+        So does whoever has transactions; what was done before by others is all that helps then.
+        """
         super().__init__(name=name)
+        self._looks_first = looks_first
         self.journal: list[Entry] = []
         self.met: Counter[str] = Counter() if met is None else met
         self.between: Callable[[], object] | None = None
@@ -164,6 +175,8 @@ class WorldStore(MemoryStore):
             run()
         self._step(started)
         check_unique(writes)
+        if self._looks_first and (refused := self._refused(generation, writes, checkpoints)):
+            return self._failed(refused)
         # Rejections first: a rejected event lies below its item's version afterwards.
         if rejections:
             for rejection in rejections:
@@ -179,22 +192,37 @@ class WorldStore(MemoryStore):
                 failed.append(write)
             self._step(started)
         if failed:
-            self.failed += len(failed)
-            self.met["condition failed"] += len(failed)
-            return failed
+            return self._failed(failed)
         for checkpoint in checkpoints:
-            self._live(generation)
-            standing = self._content.checkpoints[generation]
-            old = standing.get(checkpoint.partition)
-            if old is not None and not moves_on(checkpoint, old):
-                raise lost_checkpoint(self.name, checkpoint, old)
-            standing[checkpoint.partition] = checkpoint
+            self._standing(generation, checkpoint)[checkpoint.partition] = checkpoint
             self.journal.append(Moved(generation, checkpoint))
             self._step(started)
         for table in sorted(tables):
             self._rows_of(generation, table)
         self._step(started, done=True)
         return []
+
+    def _standing(self, generation: str, new: Checkpoint) -> dict[int, Checkpoint]:
+        """The generation's checkpoints, which ``new`` may join."""
+        self._live(generation)
+        standing = self._content.checkpoints[generation]
+        old = standing.get(new.partition)
+        if old is not None and not moves_on(new, old):
+            raise lost_checkpoint(self.name, new, old)
+        return standing
+
+    def _refused(
+        self, generation: str, writes: Sequence[Write], checkpoints: Sequence[Checkpoint]
+    ) -> list[Write]:
+        for checkpoint in checkpoints:
+            self._standing(generation, checkpoint)
+        tables = self._content.tables
+        return [w for w in writes if not condition_holds(w, tables.get(w.table, {}).get(w.key))]
+
+    def _failed(self, failed: list[Write]) -> list[Write]:
+        self.failed += len(failed)
+        self.met["condition failed"] += len(failed)
+        return failed
 
     def _step(self, started: int, *, done: bool = False) -> None:
         if self.crash_after is None:

@@ -7,12 +7,14 @@ and each event is looked at once, however often `look` is called.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 from appliers.applier import Rules
-from binlog.envelope import Envelope
-from binlog.frame import Session
+from binlog.envelope import CONTROL_PREFIX, ITEM_TYPES, Envelope
+from binlog.frame import Predecessor, Session
 from binlog.testing.world.cell import Cell, Poison
+from binlog.testing.world.digests import digest_of
 from binlog.testing.world.log import WorldLog
 from binlog.testing.world.model import Model
 from binlog.testing.world.operators import Operators
@@ -77,6 +79,39 @@ class Truth:
             self.refused[partition, offset] = tables.refused[refused:]
         return places
 
+    def offsets_at(self, partition: int, shard: str, sequence: int) -> tuple[int, int] | None:
+        """Events up to a place of the log, and up to the end of the record behind it.
+
+        ``None``: nobody can have read that far, for the log halts its readers before.
+        """
+        return self._numbers[partition].offsets_at(shard, sequence)
+
+    def record_start(self, partition: int, offset: int) -> int:
+        """Events up to the beginning of the record that made this one an event."""
+        ends = self._numbers[partition].model.ends
+        place = bisect_right(ends, offset - 1)
+        return ends[place - 1] if place else 0
+
+    def predecessors(self, partition: int) -> list[tuple[Session, Predecessor]]:
+        """What the sessions of producers wait for in a partition, a line a record."""
+        strays = self._operators.stray_families()
+        found = self._numbers[partition].predecessors
+        return [(session, before) for session, before in found if session.family not in strays]
+
+    def digest(self, partition: int) -> bytes:
+        """What a reader's digest is at the partition's end (S6)."""
+        return self._numbers[partition].digest()
+
+    def types_at(self, vector: Vector) -> set[str]:
+        """The types of the domain's events up to a vector, those that were left out not counted."""
+        types: set[str] = set()
+        for partition, through in vector.items():
+            taken = self._numbers[partition].model.sequenced[:through]
+            if self.poison:
+                taken = [t for o, t in enumerate(taken, 1) if (partition, o) not in self.poison]
+            types.update([each.event.type for each in taken if each.event is not None])
+        return {t for t in types if t not in ITEM_TYPES and not t.startswith(CONTROL_PREFIX)}
+
     def verdict(self, partition: int) -> Verdict:
         """All that the model says of a partition, as of the last `look`."""
         return self._numbers[partition].model.verdict()
@@ -105,15 +140,18 @@ class Truth:
                     rows.setdefault(table, {})[key] = self.cells[table, key, offset]
         return rows
 
-    def names_at(self, vector: Vector) -> set[str]:
-        """The tables that any event up to a vector was meant for, refused ones too."""
-        refused = {
-            each.table
+    def refused_at(self, vector: Vector) -> list[Refused]:
+        """The expectations of events up to a vector that were not met."""
+        return [
+            each
             for (partition, offset), found in self.refused.items()
             if offset <= vector.get(partition, 0)
             for each in found
-        }
-        return {*self.rows_at(vector), *refused}
+        ]
+
+    def names_at(self, vector: Vector) -> set[str]:
+        """The tables that any event up to a vector was meant for, refused ones too."""
+        return {*self.rows_at(vector), *[each.table for each in self.refused_at(vector)]}
 
 
 class _Numbers:
@@ -127,12 +165,20 @@ class _Numbers:
         self._records = log.records(partition)
         self._operators = operators
         self._arrivals: dict[tuple[Session, int], int] = {}
+        self._log = log
+        self._shards: dict[str, int] = {}  # by name: a partition's go on in this order
+        self._places: list[tuple[int, int]] = []  # of the records that were read
+        self.predecessors: list[tuple[Session, Predecessor]] = []
+        self._digest: tuple[int, bytes] = (0, bytes(32))  # of so many events
 
     def read(self) -> list[Taken]:
         """What is numbered by now."""
         model, arrivals = self.model, self._arrivals
-        for _, record in self._records[1 + model.read_count :]:  # the first is the genesis
+        for shard, record in self._records[1 + model.read_count :]:  # the first is the genesis
+            self._places.append((self._order_of(shard), record.sequence))
             rec = self._operators.meaning(record)
+            if isinstance(rec, Frame) and rec.predecessor is not None:
+                self.predecessors.append((rec.session, rec.predecessor))
             if isinstance(rec, Resolve):
                 self._events[rec.session] = self._operators.resolvable(record)
             elif self._asked and isinstance(rec, Frame):
@@ -144,6 +190,26 @@ class _Numbers:
     def arrival_of(self, taken: Taken) -> int:
         """When the record arrived that carries it: the first one that does."""
         return self._arrivals.get((taken.session, taken.number), 0)
+
+    def _order_of(self, shard: str) -> int:
+        if shard not in self._shards:  # parents come before their children
+            self._shards = {each.id: order for order, each in enumerate(self._log.shards())}
+        return self._shards[shard]
+
+    def offsets_at(self, shard: str, sequence: int) -> tuple[int, int] | None:
+        ends = self.model.ends
+        count = bisect_right(self._places, (self._order_of(shard), sequence))
+        if count > len(ends):
+            return None
+        return ends[count - 1] if count else 0, ends[min(count, len(ends) - 1)] if ends else 0
+
+    def digest(self) -> bytes:
+        """Worked out anew from what is numbered and the records' bytes."""
+        sequenced = self.model.sequenced
+        if self._digest[0] != len(sequenced):
+            recs = [(self._operators.meaning(r), r.data) for _, r in self._records[1:]]
+            self._digest = len(sequenced), digest_of(sequenced, recs)
+        return self._digest[1]
 
 
 def item_of(cell: Cell) -> Any:

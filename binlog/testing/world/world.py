@@ -160,6 +160,23 @@ class World(Stage):
             self._teller.called("damage", partition, which)
             self._teller.say(f"a record that is no frame lands in partition {partition}: {why}")
 
+    def stray(self, partition: int, family: int, generation: int, number: int) -> None:
+        """A frame of a broken program lands: a no-op with this number in a session of its own.
+
+        Earlier numbers may never come: it waits then, until its session expires, or too much waits,
+        which halts the partition. Number 1 of a generation waits for number 2 of the one before it.
+        """
+        if generation < 1 or number < 1:
+            raise RefusedError(f"generation {generation}, number {number}", do="each from 1 on")
+        self.operators.stray(self._partition(partition), family, generation, number)
+        self.met["strays"] += 1
+        if self._teller:
+            self._teller.called("stray", partition, family, generation, number)
+            self._teller.say(
+                f"a broken program writes number {number} of its session {family}.{generation} into"
+                f" partition {partition}: an event that no applier takes"
+            )
+
     # -- consumers -------------------------------------------------------------------------------
 
     def consume(self, replica: int, pages: int = 1_000, records: int = 1_000) -> None:
