@@ -36,6 +36,9 @@ from binlog.logs.kinesis_service import Service
 from binlog.params import decode_genesis
 
 CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions
+# Of the 1,000 records a second that a shard takes, for one of several producers. Full frames need 41:
+# more is neither taken (1 MB a second and shard) nor cheap.
+FRAMES_PER_S = 100.0
 READS_PER_S = 5.0  # GetRecords calls a shard answers, for all its readers together (service limit)
 
 
@@ -94,6 +97,7 @@ class KinesisLog:
         )
         self.name = service.name
         # In a Lambda no thread of ours may be at work between two invocations (P8).
+        self.frames_per_s = FRAMES_PER_S
         self.calls_max = 1 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") else CALLS_MAX
         self.genesis, summary = read_genesis(service)
         self.params = decode_genesis(self.genesis, self.name)

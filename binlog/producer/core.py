@@ -31,6 +31,7 @@ from binlog.errors import BinlogError, NotSentError, UnknownOutcomeError
 from binlog.frame import Session
 from binlog.log import Appended, Expired, Failed, Put, Reply
 from binlog.params import Params
+from binlog.producer.budget import Budget
 from binlog.producer.lane import Chunk, Flight, Lane, sizes_of
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Delivery, Frame, Outcome
@@ -67,6 +68,7 @@ class ProducerCore:
         self._random = random
         self._birth_ms = birth_ms
         self._calls_max = options.calls_max or 1
+        self._budget = Budget(options.frames_per_s) if options.frames_per_s else None
         self._packer = Packer(
             params,
             genesis,
@@ -197,7 +199,10 @@ class ProducerCore:
         for lane in self._queued.values():
             times.append(lane.queue[0].deadline)
             if may_call and lane.flight is None:
-                times.append(max(lane.due, launch_from))
+                due = lane.due if lane.size < self._packer.body_bytes_goal else 0.0
+                if self._budget is not None:
+                    due = max(due, self._budget.ready_at(lane.shard))
+                times.append(max(due, launch_from))
         return min(times, default=None)
 
     def is_under_way(self, frame: Frame) -> bool:
@@ -240,6 +245,8 @@ class ProducerCore:
                 continue
             if len(flights) >= frames_max or size >= bytes_max:
                 return
+            if self._budget is not None and self._budget.ready_at(lane.shard) > now:
+                continue
             if session is None:
                 session = self._session_at(now)
             if session.launched and not session.born_ms:
@@ -264,6 +271,8 @@ class ProducerCore:
         self._first_deadline = min(self._first_deadline, deadline)
         flight = Flight(lane.partition, session, first, last, chunks, data, deadline)
         lane.launch(flight)
+        if self._budget is not None:
+            self._budget.spend(lane.shard, now)
         session.launched = True
         self._flights[lane.partition] = flight
         if not lane.queue:
@@ -277,7 +286,9 @@ class ProducerCore:
         if not session.born_ms:
             session.born_ms = reply.born_ms
         if session.in_time(reply.arrival_ms):
-            self._lanes[flight.partition].land(flight)
+            lane = self._lanes[flight.partition]
+            lane.land(flight)
+            lane.shard = reply.position.shard
             self._decide(flight, Outcome.ACKNOWLEDGED, flight.session.name, None)
         else:
             age_ms = reply.arrival_ms - session.born_ms

@@ -98,11 +98,13 @@ class Lane:
         "flight",
         "partition",
         "queue",
+        "shard",
         "size",
     )
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
+        self.shard = ""  # that the last acknowledged frame went to
         self.queue: deque[Chunk] = deque()
         self.size = 0  # of what is queued
         self.due = 0.0  # when the first one must go at the latest

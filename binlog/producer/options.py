@@ -13,6 +13,9 @@ class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 0.0
     """How long an event may wait for company of its partition. With 0 whatever waits goes with
     the next commit: while one is being made durable, the next one gathers."""
+    frames_per_s: float | None = None
+    """Frames begun a second and shard, at most: above it events wait for company, however short
+    the linger is. If not given, what suits the log: no limit where a frame costs nothing."""
     frame_bytes_goal: int = 24 * 1024
     """A frame is closed at about this many bytes, compressed: what Kinesis bills as one unit."""
     queue_bytes_max: int = 64 * 1024 * 1024
@@ -47,6 +50,8 @@ class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("queue_wait_s", "give_up_s", "retry_first_s", "retry_most_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not above 0")
+        if self.frames_per_s is not None and not self.frames_per_s > 0:
+            raise ValueError(f"frames_per_s {self.frames_per_s!r} is not above 0")
         for name in ("linger_s", "full_wait_s"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} {getattr(self, name)!r} is below 0")

@@ -82,7 +82,10 @@ class Producer:
         self._remote = log if isinstance(log, Remote) else None
         options = options or ProducerOptions()
         calls_max = options.calls_max or (self._remote.calls_max if self._remote else 1)
-        self._options = msgspec.structs.replace(options, calls_max=calls_max)
+        frames_per_s = options.frames_per_s or (self._remote and self._remote.frames_per_s)
+        self._options = msgspec.structs.replace(
+            options, calls_max=calls_max, frames_per_s=frames_per_s
+        )
         self._calls_max = calls_max
         self._clock = clock or SystemClock()
         self._random = random or Random()

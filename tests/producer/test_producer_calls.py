@@ -28,6 +28,7 @@ class RemoteLog(MemoryLog):
     """A log in memory that calls itself a service; calls of ``slow`` partitions wait at a gate."""
 
     calls_max = 3
+    frames_per_s = 10_000.0
 
     def __init__(self) -> None:
         super().__init__(PARAMS)
@@ -181,6 +182,7 @@ from tests.producer.desk import event
 
 class Remote(DirectoryLog):
     calls_max = 2
+    frames_per_s = 10_000.0
     def birth_ms(self):
         return self.now_ms()
 

@@ -1,0 +1,113 @@
+"""The budget of frames: events wait only as long as they have to, and then share what there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from binlog.log import Appended, Position
+from binlog.producer import ProducerOptions
+from binlog.producer.budget import BURST_S, Budget
+from tests.producer.desk import BORN, PARAMS, THROTTLED, Desk, events, header_of, key_in
+
+KEYS = [key_in(partition) for partition in range(PARAMS.partitions)]
+RATE = 10.0
+BURST = round(RATE * BURST_S)
+
+
+def desk_of(**options: object) -> Desk:
+    return Desk(birth_ms=lambda: BORN, frames_per_s=RATE, calls_max=10, **options)  # type: ignore[arg-type]
+
+
+def run(desk: Desk, rate: float, seconds: float, *, shards: int = 1) -> tuple[int, int, float]:
+    """Frames and events sent, and the longest wait; events come evenly, and replies at once."""
+    came: dict[str, float] = {}
+    frames = sent = 0
+    longest, end, number = 0.0, desk.now + seconds, 0
+    next_at = desk.now
+    while desk.now < end:
+        while next_at <= desk.now:
+            key = KEYS[number % len(KEYS)]
+            [event] = events(key, 1, start=number)
+            came[event.id] = next_at
+            desk.offer([event])
+            number += 1
+            next_at += 1 / rate
+        while (send := desk.poll()) is not None:
+            frames += len(send.puts)
+            for put in send.puts:
+                sent += header_of(put.data).count
+            replies = [
+                Appended(BORN, Position(f"shard{put.partition % shards}", frames), BORN)
+                for put in send.puts
+            ]
+            desk.reply(send, *replies)
+        waiting = desk.core.pending_events
+        oldest = list(came.values())[number - waiting] if waiting else desk.now
+        longest = max(longest, desk.now - oldest)
+        wakeup = desk.core.wakeup()
+        step = min(time for time in (wakeup, next_at) if time is not None)
+        assert step > desk.now, "it would spin"
+        desk.now = step
+    return frames, sent, longest
+
+
+def test_below_the_budget_nothing_waits() -> None:
+    frames, sent, longest = run(desk_of(), RATE * 0.9, 60.0)
+    assert frames == sent
+    assert longest == 0.0
+
+
+def test_above_it_frames_keep_to_the_budget_and_events_share_them() -> None:
+    frames, sent, longest = run(desk_of(), RATE * 20, 60.0)
+    first = len(KEYS)  # before it is known which shard they are in
+    assert RATE * 60 <= frames <= RATE * 60 + BURST + 1 + first
+    assert sent >= RATE * 20 * 60 - 100
+    assert longest <= len(KEYS) / RATE + 0.2  # each lane has its turn
+
+
+def test_each_shard_has_its_own_budget() -> None:
+    """As replies tell where a partition is; after a split there is more."""
+    frames, _, _ = run(desk_of(), RATE * 20, 60.0, shards=2)
+    assert 2 * RATE * 60 - BURST <= frames <= 2 * RATE * 60 + 3 * BURST
+
+
+def test_a_flush_does_not_break_it() -> None:
+    desk = desk_of(linger_s=5.0)
+    for _ in range(BURST * 3):
+        desk.offer([event for key in KEYS for event in events(key, 1)])
+        desk.core.flush(desk.now)
+        while (send := desk.poll()) is not None:
+            desk.reply(send, Appended(BORN, Position("one", 1), BORN))
+        desk.now += 0.001
+    wakeup = desk.core.wakeup()
+    assert wakeup is not None
+    assert 0 < wakeup - desk.now <= 1 / RATE
+
+
+def test_a_second_attempt_is_not_kept_waiting() -> None:
+    """What waits behind it is: its partition has one frame at a time."""
+    desk = desk_of()
+    for _ in range(BURST):
+        desk.offer(events(KEYS[0], 1))
+        desk.reply(desk.send(), Appended(BORN, Position("", 1), BORN))
+    desk.now += 1 / RATE
+    desk.offer(events(KEYS[0], 1))
+    desk.reply(desk.send(), THROTTLED)
+    desk.now += 10 * 0.001 + ProducerOptions().retry_first_s
+    assert desk.poll() is not None
+
+
+def test_a_burst_is_what_was_not_used() -> None:
+    budget, count = Budget(RATE), 0
+    while budget.ready_at("a") <= 50.0:
+        budget.spend("a", 50.0)
+        count += 1
+    assert BURST <= count <= BURST + 1
+    assert 50.0 < budget.ready_at("a") <= 50.0 + 1 / RATE
+    assert budget.ready_at("b") <= 50.0
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_a_budget_of_nothing_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="frames_per_s"):
+        ProducerOptions(frames_per_s=rate)
