@@ -95,11 +95,11 @@ def command(
             rules=rules,
             excluded=excluded,
         )
-        whole = max(opened.size_bytes(), 1)
+        whole = opened.size_bytes()
         with progress("rebuilding") as show:
 
             def advance(now: Progress) -> None:
-                show(now.events, fraction=now.log_bytes / whole)
+                show(now.events, fraction=now.log_bytes / whole if whole else None)
 
             report = rebuild(opened, into, wanted, workers=workers, progress=advance)
         summary = summarize(into)

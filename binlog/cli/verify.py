@@ -82,10 +82,10 @@ def _compared(store: str, other: str, appliers: str | None) -> Iterator[Verifica
             contextlib.closing(open_log(other)) as log,
             progress("rebuilding to compare") as show,
         ):
-            whole = max(log.size_bytes(), 1)
+            whole = log.size_bytes()
 
             def advance(now: Progress) -> None:
-                show(now.events, fraction=now.log_bytes / whole)
+                show(now.events, fraction=now.log_bytes / whole if whole else None)
 
             with verify_against_log(
                 left, log, rules=rules, workers=processors(), progress=advance
