@@ -28,7 +28,7 @@ from binlog.testing.constants import constants_of
 from binlog.testing.explain import subject, test_code, violation_of
 from binlog.testing.foreign_locale import can_vary_locale
 from binlog.testing.key_strategies import Key
-from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, STATE, Finding, Laws
+from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, STATE, Laws
 from binlog.testing.lists import event_lists, lives
 from binlog.testing.replaying import check_replays
 from binlog.testing.shrink import shortest
@@ -37,6 +37,7 @@ from binlog.testing.subject import Source, rules_of
 from binlog.testing.surroundings import LOCALE
 from binlog.testing.tally import Report
 from binlog.testing.tidying import tidied
+from binlog.testing.trial import Finding
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -9,7 +9,6 @@ from types import FrameType
 from binlog.envelope import Envelope
 from binlog.testing.choice import repeat_command
 from binlog.testing.folding import Outcome
-from binlog.testing.laws import Finding
 from binlog.testing.subject import Source
 from binlog.testing.surroundings import (
     CLOCK,
@@ -20,6 +19,7 @@ from binlog.testing.surroundings import (
     RANDOM,
     ZONE,
 )
+from binlog.testing.trial import Finding
 from binlog.testing.violation import Violation
 from binlog.testing.words import event_code, imports_of_code, say_event, say_item, say_key
 from binlog.values import decode_value

@@ -22,35 +22,27 @@ The first broken law ends it; what comes later builds on what came before.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import cached_property
 from typing import Self
-
-import msgspec
 
 from appliers.applier import Rules
 from binlog.envelope import Envelope
 from binlog.errors import PoisonError
-from binlog.testing.comparing import Difference, compare, compare_rows, expectations
+from binlog.testing.comparing import Difference, compare, compare_rows
 from binlog.testing.folding import (
-    ARRIVAL_MS,
-    PARTITIONS,
-    SESSION,
     Outcome,
-    Placed,
     fold_cut,
     fold_each,
     fold_whole,
     place,
 )
-from binlog.testing.guard import Guard
 from binlog.testing.instruments import Instruments
 from binlog.testing.surroundings import CLOCK, RANDOM, SURROUNDINGS, surrounded
 from binlog.testing.tally import Tally
+from binlog.testing.trial import Finding, Trial, expected_versions, reference
 from binlog.testing.trouble import say_who
 from binlog.testing.twin import Twin
 from binlog.testing.watched import FloatWatch
 from binlog.testing.words import differences
-from binlog.testing.world.tables import Poison, Tables
 from binlog.values import decode_value
 
 FLOATS = "floats"
@@ -67,22 +59,6 @@ STATE = ("pure", "state")
 """The kind of finding that something is remembered between calls."""
 HASH_SEEDS = (1, 4)
 _CUTS_MAX = 6  # of one list; the fold of each part counts
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A broken law, before it is told."""
-
-    law: str
-    aspect: str  # of the law: which surroundings
-    index: int  # of the event at which it shows
-    what: str
-    differences: list[str]
-    advice: str  # what to do, or the name of one in `explain.ADVICE`
-
-    @property
-    def kind(self) -> tuple[str, str]:
-        """Findings of one kind are shrunk towards each other."""
-        return self.law, self.aspect
 
 
 class Laws:
@@ -118,23 +94,23 @@ class Laws:
 
         That of the order of maps is not among them: see `broken_by_order`; and see `is_suspect`.
         """
-        run = _Run(self._rules, place(events))
+        trial = Trial(self._rules, place(events))
         self.is_suspect = False
-        self._ask(run)  # they work while we do
-        finding = self._alone(run) or (None if FLOATS in self._allow else self._by_floats(run))
-        finding = finding or (self._elsewhere(run) if self._twins else self._here(run))
-        finding = finding or self._in_turns(run) or self._in_parts(run)
-        finding = finding or _expected_versions(run) or _reference(run)
+        self._ask(trial)  # they work while we do
+        finding = self._alone(trial) or (None if FLOATS in self._allow else self._by_floats(trial))
+        finding = finding or (self._elsewhere(trial) if self._twins else self._here(trial))
+        finding = finding or self._in_turns(trial) or self._in_parts(trial)
+        finding = finding or expected_versions(trial) or reference(trial)
         if finding is None:
-            self.tally.add(run.placed, run.plain)
+            self.tally.add(trial.placed, trial.plain)
         return finding
 
     def broken_alone(self, events: Sequence[Envelope]) -> Finding | None:
         """Whether one fold of many events shows something: items grow, and then do not fit."""
-        run = _Run(self._rules, place(events))
-        finding = self._alone(run)
+        trial = Trial(self._rules, place(events))
+        finding = self._alone(trial)
         if finding is None:
-            self.tally.add(run.placed, run.plain)
+            self.tally.add(trial.placed, trial.plain)
         return finding
 
     def broken_by_order(self, events: Sequence[Envelope]) -> Finding | None:
@@ -142,11 +118,11 @@ class Laws:
 
         Looked for last: no log and no store gives them in another, but other callers do.
         """
-        run = _Run(self._rules, place(events))
+        trial = Trial(self._rules, place(events))
         with surrounded():
-            turned = fold_each(self._rules, run.placed, Instruments(reorder=True))
-        found = compare(run.plain, turned)
-        return None if found is None else run.impure(ORDER, found)
+            turned = fold_each(self._rules, trial.placed, Instruments(reorder=True))
+        found = compare(trial.plain, turned)
+        return None if found is None else trial.impure(ORDER, found)
 
     def broken_by_memory(
         self, before: Sequence[Sequence[Envelope]], events: Sequence[Envelope]
@@ -159,12 +135,12 @@ class Laws:
             return None
         [fresh], (*_, after) = self._fresh(events), self._fresh(*before, events)
         found = compare(fresh, after)
-        return None if found is None else _Run(self._rules, place(events)).impure("state", found)
+        return None if found is None else Trial(self._rules, place(events)).impure("state", found)
 
     def finding_of(self, events: Sequence[Envelope], kind: tuple[str, str]) -> Finding | None:
         """How ``events`` break the law of ``kind`` in its way, found by the shortest way there is."""
-        run = _Run(self._rules, place(events))
-        finding = self._of_law(run, *kind)
+        trial = Trial(self._rules, place(events))
+        finding = self._of_law(trial, *kind)
         return finding if finding is not None and finding.kind == kind else None
 
     def is_remembered(self, finding: Finding, events: Sequence[Envelope]) -> bool:
@@ -177,33 +153,44 @@ class Laws:
         """What comes of ``events`` in plain surroundings, if possible where nothing is remembered."""
         if self._twins:
             return self._fresh(events)[0]
-        return _Run(self._rules, place(events)).plain
+        return Trial(self._rules, place(events)).plain
 
-    def _of_law(self, run: _Run, law: str, aspect: str) -> Finding | None:
+    def _of_law(self, trial: Trial, law: str, aspect: str) -> Finding | None:
         if (law, aspect) == ("pure", ORDER):
-            return self.broken_by_order([event.envelope for event in run.placed])
+            return self.broken_by_order(trial.events)
         if law == "pure" and aspect in SURROUNDINGS:
-            found = compare(run.plain, run.fold([aspect]))
-            return None if found is None else run.impure(aspect, found)
+            found = compare(trial.plain, trial.fold([aspect]))
+            return None if found is None else trial.impure(aspect, found)
         if (law, aspect) == STATE or aspect in {"hash seed", "together"}:
-            self._ask(run)
-            return self._elsewhere(run) if self._twins else self._here(run)
-        finding = self._alone(run)
+            return self._between_processes(trial, aspect)
+        finding = self._alone(trial)
         if finding is not None:
             return finding
         match law:
             case "exact":
-                return self._by_floats(run)
+                return self._by_floats(trial)
             case "batches":
-                return self._in_turns(run) or self._in_parts(run)
+                return self._in_turns(trial) or self._in_parts(trial)
             case "expected versions":
-                return _expected_versions(run)
+                return expected_versions(trial)
             case "reference":
-                return _reference(run)
+                return reference(trial)
         return None
 
-    def _ask(self, run: _Run) -> None:
-        events = [event.envelope for event in run.placed]
+    def _between_processes(self, trial: Trial, aspect: str) -> Finding | None:
+        if not self._twins:
+            return self._here(trial)
+        events, other = trial.events, self._other if aspect == "together" else ()
+        if aspect == "state":
+            found = compare(*self._fresh(events, events))
+        else:
+            self._twins[0].ask([events], other)
+            [plain], [changed] = self._fresh(events), self._twins[0].answers()
+            found = compare(plain, changed)
+        return None if found is None else trial.impure(aspect, found)
+
+    def _ask(self, trial: Trial) -> None:
+        events = trial.events
         for twin, times in zip(self._twins, (1, 2), strict=False):
             twin.ask([events] * times, self._other if times == 1 else ())
 
@@ -214,11 +201,11 @@ class Laws:
 
     # -- one law each ------------------------------------------------------------------------
 
-    def _alone(self, run: _Run) -> Finding | None:
+    def _alone(self, trial: Trial) -> Finding | None:
         """What one fold in plain surroundings shows."""
-        outcome, tools = run.plain, run.tools
-        if run.guard.reached:
-            reach = run.guard.reached[0]
+        outcome, tools = trial.plain, trial.tools
+        if trial.guard.reached:
+            reach = trial.guard.reached[0]
             what = f"{say_who(reach.who)} reached for {reach.what}"
             lines = [line for line in (reach.detail, reach.line) if line]
             return Finding("pure", reach.what, reach.index, what, lines, "outside")
@@ -234,10 +221,10 @@ class Laws:
             )
         return None
 
-    def _by_floats(self, run: _Run) -> Finding | None:
+    def _by_floats(self, trial: Trial) -> Finding | None:
         watch = FloatWatch()
         with surrounded():
-            fold_each(self._rules, run.placed, Instruments(floats=watch))
+            fold_each(self._rules, trial.placed, Instruments(floats=watch))
         if not watch.seen:
             return None
         seen = watch.seen[0]
@@ -245,15 +232,15 @@ class Laws:
         lines = [f"{seen.source} is the float {seen.value!r}", seen.line]
         return Finding("exact", "", seen.index, what, lines, FLOATS)
 
-    def _here(self, run: _Run) -> Finding | None:
+    def _here(self, trial: Trial) -> Finding | None:
         """What other folds in this process show."""
-        found = compare(run.plain, run.fold())
+        found = compare(trial.plain, trial.fold())
         if found is not None:
-            return run.impure("state", found)
-        found = compare(run.plain, run.fold(self._other))
-        return None if found is None else self._which(run) or run.impure("together", found)
+            return trial.impure("state", found)
+        found = compare(trial.plain, trial.fold(self._other))
+        return None if found is None else self._which(trial) or trial.impure("together", found)
 
-    def _elsewhere(self, run: _Run) -> Finding | None:
+    def _elsewhere(self, trial: Trial) -> Finding | None:
         """What new processes show, of other hash seeds than ours, which are the same at every run.
 
         So it makes no difference which seed this process has, nor what was folded in it before.
@@ -261,53 +248,55 @@ class Laws:
         [changed], (plain, again) = (twin.answers() for twin in self._twins)
         found = compare(plain, again)
         if found is not None:
-            return run.impure("state", found)
-        self.is_suspect = compare(plain, run.plain) is not None
+            return trial.impure("state", found)
+        self.is_suspect = compare(plain, trial.plain) is not None
         found = compare(plain, changed)
         if found is None:
             return None
-        one = self._which(run)
+        one = self._which(trial)
         if one is not None:
             return one
         # Nothing that can be changed here. Is it the same there, in plain surroundings?
-        self._twins[0].ask([[event.envelope for event in run.placed]])
+        self._twins[0].ask([trial.events])
         [same] = self._twins[0].answers()
         hashed = compare(plain, same)
-        return run.impure("together", found) if hashed is None else run.impure("hash seed", hashed)
+        return (
+            trial.impure("together", found) if hashed is None else trial.impure("hash seed", hashed)
+        )
 
-    def _which(self, run: _Run) -> Finding | None:
+    def _which(self, trial: Trial) -> Finding | None:
         """The one thing around it that makes the difference."""
         for name in self._other:
-            found = compare(run.plain, run.fold([name]))
+            found = compare(trial.plain, trial.fold([name]))
             if found is not None:
-                return run.impure(name, found)
+                return trial.impure(name, found)
         return None
 
-    def _in_turns(self, run: _Run) -> Finding | None:
-        by_partition = sorted(run.placed, key=lambda event: -event.partition)
+    def _in_turns(self, trial: Trial) -> Finding | None:
+        by_partition = sorted(trial.placed, key=lambda event: -event.partition)
         with surrounded():
-            found = compare(run.plain, fold_each(self._rules, by_partition, Instruments()))
-        return None if found is None else run.finding("batches", "turns", found)
+            found = compare(trial.plain, fold_each(self._rules, by_partition, Instruments()))
+        return None if found is None else trial.finding("batches", "turns", found)
 
-    def _in_parts(self, run: _Run) -> Finding | None:
-        placed, refused = run.placed, run.plain.refused
-        rejected = {rejection[1:] for rejection in run.plain.rejections}
+    def _in_parts(self, trial: Trial) -> Finding | None:
+        placed, refused = trial.placed, trial.plain.refused
+        rejected = {rejection[1:] for rejection in trial.plain.rejections}
         try:
             with surrounded():
                 for cut in _cuts(len(placed)):
                     rows, found_rejected = fold_cut(self._rules, placed, refused, cut)
-                    found = compare_rows(run.plain, rows)
+                    found = compare_rows(trial.plain, rows)
                     if found is None and found_rejected != rejected:
                         found = Difference(
                             len(placed) - 1,
                             [f"{len(rejected)} rejections one by one, {len(found_rejected)} not"],
                         )
                     if found is not None:
-                        return run.finding("batches", "cut", found)
-                found = compare_rows(run.plain, fold_whole(self._rules, placed, refused))
+                        return trial.finding("batches", "cut", found)
+                found = compare_rows(trial.plain, fold_whole(self._rules, placed, refused))
         except PoisonError as error:
             found = Difference(len(placed) - 1, [str(error.details.get("reason", error))])
-        return None if found is None else run.finding("batches", "cut", found)
+        return None if found is None else trial.finding("batches", "cut", found)
 
 
 def _cuts(count: int) -> Sequence[int]:
@@ -315,80 +304,3 @@ def _cuts(count: int) -> Sequence[int]:
     if count <= _CUTS_MAX:
         return range(count)
     return sorted({number * (count - 1) // (_CUTS_MAX - 1) for number in range(_CUTS_MAX)})
-
-
-class _Run:
-    """One list of events, folded in plain surroundings, and what can be said of it."""
-
-    def __init__(self, rules: Rules, placed: list[Placed]) -> None:
-        self.rules = rules
-        self.placed = placed
-        self.guard = Guard()
-        self.tools = Instruments(mutation=True, guard=self.guard)
-
-    @cached_property
-    def plain(self) -> Outcome:
-        with surrounded():
-            return fold_each(self.rules, self.placed, self.tools)
-
-    def fold(self, other: Collection[str] = ()) -> Outcome:
-        with surrounded(other):
-            return fold_each(self.rules, self.placed, Instruments())
-
-    def who(self, index: int) -> str:
-        _ = self.plain  # with the tools
-        callers = self.tools.callers.get(index)
-        if callers:
-            return say_who(callers[0])
-        return f"what is done with {self.placed[index].envelope.type}"
-
-    def impure(self, aspect: str, found: Difference) -> Finding:
-        return self.finding("pure", aspect, found)
-
-    def finding(self, law: str, aspect: str, found: Difference) -> Finding:
-        return Finding(law, aspect, found.index, self.who(found.index), found.lines, aspect)
-
-
-def _expected_versions(run: _Run) -> Finding | None:
-    """With one more event at the end, which expects what cannot be."""
-    last = msgspec.structs.replace(run.placed[-1].envelope, expect=2**40)
-    placed = place([*(event.envelope for event in run.placed), last])
-    with surrounded():
-        outcome = fold_each(run.rules, placed, Instruments())
-    found = expectations(placed, outcome, known=run.plain)
-    if found is None:
-        return None
-    what = "an expected version is not respected"
-    return Finding("expected versions", "", found.index, what, found.lines, "expected versions")
-
-
-def _reference(run: _Run) -> Finding | None:
-    """By the loop that shares nothing with the fold (`binlog.testing.world.tables`)."""
-    tables = Tables(run.rules, PARTITIONS)
-    refused: set[int] = set()
-    with surrounded():
-        for event in run.placed:
-            try:
-                tables.apply(
-                    event.partition,
-                    event.offset,
-                    event.envelope,
-                    ARRIVAL_MS,
-                    str(SESSION),
-                    event.offset,
-                )
-            except Poison:
-                refused.add(event.index)
-    if refused != set(run.plain.refused):
-        index = min(refused ^ set(run.plain.refused))
-        line = (
-            f"event {index + 1} is {'refused' if index in refused else 'folded'} by the reference"
-        )
-        return run.finding("reference", "", Difference(index, [line]))
-    expected = {
-        (table, key): (version, data)
-        for table in tables.names()
-        for key, (version, _, data) in tables.rows(table).items()
-    }
-    found = compare_rows(run.plain, expected)
-    return None if found is None else run.finding("reference", "", found)
