@@ -5,7 +5,7 @@ What the service does to its users, and which part answers (see the module of ea
     a retry duplicates a record, a call keeps no order      kinesis_appender
     records arrive late, twice, out of order                binlog.sequencer, as everywhere
     shards split and merge; pages are empty; iterators die  kinesis_shards, kinesis_reader
-    what is old is forgotten                                kinesis_reader, kinesis_genesis
+    what is old is forgotten                                kinesis_stream, kinesis_genesis
     errors that mean ten different things                   kinesis_client
 
 Births (P2). A session's `born` has to be in its first frame *before* that is sent, and the service
@@ -31,8 +31,9 @@ from binlog.logs.admission import Admission
 from binlog.logs.kinesis_appender import Appender, Counters
 from binlog.logs.kinesis_client import DATE_MS, Clients, Connect, ServiceTime, connector
 from binlog.logs.kinesis_genesis import read_genesis
-from binlog.logs.kinesis_reader import Stream, StreamReader
+from binlog.logs.kinesis_reader import StreamReader
 from binlog.logs.kinesis_service import Service
+from binlog.logs.kinesis_stream import Stream
 from binlog.params import decode_genesis
 
 CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions

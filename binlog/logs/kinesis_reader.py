@@ -32,15 +32,12 @@ from typing import Any
 from binlog.errors import BinlogError, MismatchError, RefusedError, TrimmedError
 from binlog.log import Page, Position, Record, Shard
 from binlog.logs.kinesis_client import THROTTLES, error_code
-from binlog.logs.kinesis_service import Service
+from binlog.logs.kinesis_stream import Stream, trimmed
 from binlog.partition import partition_from_key
 
 CALL_RECORDS_MAX = 10_000  # GetRecords: records, and bytes, a call gives at most
 CALL_BYTES_MAX = 10 * 1024 * 1024
 ITERATOR_LIFE_S = 240.0  # the service gives five minutes
-RETENTION_MIN_MS = 24 * 3_600_000  # the shortest that there is
-EDGE_MS = 15 * 60_000  # what is forgotten in less than that is looked at twice
-KEPT_BYTES_MAX = 256 * 1024 * 1024  # of records, over all shards of a stream
 THROTTLE_FIRST_S, THROTTLE_MOST_S, THROTTLE_TRIES = 0.25, 5.0, 12
 _LOST_ITERATOR = frozenset({"ExpiredIteratorException"})
 _NOT_THERE = frozenset(
@@ -84,60 +81,6 @@ class Chunk:
             return False
         at = bisect_left(self.sequences, sequence)
         return sequence == self.after or self.sequences[at] == sequence
-
-
-class Stream:
-    """What the readers of all shards of one stream share."""
-
-    def __init__(
-        self,
-        service: Service,
-        *,
-        partitions: int,
-        created_ms: int,
-        reads_per_s: float,
-        check_open: Callable[[], None],
-    ) -> None:
-        self.service = service
-        self.name = service.name
-        self.clock = service.clock
-        self.pause = service.pause
-        self.spacing_s = 1 / reads_per_s
-        self.check_open = check_open  # raises when the log was closed
-        self.throttled = 0  # GetRecords calls
-        self._partitions = partitions
-        self._created_ms = created_ms
-        self._kept: dict[ShardReader, int] = {}  # bytes, the longest not read first
-        self._keeping = threading.Lock()
-
-    def shards(self, **options: Any) -> list[Shard]:
-        return self.service.shards(self._partitions, **options)
-
-    def may_have_forgotten(self) -> bool:
-        """Whether anything at all can have left the retention yet."""
-        return self.service.time.now_ms() > self._created_ms + RETENTION_MIN_MS
-
-    def is_kept(self, since_ms: int) -> bool:
-        """Whether nothing that arrived at ``since_ms`` or later can have been forgotten yet."""
-        edge_ms = self.service.time.now_ms() - RETENTION_MIN_MS
-        return not self.may_have_forgotten() or since_ms > edge_ms + EDGE_MS
-
-    def keep(self, reader: ShardReader, size: int) -> None:
-        """Note what a reader keeps; beyond `KEPT_BYTES_MAX` those not read for longest give up."""
-        with self._keeping:
-            self._kept.pop(reader, None)
-            self._kept[reader] = size
-            over = sum(self._kept.values()) - KEPT_BYTES_MAX
-            for other in list(self._kept) if over > 0 else ():
-                if over <= 0 or other is reader:
-                    break
-                if other.release():
-                    over -= self._kept.pop(other)
-
-    def forget(self) -> None:
-        """In a forked child: the lock may have been held."""
-        self._keeping = threading.Lock()
-        self._kept = {}
 
 
 class ShardReader:
@@ -393,15 +336,6 @@ class ShardReader:
         if any(shard.id == self._shard.id for shard in at_edge):
             where = f"shard {self._shard.id} of {self._stream.name}"
             raise trimmed("its first records may have left it", where)
-
-
-def trimmed(what: str, where: str) -> TrimmedError:
-    """The error for a place that the stream has forgotten."""
-    return TrimmedError(
-        f"the stream's retention is over: {what}",
-        where,
-        "rebuild from a snapshot or an archive; raise the retention",
-    )
 
 
 class StreamReader:

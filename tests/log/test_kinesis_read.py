@@ -9,7 +9,7 @@ import pytest
 from binlog.errors import MismatchError, RefusedError, StorageError, TrimmedError
 from binlog.frame import decode_header
 from binlog.log import Appended, Position, Record, holds
-from binlog.logs import kinesis_reader
+from binlog.logs import kinesis_reader, kinesis_stream
 from binlog.logs.kinesis import KinesisLog
 from binlog.logs.kinesis_shards import shards_of
 from binlog.partition import explicit_hash_key, partition_key
@@ -490,7 +490,7 @@ def test_what_is_kept_of_pages_is_bounded(
         log.append([put(number), put(number, partition=3)])
     half = read_shard(log, Position(one, -1))[3].sequence
     kept = sum(len(record.data) for record in world.stream.shards[one].records)
-    monkeypatch.setattr(kinesis_reader, "KEPT_BYTES_MAX", kept + 1)
+    monkeypatch.setattr(kinesis_stream, "KEPT_BYTES_MAX", kept + 1)
     calls = world.double.calls["get_records"]
     assert numbers(log.read(Position(one, half)).records) == [5, 6, 7, 8]
     assert world.double.calls["get_records"] == calls
