@@ -265,11 +265,16 @@ class Laws:
         )
 
     def _which(self, trial: Trial) -> Finding | None:
-        """The one thing around it that makes the difference."""
+        """The one thing around it that makes the difference, each time it is there."""
         for name in self._other:
-            found = compare(trial.plain, trial.fold([name]))
-            if found is not None:
-                return trial.impure(name, found)
+            changed = trial.fold([name])
+            found = compare(trial.plain, changed)
+            if found is None:
+                continue
+            # What differs by chance (an address, a thread's number) is laid to nobody's charge.
+            if compare(trial.plain, trial.fold()) or compare(changed, trial.fold([name])):
+                return None
+            return trial.impure(name, found)
         return None
 
     def _in_turns(self, trial: Trial) -> Finding | None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from binlog.envelope import Envelope
+from binlog.pytest_plugin import SEED_BELOW
 from binlog.testing.choice import examples, kit_settings, repeat_command, seed
 from binlog.testing.constants import constants_of
 from binlog.testing.finding import as_test
@@ -46,6 +47,8 @@ RARE = (
     "zombie write",
     "rebuilt",
 )
+NEW = 10
+"""Examples of one run of Hypothesis: to each one more it would make five variants of it."""
 ROUNDS_MAX = 3
 EXAMPLES_FOR_RARE = 100
 """Runs of fewer examples prove what they prove, and are not held to have met everything."""
@@ -92,14 +95,16 @@ def _searched(
     # A class for this search alone: what it met is its own.
     running: type[ReplayMachine] = types.new_class(machine.__name__, (machine,))
     running.event, running.met = event, met
-    hypothesis.seed(seed)(running)
-    try:
-        with constants_of(rules_of(machine.applier)):
-            run_state_machine_as_test(
-                running, settings=kit_settings(base, stateful_step_count=steps)
-            )
-    except Found as found:
-        return found.recorder
+    left = examples(base)
+    for number in range(-(-left // NEW)):
+        hypothesis.seed(seed + number * SEED_BELOW)(running)
+        chosen = kit_settings(base, max_examples=min(NEW, left), stateful_step_count=steps)
+        left -= NEW
+        try:
+            with constants_of(rules_of(machine.applier)):
+                run_state_machine_as_test(running, settings=chosen)
+        except Found as found:
+            return found.recorder
     return None
 
 

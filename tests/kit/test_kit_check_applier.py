@@ -125,6 +125,15 @@ def shown(item: Any, event: Any) -> Any:
     return {**event.key, "first": next(iter(event.data))}
 
 
+_places: list[int] = []
+
+
+def placed_by_chance(item: Any, event: Any) -> Any:
+    """As id() does: another value elsewhere, and here another one now and then."""
+    _places.append(1)
+    return {**event.key, "place": hash("a") % 1009 + len(_places) // 3}
+
+
 def seventh(item: Any, event: Any) -> Any:
     getcontext()
     return {**event.key, "p": str(Decimal(event.data["n"] + 1) / 7)}
@@ -152,6 +161,7 @@ LAWS: list[tuple[Apply, str, list[str]]] = [
     (seventh, "pure", ["decimal context", "localcontext"]),
     (set_order, "pure", ["sets", "sorted"]),
     (lambda item, event: {**event.key, "h": hash(event.id)}, "pure", ["hash()"]),
+    (placed_by_chance, "pure", ["another process", "hash()", "id()"]),
     (counting, "pure", ["called again", "keep nothing"]),
     (shown, "pure", ["order", "map order"]),
     (connecting, "pure", ["network", "function of item and event"]),
