@@ -300,7 +300,7 @@ class _Search:
         """Whether these events become something else because of the lists that passed before."""
 
         def fails_after(before: list[list[Envelope]]) -> bool:
-            return bool(before) and self.laws.broken_by_memory(before, events) is not None
+            return self._remembers(before, events)
 
         if not fails_after(self._passed):
             return False
@@ -313,8 +313,14 @@ class _Search:
         if fails_after([before]):
             before = _shortest(before, lambda some: fails_after([some]))
             lists = [before]
+        events = _shortest(events, lambda some: self._remembers(lists, some))
         self.before = before
         return self._note(self.laws.broken_by_memory(lists, events), events)
+
+    def _remembers(self, before: list[list[Envelope]], events: list[Envelope]) -> bool:
+        if not before or not events:
+            return False
+        return self.laws.broken_by_memory(before, events) is not None
 
     def _note(self, found: Finding | None, events: Sequence[Envelope]) -> bool:
         if found is None:
