@@ -12,7 +12,14 @@ from binlog.envelope import CONTROL_PREFIX, Envelope
 from binlog.frame import Predecessor, Session
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
-from binlog.testing.world.specification import COPY, Taken, Verdict
+from binlog.testing.world.specification import (
+    COPY,
+    EXPIRED_HELD,
+    HOLD_BOUND,
+    Taken,
+    Trouble,
+    Verdict,
+)
 
 
 class Entry(Protocol):
@@ -118,6 +125,28 @@ def check_predecessors(
                 f"session {session} waits for number {predecessor.number} of generation"
                 f" {predecessor.generation}, which was never acknowledged",
                 law="a generation waits for what was acknowledged (P7)",
+            )
+
+
+def check_waits(lifted: Iterable[tuple[Trouble, str]], broken: Container[bytes]) -> None:
+    """7: what a producer sends that keeps its rules waits for nothing that never comes.
+
+    ``broken`` are families of programs that do not keep them. Where too much waited, somebody may
+    have decided that it is not waited for.
+
+    Raises:
+        Violation: a session came to its end while its frames still waited.
+    """
+    decided = set()
+    for trouble, _ in lifted:
+        session = trouble.session or ""
+        if trouble.rule == HOLD_BOUND:
+            decided.add(session)
+        is_broken = session and bytes.fromhex(session.partition(".")[0]) in broken
+        if trouble.rule == EXPIRED_HELD and not is_broken and session not in decided:
+            raise Violation(
+                f"frames of session {session} waited for one that never came",
+                law="nothing is held for ever (7)",
             )
 
 

@@ -10,7 +10,7 @@ from binlog.columns import decode_columns
 from binlog.control import NOOP_TYPE, noop_frame, resolve_frame
 from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Header, Predecessor, Session, decode_body, decode_header
-from binlog.halt import DECISIONS, HOLD_BOUND, Halt, resolution_for
+from binlog.halt import DECISIONS, Halt, resolution_for
 from binlog.log import Appended, Put, Record
 from binlog.testing.world.garbage import GARBAGE
 from binlog.testing.world.log import WorldLog
@@ -73,15 +73,9 @@ class Operators:
         self._log.inject(partition, Log(PARAMS, partition).encoded(frame).data)
 
     def resolve(self, halt: Halt, which: int) -> str:
-        """Somebody lifts a halt; the decision.
-
-        Of a producer that keeps its rules nothing is given up for what has only to be waited for.
-        """
+        """Somebody lifts a halt; the decision."""
         decisions = DECISIONS[halt.rule]
         decision = decisions[which % len(decisions)]
-        family = (halt.session or "").partition(".")[0]
-        if halt.rule == HOLD_BOUND and bytes.fromhex(family) not in self.stray_families():
-            decision = "hold"
         session = Session(self._family(), 1)
         frame = resolve_frame(
             PARAMS,

@@ -63,6 +63,7 @@ _STRAYS = (  # generations and numbers, in order
     ((2, 2), (2, 1), (1, 3), (1, 1)),
     ((1, 2), (2, 2), (3, 1), (3, 2)),
     ((2, 1), (3, 1), (1, 1), (1, 2)),
+    ((3, 1), (2, 1), (2, 2), (1, 1), (1, 2)),
     tuple((1, number) for number in range(2, 11)),
     ((1, 1), *((1, number) for number in range(3, 10))),
     tuple((2, number) for number in range(1, 9)),

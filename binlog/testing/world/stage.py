@@ -26,7 +26,7 @@ from binlog.testing.violation import Violation
 from binlog.testing.words import imports_of_code
 from binlog.testing.world.drill import drill
 from binlog.testing.world.judge import Invariants, Judge
-from binlog.testing.world.ledger import check_ledger, check_order, check_predecessors
+from binlog.testing.world.ledger import check_ledger, check_order, check_predecessors, check_waits
 from binlog.testing.world.narrator import Narrator, rows_of
 from binlog.testing.world.operators import Operators
 from binlog.testing.world.producers import PARAMS, PROCESSES, Producers, Published
@@ -216,6 +216,7 @@ class Stage:
         for partition, ledger in enumerate(ledgers):
             verdict = self.truth.verdict(partition)
             check_ledger(ledger, partition, verdict)
+            check_waits(verdict.lifted, self.operators.stray_families())
             predecessors = self.truth.predecessors(partition)
             if predecessors:
                 check_predecessors(predecessors, _acknowledged(ledger))
