@@ -150,12 +150,12 @@ def _strategy(
 
 
 def _envelopes(example: Sequence[Envelope]) -> list[Envelope]:
+    do = "examples is a list of lists of events: [[event(...), event(...)]]"
+    if not isinstance(example, list | tuple):
+        raise RefusedError(f"an example is the {type(example).__name__} {example!r}", do=do)
     for envelope in example:
         if not isinstance(envelope, Envelope):
-            raise RefusedError(
-                f"an example holds {envelope!r}",
-                do="an example is a list of events: [event(...), event(...)]",
-            )
+            raise RefusedError(f"an example holds {envelope!r}", do=do)
     return list(example)
 
 

@@ -346,6 +346,7 @@ def refusing(item: Any, event: Any) -> Any:
         (lambda: check_applier(appliers_of(good), EVENTS, allow=("flaots",)), "names 'flaots'"),
         (lambda: check_applier(appliers_of(good), EVENTS, allow="floats"), "give a tuple"),
         (lambda: check_applier(appliers_of(good), examples=[[7]]), "an example holds 7"),  # type: ignore[list-item]
+        (lambda: check_applier(appliers_of(good), examples=[7]), "an example is the int 7"),  # type: ignore[list-item]
     ],
 )
 def test_a_check_that_saw_nothing_is_an_error(check: Callable[[], object], message: str) -> None:
