@@ -17,8 +17,9 @@ from binlog.envelope import Envelope
 from binlog.pytest_plugin import SEED_BELOW
 from binlog.testing import choice
 from binlog.testing.check_applier import LISTS, RUNS
-from binlog.testing.lists import AGAIN, LENGTHS, LIFE, event_lists, lives
+from binlog.testing.lists import AGAIN, LENGTHS, LIFE, event_lists, lives, simplest
 from binlog.testing.strategies import events
+from binlog.values import decode_value
 
 
 class Opened(Struct):
@@ -124,6 +125,38 @@ def test_a_strategy_of_ones_own_is_drawn_from_as_it_is() -> None:
     assert {event.id for some in found for event in some} == {"e0", "e1", "e2"}
     assert {len(some) for some in found} <= set(LENGTHS)
     assert len({len(some) for some in found}) > 5
+
+
+def test_the_simplest_event_is_of_the_newest_version_first_and_keeps_its_place() -> None:
+    class PaidV1(Struct):
+        euros: int
+
+    shop = Appliers()
+    shop.event_type(Paid, schema=2)
+    shop.upcaster("Paid", 1, data=PaidV1)(lambda data: {"cents": data["euros"] * 100 + 1})
+    shop.on(Paid, table="orders")(lambda _item, event: event.key)
+    old = event("Paid", {"id": "b"}, {"euros": 7}, table="orders", event_id="e9", now_ms=5)
+    newer, own = simplest(events(shop), old)
+    assert newer == event(
+        "Paid", {"id": "b"}, {"cents": 1}, schema=2, table="orders", event_id="e9", now_ms=5
+    )
+    assert own == event("Paid", {"id": "b"}, {"euros": 0}, table="orders", event_id="e9", now_ms=5)
+
+
+def test_an_event_that_repeats_its_key_is_moved_whole() -> None:
+    class Placed(Struct):
+        id: str
+        total: int
+
+    shop = Appliers()
+    shop.on(Placed, table="orders")(lambda _item, event: event.key)
+    lists_ = [
+        [event("Placed", {"id": key}, {"id": key, "total": n}, table="orders")]
+        for n, key in enumerate("abab")
+    ]
+    [life] = lives(lists_, events(shop))
+    assert {decode_value(event.data or b"")["id"] for event in life} == {"a"}
+    assert {decode_value(event.data or b"")["total"] for event in life} == {0, 1, 2, 3}
 
 
 def placed(type_: str, key: str, n: int) -> Envelope:
