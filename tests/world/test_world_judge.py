@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import msgspec
 import pytest
 
-from appliers.item import Row, Write
-from appliers.store import Checkpoint
-from binlog.changes import event, put_item, update_item
-from binlog.envelope import Envelope
-from binlog.errors import LostError
-from binlog.log import Position
+from appliers.item import Row
 from binlog.producer.outcome import Outcome
-from binlog.reader import Start
 from binlog.testing.violation import Violation
 from binlog.testing.world.cell import Poison
-from binlog.testing.world.store import Began, Entry, Moved, Noted, WorldStore, Wrote
+from binlog.testing.world.store import Began, Entry, Moved, Noted, Wrote
 from binlog.testing.world.world import World
 from binlog.values import encode_value
-from consumers.engine import Engine
-from snapshots.rebuild import Report, rebuild
-
-
-def one(number: int, expect: int | None = None) -> Envelope:
-    name = "ab"[number % 2]
-    if number % 3:
-        return update_item("orders", {"id": name}, {"Add": {"n": number}}, event_id=f"e{number}")
-    return put_item(
-        "orders", {"id": name, "n": number}, key="id", event_id=f"e{number}", expect=expect
-    )
-
-
-def busy() -> World:
-    """A world in which two replicas have applied a few events each, page by page."""
-    world = World()
-    for number in range(8):
-        world.publish(0, [one(number, expect=99 if number == 6 else None)])
-        world.tick(5)
-        world.call(0)
-        world.consume(0)
-        world.consume(1)
-    return world
-
-
-def journal_of(world: World, replica: int = 0) -> list[Entry]:
-    return world.replicas[replica].store.journal
-
-
-def last(journal: list[Entry], kind: type) -> int:
-    return max(i for i, entry in enumerate(journal) if isinstance(entry, kind))
+from tests.world.falsified import busy, change_last, journal_of, last, one
 
 
 def replace_row(journal: list[Entry], change: Callable[[Row], Row]) -> None:
@@ -126,6 +88,25 @@ def an_earlier_record(journal: list[Entry]) -> None:
     journal[index] = Moved(entry.generation, changed)
 
 
+def the_checkpoint_again(journal: list[Entry]) -> None:
+    change_last(journal, again=True)
+
+
+def an_offset_back(journal: list[Entry]) -> None:
+    change_last(journal, again=True, offset=0, sequence=10**60)
+
+
+def less_applied_than_read(journal: list[Entry]) -> None:
+    index = last(journal, Moved)
+    entry = journal[index]
+    assert isinstance(entry, Moved)
+    change_last(journal, applied=entry.checkpoint.applied - 1)
+
+
+def another_state(journal: list[Entry]) -> None:
+    change_last(journal, state=b"another")
+
+
 def a_rejection_twice(journal: list[Entry]) -> None:
     journal.append(journal[last(journal, Noted)])
 
@@ -167,6 +148,10 @@ def a_lost_generation(journal: list[Entry]) -> None:
         (a_checkpoint_back, "checkpoints never move back (13)"),
         (a_checkpoint_beyond_the_log, "nothing beyond the log (13)"),
         (another_digest, "one numbering for all (15)"),
+        (another_state, "one numbering for all (15)"),
+        (the_checkpoint_again, "checkpoints never move back (13)"),
+        (an_offset_back, "checkpoints never move back (13)"),
+        (less_applied_than_read, "the sequencer is its specification (8)"),
         (another_offset, "the sequencer is its specification (8)"),
         (an_earlier_record, "the sequencer is its specification (8)"),
         (a_rejection_twice, "a rejection is noted once (I5)"),
@@ -221,13 +206,21 @@ def test_what_was_not_falsified_passes_at_any_moment() -> None:
     world.check()
 
 
-def test_a_row_that_changes_without_a_write_is_found_at_rest() -> None:
+@pytest.mark.parametrize("what", ["changed", "moved", "gone", "more"])
+def test_a_row_that_changes_without_a_write_is_found_at_rest(what: str) -> None:
     """14: what a replica holds in the end is compared, and not only what was written."""
     world = busy()
     rows = world.replicas[1].store._content.tables["orders"]
     key = min(rows)
-    rows[key] = msgspec.structs.replace(rows[key], data=None)
-    with pytest.raises(Violation, match=r"replica 1 holds another orders \{id: a\}") as caught:
+    if what == "changed":
+        rows[key] = msgspec.structs.replace(rows[key], data=None)
+    elif what == "moved":
+        rows[key] = msgspec.structs.replace(rows[key], partition=7)
+    elif what == "gone":
+        del rows[key]
+    else:
+        rows[encode_value({"id": "A"})] = rows[key]
+    with pytest.raises(Violation, match=r"replica 1 holds another orders \{id: [aA]\}") as caught:
         world.settle()
     assert caught.value.law == "a replica is the fold of its log (14)"
 
@@ -271,171 +264,3 @@ def test_a_rebuild_that_differs_is_found() -> None:
     world.truth.cells[place]._data = encode_value({"id": "b"})
     with pytest.raises(Violation, match="a rebuild to"):
         world.drill()
-
-
-def test_a_digest_that_all_replicas_agree_upon_is_held_against_the_records() -> None:
-    """15: code that all of them share is wrong in all of them alike."""
-    world = busy()
-    for number in range(2):
-        journal = journal_of(world, number)
-        for index, entry in enumerate(journal):
-            if isinstance(entry, Moved):
-                wrong = msgspec.structs.replace(entry.checkpoint, digest=bytes(32))
-                journal[index] = Moved(entry.generation, wrong)
-    world.check()
-    [first, _] = world.judge.journals
-    with pytest.raises(Violation, match="replica 0 has another digest") as caught:
-        first.check_stands_at(world.truth.end())
-    assert caught.value.law == "a digest tells what was read (15)"
-
-
-def test_a_rejection_that_is_gone_without_a_word_is_found_at_rest() -> None:
-    world = busy()
-    world.replicas[1].store._content.rejections.clear()
-    with pytest.raises(Violation, match="replica 1 holds other rejections"):
-        world.settle()
-
-
-def test_a_table_that_is_gone_is_found_at_rest() -> None:
-    world = busy()
-    world.publish(0, [put_item("more", {"id": "a"}, key="id")])
-    world.settle()
-    [generation] = world.replicas[0].store.generations()
-    made = msgspec.structs.replace(generation, tables=("orders",))
-    world.replicas[0].store._content.generations[generation.id] = made
-    with pytest.raises(Violation, match="replica 0 has other tables"):
-        world.settle()
-
-
-@pytest.mark.parametrize("types", [(), ("Seen", "Unseen")])
-def test_types_that_are_not_noted_or_were_never_met_are_found(types: tuple[str, ...]) -> None:
-    """By them it is decided whether other rules may go on with a table."""
-    world = busy()
-    world.publish(0, [event("Seen", {"id": "a"}, {})])
-    world.settle()
-    [generation] = world.replicas[0].store.generations()
-    made = msgspec.structs.replace(generation, types=types)
-    world.replicas[0].store._content.generations[generation.id] = made
-    with pytest.raises(Violation, match="replica 0 has noted down other types"):
-        world.settle()
-
-
-def test_what_waits_for_ever_is_found() -> None:
-    """7: at rest all has landed, and every session has expired."""
-    world = World()
-    world.stray(1, 0, 1, 2)
-    world.consume(0)
-    world.check()
-    [journal, _] = world.judge.journals
-    with pytest.raises(Violation, match=r"holds frames of .* in partition 1 for ever"):
-        journal.check_holds_nothing()
-
-
-POISON = Envelope(
-    "p", "UpdateItem", 1, "orders", encode_value({"id": "a"}), encode_value({"Add": {"id": 1}})
-)
-
-
-def test_what_lies_before_poison_has_to_be_applied() -> None:
-    """An engine that gives up the whole page loses nothing, and stops others' events for nothing."""
-    world = World()
-    world.publish(0, [put_item("orders", {"id": "a"}, key="id")])
-    world.tick(5)
-    world.call(0)
-    world.publish(0, [POISON])
-    world.tick(5)
-    world.call(0)
-
-    def all_or_nothing(engine: Engine, **_: float) -> object:
-        engine._careful = True  # as if it had read record by record by now
-        return Engine.step(engine)
-
-    replica = world.replicas[0]
-    replica.engine = replica.new_engine(1_000)
-    replica.engine.step = partial(all_or_nothing, replica.engine)  # type: ignore[method-assign,assignment]
-    with pytest.raises(Violation, match="expected 1 events applied, found 0") as caught:
-        world.consume(0)
-    assert caught.value.law == "what cannot be applied stops nothing before it"
-
-
-def test_poison_that_is_met_although_it_was_left_out_ends_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Else it is left out again, for ever."""
-    monkeypatch.setattr("snapshots.rebuild.parse_exclusions", lambda *_, **__: None)
-    world = World()
-    world.publish(0, [POISON])
-    with pytest.raises(Violation, match="left out is met all the same"):
-        world.settle()
-
-
-def test_a_report_that_is_not_true_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*args: Any, **named: Any) -> Report:
-        report = rebuild(*args, **named)
-        report.counts.rejected += 1
-        return report
-
-    monkeypatch.setattr("binlog.testing.world.drill.rebuild", wrong)
-    world = busy()
-    with pytest.raises(Violation, match="a rebuild did something else than it says"):
-        world.drill()
-
-
-def test_who_goes_on_from_a_vector_that_cuts_a_frame_is_judged(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It has to read the record again, and to leave out what it has of it."""
-    world = World()
-    world.publish(0, [update_item("orders", {"id": "a"}, {"Add": {"n": 1}}) for _ in range(7)])
-    world.tick(5)
-    world.call(0)
-
-    def too_far(position: Position, state: bytes, applied: int) -> Start:
-        return Start(position, state, applied + 1)
-
-    monkeypatch.setattr("consumers.checkpoint.Start", too_far)
-    with pytest.raises(Violation, match="a rebuild to"):
-        world.drill(3, 3, 3)
-
-
-def test_a_producer_that_never_sends_again_is_found() -> None:
-    """It loses nothing, and says so of each event: all laws of safety hold."""
-    world = busy()
-    session = world.producers.processes[2].core._session_at(world.producers.now)
-    session.launched = True  # and its birth is never told
-    session._renew_at = float("inf")
-    with pytest.raises(Violation, match="the producer of process 2 is at rest, and does not send"):
-        world.settle()
-
-
-def test_to_be_asked_whether_it_is_alive_changes_nothing() -> None:
-    """The world goes on after it has come to rest once."""
-    world = busy()
-    world.settle()
-    world.producers.check_alive()
-    assert [process.core.pending_events for process in world.producers.processes] == [0, 0, 0]
-    for process in range(3):
-        world.publish(process, [one(process)])
-        world.tick(5)
-        world.call(process)
-    assert [entry.outcome for entry in world.producers.ledger[-3:]] == [Outcome.ACKNOWLEDGED] * 3
-    world.settle()
-
-
-@pytest.mark.parametrize("at", ["write", "checkpoint"])
-def test_a_store_with_transactions_does_nothing_where_a_condition_fails(at: str) -> None:
-    """A directory's world has such stores, and one of Kinesis others."""
-    store = WorldStore(looks_first=True)
-    made = store.create(tables=["orders"], fingerprint="", excluded=())
-    old, new = (Row(version, 0, b"") for version in (1, 2))
-    place = Checkpoint(0, "s", 5, 1, 1, bytes(32), b"")
-    assert not store.commit(made.id, [Write("orders", b"a", old, None)], [place])
-    before = len(store.journal)
-    writes = [Write("orders", b"b", new, None)]
-    if at == "write":
-        writes.append(Write("orders", b"a", new, 7))
-        assert store.commit(made.id, writes, []) == writes[1:]
-    else:
-        with pytest.raises(LostError):
-            store.commit(made.id, writes, [place])
-    assert len(store.journal) == before
