@@ -106,8 +106,9 @@ def lives(
 ) -> Iterator[list[Envelope]]:
     """Long lists of one key each, of what stands in ``lists``, whole and without some of the types.
 
-    So what one type takes back, or ends, another one can pile up. Of many events those with the
-    largest data are taken. Those of our own ``events`` are all made events of one key.
+    So what one type takes back, or ends, another one can pile up; and whatever was made up of a
+    type, an item meets most of it. Of many events those with the largest data are taken. The whole
+    comes first, then those without one type, then those of one alone. Those of our own ``events`` are all made events of one key.
     """
     mix = None if events is None else mix_of(events)
     different = {(e.type, e.schema, e.table, e.key, e.data): e for some in lists for e in some}
@@ -122,13 +123,22 @@ def lives(
         every = {event.type for event in life}
         types = sorted(every)
         subsets = dict.fromkeys(
-            map(frozenset, [every, *({t} for t in types), *(every - {t} for t in types)])
+            map(frozenset, [every, *(every - {t} for t in types), *({t} for t in types)])
         )
         found += ([event for event in life if event.type in subset] for subset in subsets)
     for some in islice((some for some in found if some), _LIVES_MAX):
-        largest = sorted(range(len(some)), key=lambda place: -len(some[place].data or b""))[:LIFE]
-        life = [some[place] for place in sorted(largest)]
-        yield list(islice(life * LIFE, LIFE))
+        yield list(islice(_largest(some) * LIFE, LIFE))
+
+
+def _largest(events: Sequence[Envelope]) -> list[Envelope]:
+    """In their order, at most a life of them, of each type about as many."""
+    order = sorted(range(len(events)), key=lambda place: -len(events[place].data or b""))
+    seen: Counter[str] = Counter()
+    ranked = []
+    for place in order:
+        seen[events[place].type] += 1
+        ranked.append((seen[events[place].type], place))
+    return [events[place] for place in sorted(place for _, place in sorted(ranked)[:LIFE])]
 
 
 def simplest(events: st.SearchStrategy[Envelope], envelope: Envelope) -> Iterator[Envelope]:
