@@ -225,6 +225,7 @@ class Stage:
             self.met.update([f"{trouble.rule}: {d}" for trouble, d in verdict.lifted])
             self.met["copies"] += sum([t.what == COPY for t in verdict.taken])
         self.met["rejected expectation"] += len(self.truth.tables.refused)
+        self.met["version of an item"] += len(self.truth.cells)
         self.met["tombstone"] += sum([cell.deleted for cell in self.truth.cells.values()])
 
     def _let_replicas_catch_up(self) -> None:
