@@ -161,14 +161,14 @@ def _drawn(draw: st.DrawFn, values: Pool) -> Any:
 
 def draw_pool(draw: st.DrawFn, values: Pool) -> Any:
     """One of the values."""
-    place = draw(values.index)
-    value = values.values[place]
-    if value is _RARE or (_at_the_edges and values.rare and place % 2):
+    value = values.values[draw(values.index)]
+    if value is _RARE or (_at_the_edges and values.rare and draw(_COIN)):
         value = values.rare[draw(values.rare_index)]
     return value if value is not _WIDE else draw(values.wide)  # type: ignore[arg-type]
 
 
 _at_the_edges = False
+_COIN: st.SearchStrategy[Any] = st.booleans()
 
 
 @contextmanager
