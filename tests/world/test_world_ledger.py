@@ -126,6 +126,30 @@ def test_what_was_given_up_by_a_decision_is_not_lost(
                 check_ledger([told(number)], 0, found)
 
 
+@pytest.mark.parametrize(
+    ("decided", "decision", "asked", "is_excused"),
+    [
+        (NEXT, "gap", SESSION, True),
+        (NEXT, "accept", SESSION, True),
+        (NEXT, "hold", SESSION, False),
+        (SESSION, "gap", NEXT, False),  # the younger one waits for nothing of its own
+        (OTHER, "gap", SESSION, False),
+    ],
+)
+def test_a_generation_that_need_not_wait_closes_the_one_before(
+    decided: Session, decision: str, asked: Session, *, is_excused: bool
+) -> None:
+    """Found by a soak: what the older one still had under way is dropped where it lands."""
+    found = verdict()
+    found.lifted.append((Trouble(3, HOLD_BOUND, str(decided), 0), decision))
+    entry = Told(9, Outcome.ACKNOWLEDGED, asked, 9, event(9))
+    if is_excused:
+        check_ledger([entry], 0, found)
+    else:
+        with pytest.raises(Violation, match="acknowledged event is lost"):
+            check_ledger([entry], 0, found)
+
+
 def test_a_world_in_which_a_gap_is_accepted_holds() -> None:
     """Readers find the first frame last; too many wait, and somebody goes on without it."""
     world = World()

@@ -163,10 +163,21 @@ def content(event: Envelope) -> tuple[object, ...]:
 def _is_decided(
     session: Session, number: int, verdict: Verdict, given_up: set[tuple[Session, int]]
 ) -> bool:
-    """Whether somebody who lifted a halt of the session said that this number need not come."""
-    decisions = {
-        decision for trouble, decision in verdict.lifted if trouble.session == str(session)
-    }
+    """Whether somebody who lifted a halt of the session said that this number need not come.
+
+    Or of a later generation: one that no longer waits for its predecessor begins, and closes it.
+    """
+    decisions = set()
+    for trouble, decision in verdict.lifted:
+        family, _, generation = (trouble.session or "").partition(".")
+        if trouble.session == str(session):
+            decisions.add(decision)
+        elif (
+            decision in {"gap", "accept"}
+            and family == session.family.hex()
+            and int(generation) > session.generation
+        ):
+            return True
     if decisions & {"skip", "drop"}:
         return True
     return bool(decisions & {"gap", "accept"}) and (session, number) in given_up
