@@ -22,6 +22,7 @@ from binlog.run import Run
 
 Read: TypeAlias = Callable[[str, Sequence[bytes]], Mapping[bytes, Row]]
 _Keys: TypeAlias = dict[int, dict[str, dict[bytes, None]]]  # partition, table, keys in order met
+_UPDATE, _APPLY = Op.UPDATE, Op.APPLY  # names of a module are found faster than an enumeration's
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -171,22 +172,22 @@ def _needed_of(
             ):
                 wanted[key] = None
         return
+    keys, ops, tables = columns.keys, plan.ops, plan.tables
     for i, kind in enumerate(columns.index):
-        op = plan.ops[kind]
-        if i in skipped or op > Op.APPLY:
+        op = ops[kind]
+        if op > _APPLY or i in skipped:
             continue
-        if op is Op.APPLY:
-            routed = [
-                (rule.table or plan.tables[kind], key)
-                for rule in plan.rules[kind]
-                for key in keys_of(routing, run, i, rule)
-            ]
-        else:
-            routed = [(plan.tables[kind], columns.keys[i])]
-        folds = read_all or op >= Op.UPDATE or (expects is not None and expects[i] is not None)
-        for table, key in routed:
-            if not folds:
-                blind.setdefault(table, set()).add(key)
-            # Nothing is read for an event that may not touch it; the fold refuses that.
-            elif key not in blind.get(table, ()) and owns(run.partition, table, key):
-                needed.setdefault(table, {})[key] = None
+        if op is _APPLY:
+            for rule in plan.rules[kind]:
+                table = rule.table or tables[kind]
+                before = blind.get(table, ())
+                for key in keys_of(routing, run, i, rule):
+                    if key not in before and owns(run.partition, table, key):
+                        needed.setdefault(table, {})[key] = None
+            continue
+        table, key = tables[kind], keys[i]
+        if op is not _UPDATE and not read_all and (expects is None or expects[i] is None):
+            blind.setdefault(table, set()).add(key)
+        # Nothing is read for an event that may not touch it; the fold refuses that.
+        elif key not in blind.get(table, ()) and owns(run.partition, table, key):
+            needed.setdefault(table, {})[key] = None

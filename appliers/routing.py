@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import IntEnum
+from typing import TypeAlias
 
 import msgspec
 
@@ -20,6 +21,7 @@ from binlog.params import Params
 
 ITEM_SCHEMA = 1
 """The only schema version there is of PutItem, DeleteItem and UpdateItem."""
+_Kind: TypeAlias = tuple[str, int, str]  # type of the event, its schema version, table
 _PLANS_MAX = 10_000  # remembered; beyond, somebody writes a new table or type a frame
 
 
@@ -69,30 +71,39 @@ class Routing:
         self._without = frozenset(without)
         self.exclusions = exclusions
         self.ownership = Ownership(params.partitions, rules.owners)
-        self._plans: dict[tuple[tuple[str, int, str], ...], Plan] = {}
+        self._plans: dict[tuple[_Kind, ...], Plan] = {}
+        self._each: dict[_Kind, tuple[Op, tuple[Rule, ...]]] = {}
 
-    def plan(self, kinds: Sequence[tuple[str, int, str]]) -> Plan:
+    def plan(self, kinds: Sequence[_Kind]) -> Plan:
         """The plan for a frame's table of kinds."""
         key = tuple(kinds)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= _PLANS_MAX:
                 self._plans.clear()
+                self._each.clear()
             plan = self._plans[key] = self._make(key)
         return plan
 
-    def _make(self, kinds: tuple[tuple[str, int, str], ...]) -> Plan:
-        rules = tuple(self._rules_for(event_type, table) for event_type, _, table in kinds)
-        ops = tuple(self._op(*kind, bool(of)) for kind, of in zip(kinds, rules, strict=True))
-        tables = tuple(table for _, _, table in kinds)
+    def _make(self, kinds: tuple[_Kind, ...]) -> Plan:
+        each = [self._each.get(kind) or self._of_kind(kind) for kind in kinds]
+        ops = tuple([op for op, _ in each])
+        tables = tuple([table for _, _, table in kinds])
         return Plan(
             ops,
             tables,
-            rules,
-            tuple(event_type for event_type, _, _ in kinds),
-            all(op <= Op.UPDATE for op in ops),
+            tuple([rules for _, rules in each]),
+            tuple([event_type for event_type, _, _ in kinds]),
+            max(ops, default=Op.PUT) <= Op.UPDATE,
             tables[0] if len(set(tables)) == 1 else None,
         )
+
+    def _of_kind(self, kind: _Kind) -> tuple[Op, tuple[Rule, ...]]:
+        """Kinds are few; the frames' tables of them are many, for their order is any."""
+        event_type, _, table = kind
+        rules = self._rules_for(event_type, table)
+        found = self._each[kind] = self._op(*kind, bool(rules)), rules
+        return found
 
     def _op(self, event_type: str, schema: int, table: str, has_rules: bool) -> Op:  # noqa: FBT001
         if event_type.startswith(CONTROL_PREFIX):

@@ -34,7 +34,6 @@ def event_at(run: Run, index: int, schemas: Schemas, *, timeline: int = 0) -> Ev
     columns = run.columns
     event_type, schema, table = columns.kinds[columns.index[index]]
     offset = run.first_offset + index
-    where = f"partition {run.partition}, offset {offset}"
     try:
         key = _decode_map(columns.keys[index], "key")
         packed = None if columns.metas is None else columns.metas[index]
@@ -42,10 +41,12 @@ def event_at(run: Run, index: int, schemas: Schemas, *, timeline: int = 0) -> Ev
         encoded = columns.datas[index]
         data = None if encoded is None else decode_value(encoded)
     except DamageError as error:
+        where = f"partition {run.partition}, offset {offset}"
         raise DamageError(error.what, where, partition=run.partition, offset=offset) from error
     try:
         schema, data = schemas.upcast(event_type, schema, data)
     except UpgradeError as error:
+        where = f"partition {run.partition}, offset {offset}"
         details = {**error.details, "partition": run.partition, "offset": offset}
         raise UpgradeError(error.what, where, error.do, **details) from error
     except Exception as error:
@@ -54,7 +55,7 @@ def event_at(run: Run, index: int, schemas: Schemas, *, timeline: int = 0) -> Ev
         )
         raise PoisonError(
             f"an upcaster of {event_type!r} failed on schema version {schema} ({reason})",
-            f"{where}, id {columns.ids[index]!r}",
+            f"partition {run.partition}, offset {offset}, id {columns.ids[index]!r}",
             "mend the upcaster: it meets the same event at every reading",
             partition=run.partition,
             offset=offset,

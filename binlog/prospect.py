@@ -31,6 +31,7 @@ class Prospect(msgspec.Struct, frozen=True):
     dropped: int | None  # events in the log that the decision leaves out; None: cannot be known
     given_up: tuple[int, int] | None  # numbers no longer waited for, inclusive
     late: int  # events with such a number that lie ahead: reported when read, never applied
+    closed: int  # frames of earlier generations, held or ahead, that a gap drops: it closes those
     loses_nothing: bool  # the missing frame lies ahead, and `hold` waits for it
     next_halt: Halt | None  # where the partition would stop again; None: it reaches the end
 
@@ -51,9 +52,15 @@ def prospect(log: Log, halt: Halt, place: Checked, decision: str) -> Prospect:
     shard, record = next(records)
     header = _header_of(record)
     loses_nothing = False
+    closed = 0
     for shard, record in chain([(shard, record)], records):  # noqa: B020 - the same two, going on
+        closed_before = trial.sequencer.counters.closed
         if not trial.feed(shard, record):
             break
+        if decision == "gap" and trial.sequencer.counters.closed > closed_before:
+            closing = _header_of(record)
+            if header and closing and closing.session.family == header.session.family:
+                closed += trial.sequencer.counters.closed - closed_before
         if decision == "hold" and header is not None and not loses_nothing:
             accepted = trial.sequencer.accepted_up_to(header.session)
             loses_nothing = accepted is not None and accepted >= header.last
@@ -64,6 +71,7 @@ def prospect(log: Log, halt: Halt, place: Checked, decision: str) -> Prospect:
         dropped=_dropped(halt, decision, header, place.state),
         given_up=halt.numbers if decision in ("gap", "accept") else None,
         late=counters.given_up_late,
+        closed=closed,
         loses_nothing=loses_nothing,
         next_halt=trial.next_halt,
     )

@@ -339,7 +339,7 @@ class Sequencer:
             lowest = min([held.first, *(h.first for h in state.held)])
             decision = arrival.decision(HOLD_BOUND, state.session)
             if decision is None:
-                detail = f"{sessions.held_frames} frames, {sessions.held_bytes} bytes held"
+                detail = sessions.held_detail(state)
                 missing = (state.next, lowest - 1) if lowest > state.next else None
                 raise arrival.halted(HOLD_BOUND, state.session, detail, missing)
             if decision == "skip":

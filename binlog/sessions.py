@@ -76,6 +76,14 @@ class Sessions:
         known = self._known.get(earlier)
         return known is None or known.next <= predecessor.number
 
+    def held_detail(self, state: SessionState) -> str:
+        """What is held, for the operator who decides about ``state``."""
+        detail = f"{self.held_frames} frames, {self.held_bytes} bytes held"
+        if state.started or state.session.generation == 1:
+            return detail
+        # What still comes of them would be dropped, and no number of this session tells.
+        return f"{detail}; a gap also closes the generations before {state.session}"
+
     def with_held(self, family: bytes | None = None) -> Iterator[SessionState]:
         """Sessions (of ``family``) that hold frames, by (family, generation).
 

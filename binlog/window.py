@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct
 
 from binlog.columns import Columns
 from binlog.sequencer_state import Counters
@@ -57,10 +59,17 @@ def _hashes(
     kind: tuple[str, int, str], event_id: str, key: bytes, data: bytes | None
 ) -> tuple[bytes, bytes]:
     name = event_id.encode()
-    event_type, _, table = kind
-    parts = (name, event_type.encode(), table.encode(), key, b"" if data is None else b"\1" + data)
-    hashed = blake2b(digest_size=16)
-    for part in parts:
-        hashed.update(len(part).to_bytes(4, "big"))
-        hashed.update(part)
-    return hashed.digest(), blake2b(name, digest_size=8).digest()
+    of_kind = _of_kind(kind[0], kind[2])
+    content = b"" if data is None else b"\1" + data
+    key_length, length = _length(len(key)), _length(len(content))
+    whole = b"".join((_length(len(name)), name, of_kind, key_length, key, length, content))
+    return blake2b(whole, digest_size=16).digest(), blake2b(name, digest_size=8).digest()
+
+
+@lru_cache(maxsize=1_024)
+def _of_kind(event_type: str, table: str) -> bytes:
+    parts = (event_type.encode(), table.encode())
+    return b"".join(_length(len(part)) + part for part in parts)
+
+
+_length = Struct(">I").pack

@@ -80,6 +80,7 @@ def prospect_document(prospect: Prospect) -> dict[str, Any]:
         "dropped": prospect.dropped,
         "given_up": None if prospect.given_up is None else list(prospect.given_up),
         "late": prospect.late,
+        "closed": prospect.closed,
         "loses_nothing": prospect.loses_nothing,
         "next_halt": None if stop is None else {"position": str(stop.position), "rule": stop.rule},
     }
@@ -101,6 +102,9 @@ def describe_prospect(prospect: Prospect) -> str:
             parts.append(f"gives up the numbers {prospect.given_up[0]} to {prospect.given_up[1]}")
         if prospect.late:
             parts.append(f"of which {_events(prospect.late)} lie ahead and would be lost")
+        if prospect.closed:
+            frames = f"{prospect.closed:,} frame{'s' * (prospect.closed != 1)}"
+            parts.append(f"closes the earlier generations: {frames} of them would be lost")
         if not parts:
             parts.append("drops nothing that the log holds")
     parts.append(f"{_events(prospect.accepted)} get offsets")

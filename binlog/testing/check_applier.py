@@ -29,7 +29,7 @@ from binlog.testing.explain import subject, test_code, violation_of
 from binlog.testing.foreign_locale import can_vary_locale
 from binlog.testing.key_strategies import Key
 from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, STATE, Laws
-from binlog.testing.lists import event_lists, lives
+from binlog.testing.lists import event_lists, lives, simplest
 from binlog.testing.replaying import check_replays
 from binlog.testing.shrink import shortest
 from binlog.testing.strategies import Fields, event_strategy
@@ -47,7 +47,8 @@ LISTS = 10
 """Of a run. From the eleventh on Hypothesis makes five variants of each, and few new ones."""
 _SHRINKS_MAX = 120  # lists tried to make the first that fails smaller: a second or two
 _T = TypeVar("_T")
-_WHOLE = 150  # events that passed in several lists, as one
+_WHOLE = 100  # events that passed in several lists, as one
+_LIVES = 6  # long lists that are put to all laws; for the others one fold has to do
 _LAWS = {
     "total": "",
     "storable": "",
@@ -94,11 +95,11 @@ def check_applier(
     caller = sys._getframe(1)  # noqa: SLF001  (whose names for things go into the test)
     strategy, wanted = _strategy(rules, events, examples, key=key, table=table, fields=fields)
     with Laws(rules, allow=allow) as laws:
-        search = _Search(laws)
+        search = _Search(laws, strategy)
         search.examples([_envelopes(example) for example in examples or ()])
         if strategy is not None:
             with constants_of(rules):
-                search.run(event_lists(strategy))
+                search.run()
         search.finish(orders=ORDER not in allow)
         if search.finding is not None:
             violation = _tell(search, source, sorted(allow), caller)
@@ -150,12 +151,12 @@ def _strategy(
 
 
 def _envelopes(example: Sequence[Envelope]) -> list[Envelope]:
+    do = "examples is a list of lists of events: [[event(...), event(...)]]"
+    if not isinstance(example, list | tuple):
+        raise RefusedError(f"an example is the {type(example).__name__} {example!r}", do=do)
     for envelope in example:
         if not isinstance(envelope, Envelope):
-            raise RefusedError(
-                f"an example holds {envelope!r}",
-                do="an example is a list of events: [event(...), event(...)]",
-            )
+            raise RefusedError(f"an example holds {envelope!r}", do=do)
     return list(example)
 
 
@@ -174,8 +175,9 @@ def _shortest(steps: Sequence[_T], fails: Callable[[list[_T]], bool]) -> list[_T
 class _Search:
     """Looks for a list of events that breaks a law, and for the shortest."""
 
-    def __init__(self, laws: Laws) -> None:
+    def __init__(self, laws: Laws, events: st.SearchStrategy[Envelope] | None) -> None:
         self.laws = laws
+        self._events = events
         self.finding: Finding | None = None
         self.events: list[Envelope] = []
         self.before: list[Envelope] = []
@@ -190,10 +192,11 @@ class _Search:
             if self.finding is None and self._fails(events):
                 self._shorten()
 
-    def run(self, lists: st.SearchStrategy[list[Envelope]]) -> None:
+    def run(self) -> None:
         """Try lists that the strategy makes, if nothing is found yet."""
-        if self.finding is not None:
+        if self.finding is not None or self._events is None:
             return
+        lists = event_lists(self._events)
 
         @choice.kit_settings(LISTS, max_examples=LISTS)
         @given(lists)
@@ -226,14 +229,17 @@ class _Search:
         if len(passed) > 1 and self._fails(whole):
             self._shorten()
             return
-        for life in lives(passed) if len(passed) > 1 else ():
-            if self._note(self.laws.broken_alone(life), life):
+        for number, life in enumerate(lives(passed, self._events) if len(passed) > 1 else ()):
+            if self._fails(life) if number < _LIVES else self._grows(life):
                 self._shorten()
                 return
         for events in passed if orders else ():
             if self._note(self.laws.broken_by_order(events), events):
                 self._shorten()
                 return
+
+    def _grows(self, life: list[Envelope]) -> bool:
+        return self._note(self.laws.broken_alone(life), life)
 
     def _shorten(self) -> None:
         """Leave out the events that are not needed, and tell of those that are left."""
@@ -260,7 +266,11 @@ class _Search:
         ]
 
     def _settle(self) -> None:
-        """Plain names for what does not matter, and the finding for what is left."""
+        """Plain names and data for what does not matter, and the finding for what is left."""
+        self._tried = 0
+        with suppress(_Enough):
+            for place in range(len(self.events)):
+                self._simplify(place)
         self._tried = 0
         for events in tidied(self.events):
             if self._fails(events):
@@ -272,6 +282,14 @@ class _Search:
             self.is_flaky = True
         else:
             self.finding = found
+
+    def _simplify(self, place: int) -> None:
+        event = self.events[place]
+        for simple in () if self._events is None else simplest(self._events, event):
+            if simple == event or self._fails(
+                [*self.events[:place], simple, *self.events[place + 1 :]]
+            ):
+                return
 
     def _fails(self, events: Sequence[Envelope]) -> bool:
         """Whether ``events`` break a law, or, once one is broken, that one in that way."""
@@ -300,7 +318,7 @@ class _Search:
         """Whether these events become something else because of the lists that passed before."""
 
         def fails_after(before: list[list[Envelope]]) -> bool:
-            return bool(before) and self.laws.broken_by_memory(before, events) is not None
+            return self._remembers(before, events)
 
         if not fails_after(self._passed):
             return False
@@ -313,8 +331,14 @@ class _Search:
         if fails_after([before]):
             before = _shortest(before, lambda some: fails_after([some]))
             lists = [before]
+        events = _shortest(events, lambda some: self._remembers(lists, some))
         self.before = before
         return self._note(self.laws.broken_by_memory(lists, events), events)
+
+    def _remembers(self, before: list[list[Envelope]], events: list[Envelope]) -> bool:
+        if not before or not events:
+            return False
+        return self.laws.broken_by_memory(before, events) is not None
 
     def _note(self, found: Finding | None, events: Sequence[Envelope]) -> bool:
         if found is None:

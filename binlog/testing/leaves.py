@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from itertools import cycle, islice
 from random import Random
@@ -161,9 +162,24 @@ def _drawn(draw: st.DrawFn, values: Pool) -> Any:
 def draw_pool(draw: st.DrawFn, values: Pool) -> Any:
     """One of the values."""
     value = values.values[draw(values.index)]
-    if value is _RARE:
+    if value is _RARE or (_at_the_edges and values.rare and draw(_COIN)):
         value = values.rare[draw(values.rare_index)]
     return value if value is not _WIDE else draw(values.wide)  # type: ignore[arg-type]
+
+
+_at_the_edges = False
+_COIN: st.SearchStrategy[Any] = st.booleans()
+
+
+@contextmanager
+def at_the_edges() -> Iterator[None]:
+    """Within it every second value is hostile, where there are hostile ones at all."""
+    global _at_the_edges  # noqa: PLW0603  (else every strategy would have to hand it on)
+    before, _at_the_edges = _at_the_edges, True
+    try:
+        yield
+    finally:
+        _at_the_edges = before
 
 
 _pools: WeakKeyDictionary[st.SearchStrategy[Any], Pool] = WeakKeyDictionary()

@@ -47,7 +47,7 @@ from binlog.testing.event_table import table_of
 from binlog.testing.key_strategies import Key, key_maps, repeated
 from binlog.testing.leaves import pool
 from binlog.testing.subject import Source, rules_of
-from binlog.values import encode_value
+from binlog.values import decode_value, encode_value
 
 Fields: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"
 
@@ -338,6 +338,25 @@ class Mix:
             expect=expect,
             now_ms=odd.TIMES_MS[number % len(odd.TIMES_MS)] if self.hostile else number,
         )
+
+    def versions_of(self, envelope: Envelope) -> list[int]:
+        """Places of the kinds of its type in ``kinds``, the newest first, its own the last."""
+        places = [
+            place for place, (kind, _, _) in enumerate(self.kinds) if kind.type == envelope.type
+        ]
+        newer = [place for place in places if self.kinds[place][0].schema >= envelope.schema]
+        return sorted(newer, key=lambda place: -self.kinds[place][0].schema)
+
+    def moved(self, envelope: Envelope, to: Envelope) -> Envelope:
+        """The same event of the other one's key, in its data, too, where they repeat it."""
+        data = envelope.data
+        for kind, _, in_key in self.kinds:
+            if in_key and data and (kind.type, kind.schema) == (envelope.type, envelope.schema):
+                content, key = decode_value(data), decode_value(to.key)
+                if isinstance(content, dict):
+                    content |= {name: key[name] for name in in_key}
+                    data = encode_value(content, outer=1)
+        return msgspec.structs.replace(envelope, key=to.key, data=data)
 
 
 @st.composite

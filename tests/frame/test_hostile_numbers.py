@@ -9,8 +9,8 @@ from binlog.arrival import Decisions
 from binlog.frame import NUMBER_MAX, Predecessor, Session
 from binlog.halt import HOLD_BOUND, UNDECODABLE, Halted
 from binlog.sequencer import Sequencer
-from tests.proofs.histories import PARAMS, small_event
 from binlog.testing.world.records import Frame, Log
+from tests.proofs.histories import PARAMS, small_event
 
 SESSION = Session(b"f" * 16, 2)
 LOG = Log(msgspec.structs.replace(PARAMS, hold_frames_max=1))

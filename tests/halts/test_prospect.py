@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+from binlog.cli.halted import describe_prospect
 from binlog.clock import ManualClock
 from binlog.control import resolve_frame
-from binlog.frame import stamp_born
+from binlog.frame import Predecessor, stamp_born
 from binlog.halt import DECISIONS, Halt, resolution_for
 from binlog.logs import MemoryLog
 from binlog.params import Params
@@ -126,6 +127,40 @@ def test_a_gap_says_what_will_come_too_late() -> None:
         dropped=0,
         given_up=(1, 1),
         late=1,
+        closed=0,
         loses_nothing=False,
         next_halt=None,
     )
+
+
+def test_a_gap_says_which_frames_of_earlier_generations_it_drops() -> None:
+    """A session that waits for its predecessor begins by the gap, and so closes what it named."""
+    log = MemoryLog(PARAMS, clock=ManualClock(START_MS))
+    predecessor = Predecessor(1, 3, START_MS)
+    for number in (1, 2, 3):
+        data = frame(number, generation=2, born_ms=START_MS, params=PARAMS, predecessor=predecessor)
+        log.inject(0, data, arrival_ms=START_MS)
+    inject(log, 1, 2, 3)  # the predecessor's own, acknowledged and late
+    halt, place = halted(log)
+    assert halt.detail.endswith(f"; a gap also closes the generations before {halt.session}")
+    found = {each.decision: each for each in prospects(log, halt, place)}
+    assert {decision: each.closed for decision, each in found.items()} == {
+        "hold": 0,
+        "gap": 3,
+        "skip": 0,
+    }
+    assert found["gap"].given_up is None, "no number of its own is missing"
+    assert "3 frames of them would be lost" in describe_prospect(found["gap"])
+    reader = decide(log, halt, "gap")
+    assert reader.checkpoint(0).offset == 3 + 1, "its own frames and the RESOLVE, as foretold"
+
+
+def test_frames_of_another_family_are_not_counted_as_closed_by_a_gap() -> None:
+    log = MemoryLog(PARAMS, clock=ManualClock(START_MS))
+    inject(log, 2, 3, 4)
+    for generation in (2, 1):  # another family closes a generation of its own
+        data = frame(1, session=2, generation=generation, born_ms=START_MS, params=PARAMS)
+        log.inject(0, data, arrival_ms=START_MS)
+    halt, place = halted(log)
+    assert "generations" not in halt.detail
+    assert prospect(log, halt, place, "gap").closed == 0

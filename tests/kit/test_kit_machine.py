@@ -319,3 +319,20 @@ def test_what_has_a_name_of_its_own_is_not() -> None:
             assert self.limit == 3
 
     Own.check(2, steps=5)
+
+
+@pytest.mark.parametrize("kind", ["Refused", "Unrouted"])
+def test_what_cannot_happen_where_nothing_is_written_is_not_asked_for(kind: str) -> None:
+    """An applier that refuses all, or that nothing is for, fails no condition: that is no fault."""
+    made = Appliers()
+
+    @made.on("Refused", table="orders")
+    def refused(_item: Item | None, _event: Event) -> Item:
+        raise ApplierError("never")
+
+    class Nothing(ReplayMachine):
+        applier = made
+        events = sent(kind)
+
+    Nothing.check()
+    assert machine_run._missing(Counter({"version of an item": 1})) == list(machine_run.RARE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from binlog.columns import columns_of, encode_body
 from binlog.envelope import PUT_ITEM, Envelope
-from binlog.frame import Header, Session, encode_frame
+from binlog.frame import Header, Predecessor, Session, encode_frame
 from binlog.log import Put
 from binlog.params import Params, encode_genesis, genesis_hash
 from binlog.values import encode_value
@@ -27,6 +27,7 @@ def frame(
     count: int = 1,
     data: bytes = _EMPTY,
     params: Params = PARAMS,
+    predecessor: Predecessor | None = None,
 ) -> bytes:
     """``count`` events numbered from ``number`` on, every one of them with ``data``."""
     events = [
@@ -41,6 +42,7 @@ def frame(
         count=count,
         log_id=bytes.fromhex(params.log_id),
         genesis_hash=genesis_hash(encode_genesis(params)),
+        predecessor=predecessor,
     )
     return encode_frame(header, encode_body(columns_of(events)))
 

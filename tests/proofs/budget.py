@@ -7,6 +7,21 @@ from collections.abc import Iterable
 
 from hypothesis import settings
 
+HALTS = (
+    "halt undecodable",
+    "halt hold-bound",
+    "halt expired-held",
+    "lifted undecodable skip",
+    "lifted hold-bound hold",
+    "lifted hold-bound gap",
+    "lifted hold-bound skip",
+    "lifted expired-held accept",
+    "lifted expired-held drop",
+    "RESOLVE that does not count",
+    "several halts at one record",
+)
+"""Every halt, every decision on one, and what is easily overlooked; in histories of one partition."""
+
 
 def examples(times: float) -> settings:
     """The profile's number of examples, times this: proofs differ in what one example costs."""

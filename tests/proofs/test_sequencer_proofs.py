@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from binlog.testing.world.records import Resolve
 from binlog.testing.world.specification import Verdict
-from tests.proofs.budget import assert_met, examples
+from tests.proofs.budget import HALTS, assert_met, examples
 from tests.proofs.drive import Driven, Driver
 from tests.proofs.histories import Soup, soups
 
@@ -52,17 +52,7 @@ MUST_HAPPEN = (
     "drained",
     "window_dropped",
     "id_reused",
-    "halt undecodable",
-    "halt hold-bound",
-    "halt expired-held",
-    "lifted undecodable skip",
-    "lifted hold-bound hold",
-    "lifted hold-bound gap",
-    "lifted hold-bound skip",
-    "lifted expired-held accept",
-    "lifted expired-held drop",
-    "RESOLVE that does not count",
-    "several halts at one record",
+    *HALTS,
 )
 
 

@@ -136,7 +136,6 @@ def run(command: str, folder: Path) -> tuple[str, int]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT))),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",  # what an applier makes of a set is printed, and compared
         "PYTHONWARNINGS": "error",
         "COLUMNS": "100",
         "NO_COLOR": "1",

@@ -96,7 +96,7 @@ def test_the_summary_counts_what_was_not_found_and_leaves_controls_out() -> None
         proving.Proof("c", proving.PASSED, good=True, seconds=50.0),
     ]
     assert proving.summary(proofs) == (
-        "1 of 2 mistakes found, median 3.0 s, slowest 4.0 s; 1 correct samples passed"
+        "1 of 2 mistakes found, median 3.0 s (goal 5), slowest 4.0 s; 1 correct samples passed"
     )
 
 

@@ -8,43 +8,13 @@ import msgspec
 import pytest
 
 from appliers.item import Row
-from binlog.changes import put_item, update_item
-from binlog.envelope import Envelope
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
 from binlog.testing.world.cell import Poison
 from binlog.testing.world.store import Began, Entry, Moved, Noted, Wrote
 from binlog.testing.world.world import World
 from binlog.values import encode_value
-
-
-def one(number: int, expect: int | None = None) -> Envelope:
-    name = "ab"[number % 2]
-    if number % 3:
-        return update_item("orders", {"id": name}, {"Add": {"n": number}}, event_id=f"e{number}")
-    return put_item(
-        "orders", {"id": name, "n": number}, key="id", event_id=f"e{number}", expect=expect
-    )
-
-
-def busy() -> World:
-    """A world in which two replicas have applied a few events each, page by page."""
-    world = World()
-    for number in range(8):
-        world.publish(0, [one(number, expect=99 if number == 6 else None)])
-        world.tick(5)
-        world.call(0)
-        world.consume(0)
-        world.consume(1)
-    return world
-
-
-def journal_of(world: World, replica: int = 0) -> list[Entry]:
-    return world.replicas[replica].store.journal
-
-
-def last(journal: list[Entry], kind: type) -> int:
-    return max(i for i, entry in enumerate(journal) if isinstance(entry, kind))
+from tests.world.falsified import busy, change_last, journal_of, last, one
 
 
 def replace_row(journal: list[Entry], change: Callable[[Row], Row]) -> None:
@@ -71,6 +41,10 @@ def a_version_back(journal: list[Entry]) -> None:
     journal.append(next(entry for entry in journal if isinstance(entry, Wrote)))
 
 
+def a_version_again(journal: list[Entry]) -> None:
+    journal.append(journal[last(journal, Wrote)])
+
+
 def a_write_left_out(journal: list[Entry]) -> None:
     del journal[last(journal, Wrote)]
 
@@ -95,6 +69,42 @@ def another_digest(journal: list[Entry]) -> None:
     journal[index] = Moved(
         entry.generation, msgspec.structs.replace(entry.checkpoint, digest=bytes(32))
     )
+
+
+def another_offset(journal: list[Entry]) -> None:
+    index = last(journal, Moved)
+    entry = journal[index]
+    assert isinstance(entry, Moved)
+    changed = msgspec.structs.replace(entry.checkpoint, offset=entry.checkpoint.offset - 1)
+    journal[index] = Moved(entry.generation, changed)
+
+
+def an_earlier_record(journal: list[Entry]) -> None:
+    """The state of this place, and the position of the one before it: events come twice."""
+    index = last(journal, Moved)
+    entry = journal[index]
+    assert isinstance(entry, Moved)
+    changed = msgspec.structs.replace(entry.checkpoint, sequence=entry.checkpoint.sequence - 1)
+    journal[index] = Moved(entry.generation, changed)
+
+
+def the_checkpoint_again(journal: list[Entry]) -> None:
+    change_last(journal, again=True)
+
+
+def an_offset_back(journal: list[Entry]) -> None:
+    change_last(journal, again=True, offset=0, sequence=10**60)
+
+
+def less_applied_than_read(journal: list[Entry]) -> None:
+    index = last(journal, Moved)
+    entry = journal[index]
+    assert isinstance(entry, Moved)
+    change_last(journal, applied=entry.checkpoint.applied - 1)
+
+
+def another_state(journal: list[Entry]) -> None:
+    change_last(journal, state=b"another")
 
 
 def a_rejection_twice(journal: list[Entry]) -> None:
@@ -133,10 +143,17 @@ def a_lost_generation(journal: list[Entry]) -> None:
         (another_version, "a row is the fold of its events (10)"),
         (another_partition, "a row is the fold of its events (10)"),
         (a_version_back, "versions never go back (11)"),
+        (a_version_again, "versions never go back (11)"),
         (a_write_left_out, "a checkpoint covers what is applied (12)"),
         (a_checkpoint_back, "checkpoints never move back (13)"),
         (a_checkpoint_beyond_the_log, "nothing beyond the log (13)"),
         (another_digest, "one numbering for all (15)"),
+        (another_state, "one numbering for all (15)"),
+        (the_checkpoint_again, "checkpoints never move back (13)"),
+        (an_offset_back, "checkpoints never move back (13)"),
+        (less_applied_than_read, "the sequencer is its specification (8)"),
+        (another_offset, "the sequencer is its specification (8)"),
+        (an_earlier_record, "the sequencer is its specification (8)"),
         (a_rejection_twice, "a rejection is noted once (I5)"),
         (a_rejection_left_out, "a rejection is noted (I5)"),
         (a_rejection_made_up, "a rejection is the reference's (I5)"),
@@ -189,13 +206,21 @@ def test_what_was_not_falsified_passes_at_any_moment() -> None:
     world.check()
 
 
-def test_a_row_that_changes_without_a_write_is_found_at_rest() -> None:
+@pytest.mark.parametrize("what", ["changed", "moved", "gone", "more"])
+def test_a_row_that_changes_without_a_write_is_found_at_rest(what: str) -> None:
     """14: what a replica holds in the end is compared, and not only what was written."""
     world = busy()
     rows = world.replicas[1].store._content.tables["orders"]
     key = min(rows)
-    rows[key] = msgspec.structs.replace(rows[key], data=None)
-    with pytest.raises(Violation, match=r"replica 1 holds another orders \{id: a\}") as caught:
+    if what == "changed":
+        rows[key] = msgspec.structs.replace(rows[key], data=None)
+    elif what == "moved":
+        rows[key] = msgspec.structs.replace(rows[key], partition=7)
+    elif what == "gone":
+        del rows[key]
+    else:
+        rows[encode_value({"id": "A"})] = rows[key]
+    with pytest.raises(Violation, match=r"replica 1 holds another orders \{id: [aA]\}") as caught:
         world.settle()
     assert caught.value.law == "a replica is the fold of its log (14)"
 

@@ -11,10 +11,10 @@ import pytest
 from binlog.changes import put_item
 from binlog.control import RESOLVE_TYPE
 from binlog.envelope import PUT_ITEM, Envelope
-from binlog.frame import Session
+from binlog.frame import Predecessor, Session
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
-from binlog.testing.world.ledger import check_ledger, check_order
+from binlog.testing.world.ledger import check_ledger, check_order, check_predecessors, check_waits
 from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.specification import (
     COPY,
@@ -126,6 +126,30 @@ def test_what_was_given_up_by_a_decision_is_not_lost(
                 check_ledger([told(number)], 0, found)
 
 
+@pytest.mark.parametrize(
+    ("decided", "decision", "asked", "is_excused"),
+    [
+        (NEXT, "gap", SESSION, True),
+        (NEXT, "accept", SESSION, True),
+        (NEXT, "hold", SESSION, False),
+        (SESSION, "gap", NEXT, False),  # the younger one waits for nothing of its own
+        (OTHER, "gap", SESSION, False),
+    ],
+)
+def test_a_generation_that_need_not_wait_closes_the_one_before(
+    decided: Session, decision: str, asked: Session, *, is_excused: bool
+) -> None:
+    """Found by a soak: what the older one still had under way is dropped where it lands."""
+    found = verdict()
+    found.lifted.append((Trouble(3, HOLD_BOUND, str(decided), 0), decision))
+    entry = Told(9, Outcome.ACKNOWLEDGED, asked, 9, event(9))
+    if is_excused:
+        check_ledger([entry], 0, found)
+    else:
+        with pytest.raises(Violation, match="acknowledged event is lost"):
+            check_ledger([entry], 0, found)
+
+
 def test_a_world_in_which_a_gap_is_accepted_holds() -> None:
     """Readers find the first frame last; too many wait, and somebody goes on without it."""
     world = World()
@@ -149,6 +173,35 @@ def test_order_is_that_of_a_process_through_all_its_generations() -> None:
                    [(SESSION, event(2)), (SESSION, event(2))]):  # fmt: skip
         with pytest.raises(Violation, match="order is lost"):
             check_order(events)
+
+
+@pytest.mark.parametrize(("generation", "number"), [(1, 4), (2, 3)])
+def test_a_generation_waits_for_nothing_but_what_was_acknowledged(
+    generation: int, number: int
+) -> None:
+    """What it waits for in vain delays it by a whole life of a session, and no more is seen of it."""
+    acknowledged = {(SESSION, 3), (OTHER, 4)}
+    check_predecessors([(NEXT, Predecessor(1, 3, 0))], acknowledged)
+    with pytest.raises(Violation, match="which was never acknowledged"):
+        check_predecessors([(NEXT, Predecessor(generation, number, 0))], acknowledged)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "broken", "is_right"),
+    [((), set(), False), ((HOLD_BOUND,), set(), True), ((), {SESSION.family}, True)],
+)
+def test_a_producer_that_keeps_its_rules_makes_nobody_decide(
+    earlier: tuple[str, ...], broken: set[bytes], *, is_right: bool
+) -> None:
+    """A number that it left out would hold all that follows, until somebody lets that in."""
+    rules = [*earlier, EXPIRED_HELD]
+    lifted = [(Trouble(at, rule, str(SESSION), 0), "accept") for at, rule in enumerate(rules)]
+    check_waits([(Trouble(0, "undecodable", None, 0), "skip"), *lifted[:-1]], broken)
+    if is_right:
+        check_waits(lifted, broken)
+    else:
+        with pytest.raises(Violation, match="waited for one that never came"):
+            check_waits(lifted, broken)
 
 
 def test_it_is_linear_and_cheap() -> None:

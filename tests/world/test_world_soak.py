@@ -16,6 +16,7 @@ import pytest
 
 from binlog.run import Run
 from binlog.sequencer import Sequencer
+from binlog.sequencer_state import SessionState
 from binlog.testing.finding import as_violation
 from binlog.testing.world import soak as module
 from binlog.testing.world.endless import ending
@@ -248,8 +249,8 @@ def test_a_run_that_does_not_end_is_a_violation(
 ) -> None:
     """A sequencer that never drains what it holds would keep a core for ever, and say nothing."""
 
-    def drain(*_: Any) -> None:
-        while True:
+    def drain(_: Sequencer, state: SessionState, _runs: list[Run]) -> None:
+        while state.held:
             try:
                 sum(range(1_000))
             except Exception:

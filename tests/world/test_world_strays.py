@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from binlog.changes import put_item
 from binlog.errors import RefusedError
 from binlog.halt import EXPIRED_HELD, HOLD_BOUND
 from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.world import World
-
-EVENTS = [put_item("orders", {"id": name}, key="id") for name in "abcdefgh"]
 
 
 def stray(world: World, *places: tuple[int, int], partition: int = 0) -> None:
@@ -69,26 +66,6 @@ def test_a_generation_waits_for_the_one_before_it_until_that_has_expired() -> No
     stray(world, (1, 2), (1, 3))
     world.settle()
     assert world.met["closed"] == 1
-
-
-def test_a_producer_that_keeps_its_rules_loses_nothing_by_a_decision() -> None:
-    """What only has to be waited for is held, whatever decision was asked for."""
-    world = World()
-    stray(world, *((1, number) for number in range(2, 2 + PARAMS.hold_frames_max)), partition=1)
-    event = next(e for e in EVENTS if world.producers.publish(0, [e])[0].partition == 1)
-    world.call(0)
-    world.publish(0, [event])
-    world.tick(5)
-    world.call(0, "found later")
-    world.publish(0, [event])
-    world.tick(5)
-    world.call(0, "land")
-    world.consume(0)
-    [halt] = world.replicas[0].halts
-    assert halt.rule == HOLD_BOUND
-    world.resolve(0, 2)
-    world.settle()
-    assert world.met["hold-bound: hold"] == 1
 
 
 def test_refuses_what_no_session_has() -> None:

@@ -11,22 +11,21 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import islice, takewhile
 
-from binlog.frame import Session, decode_body, decode_header
-from binlog.testing.world.records import Frame, Garbage, Rec
+from binlog.frame import Session
+from binlog.testing.world.records import Frame, Resolve
 from binlog.testing.world.specification import Taken
 
 
-def digest_of(sequenced: Sequence[Taken], recs: Iterable[tuple[Rec, bytes]]) -> bytes:
-    """Of all events of a partition, in order, and the records that they came in, with their bytes.
+def digest_of(sequenced: Sequence[Taken], recs: Iterable[tuple[Frame | Resolve, bytes]]) -> bytes:
+    """Of all events of a partition, in order, and the frames that they came in, with their bodies.
 
     Assumed, as every producer keeps it: of a session, a number is in one frame only, however often
     that landed, and a frame is taken as a whole.
     """
-    frames: dict[Session, dict[int, tuple[int, bytes]]] = {}  # last number and bytes, by the first
-    for rec, data in recs:
-        if not isinstance(rec, Garbage):
-            first, last = (rec.first, rec.last) if isinstance(rec, Frame) else (1, 1)
-            frames.setdefault(rec.session, {}).setdefault(first, (last, data))
+    frames: dict[Session, dict[int, tuple[int, bytes]]] = {}  # last number and body, by the first
+    for rec, body in recs:
+        first, last = (rec.first, rec.last) if isinstance(rec, Frame) else (1, 1)
+        frames.setdefault(rec.session, {}).setdefault(first, (last, body))
     digest, start, end = bytes(32), 0, len(sequenced)
     while start < end:
         session, number = sequenced[start].session, sequenced[start].number
@@ -34,7 +33,7 @@ def digest_of(sequenced: Sequence[Taken], recs: Iterable[tuple[Rec, bytes]]) -> 
         first = number
         while first not in frames[session]:
             first -= 1
-        last, data = frames[session][first]
+        last, body = frames[session][first]
         count = last - first + 1
         which = b""
         full = sequenced[start + count - 1] if start + count <= end else None
@@ -48,7 +47,7 @@ def digest_of(sequenced: Sequence[Taken], recs: Iterable[tuple[Rec, bytes]]) -> 
             ]
             count, which = len(indexes), b"".join([i.to_bytes(4, "big") for i in indexes])
         link = sha256(digest + (start + 1).to_bytes(8, "big") + count.to_bytes(4, "big") + which)
-        link.update(decode_body(data, decode_header(data)))
+        link.update(body)
         digest = link.digest()
         start += count
     return digest

@@ -12,7 +12,14 @@ from binlog.envelope import CONTROL_PREFIX, Envelope
 from binlog.frame import Predecessor, Session
 from binlog.producer.outcome import Outcome
 from binlog.testing.violation import Violation
-from binlog.testing.world.specification import COPY, Taken, Verdict
+from binlog.testing.world.specification import (
+    COPY,
+    EXPIRED_HELD,
+    HOLD_BOUND,
+    Taken,
+    Trouble,
+    Verdict,
+)
 
 
 class Entry(Protocol):
@@ -121,6 +128,28 @@ def check_predecessors(
             )
 
 
+def check_waits(lifted: Iterable[tuple[Trouble, str]], broken: Container[bytes]) -> None:
+    """7: what a producer sends that keeps its rules waits for nothing that never comes.
+
+    ``broken`` are families of programs that do not keep them. Where too much waited, somebody may
+    have decided that it is not waited for.
+
+    Raises:
+        Violation: a session came to its end while its frames still waited.
+    """
+    decided = set()
+    for trouble, _ in lifted:
+        session = trouble.session or ""
+        if trouble.rule == HOLD_BOUND:
+            decided.add(session)
+        is_broken = session and bytes.fromhex(session.partition(".")[0]) in broken
+        if trouble.rule == EXPIRED_HELD and not is_broken and session not in decided:
+            raise Violation(
+                f"frames of session {session} waited for one that never came",
+                law="nothing is held for ever (7)",
+            )
+
+
 def is_control(event: Envelope) -> bool:
     """Whether it is the log's own, and no producer's."""
     return event.type.startswith(CONTROL_PREFIX)
@@ -134,10 +163,21 @@ def content(event: Envelope) -> tuple[object, ...]:
 def _is_decided(
     session: Session, number: int, verdict: Verdict, given_up: set[tuple[Session, int]]
 ) -> bool:
-    """Whether somebody who lifted a halt of the session said that this number need not come."""
-    decisions = {
-        decision for trouble, decision in verdict.lifted if trouble.session == str(session)
-    }
+    """Whether somebody who lifted a halt of the session said that this number need not come.
+
+    Or of a later generation: one that no longer waits for its predecessor begins, and closes it.
+    """
+    decisions = set()
+    for trouble, decision in verdict.lifted:
+        family, _, generation = (trouble.session or "").partition(".")
+        if trouble.session == str(session):
+            decisions.add(decision)
+        elif (
+            decision in {"gap", "accept"}
+            and family == session.family.hex()
+            and int(generation) > session.generation
+        ):
+            return True
     if decisions & {"skip", "drop"}:
         return True
     return bool(decisions & {"gap", "accept"}) and (session, number) in given_up

@@ -10,7 +10,7 @@ from binlog.columns import decode_columns
 from binlog.control import NOOP_TYPE, noop_frame, resolve_frame
 from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Header, Predecessor, Session, decode_body, decode_header
-from binlog.halt import DECISIONS, HOLD_BOUND, Halt, resolution_for
+from binlog.halt import DECISIONS, Halt, resolution_for
 from binlog.log import Appended, Put, Record
 from binlog.testing.world.garbage import GARBAGE
 from binlog.testing.world.log import WorldLog
@@ -36,6 +36,7 @@ class Operators:
         self._garbage: dict[bytes, str] = {}  # why, by the record's bytes
         self._resolves: dict[bytes, Resolve] = {}  # by family
         self._frames: dict[bytes, Frame] = {}  # a duplicate is decoded once
+        self._bodies: dict[bytes, bytes] = {}  # of the same
         self._strays: dict[tuple[int, int], tuple[bytes, int]] = {}  # family and birth
 
     def _family(self) -> bytes:
@@ -73,15 +74,9 @@ class Operators:
         self._log.inject(partition, Log(PARAMS, partition).encoded(frame).data)
 
     def resolve(self, halt: Halt, which: int) -> str:
-        """Somebody lifts a halt; the decision.
-
-        Of a producer that keeps its rules nothing is given up for what has only to be waited for.
-        """
+        """Somebody lifts a halt; the decision."""
         decisions = DECISIONS[halt.rule]
         decision = decisions[which % len(decisions)]
-        family = (halt.session or "").partition(".")[0]
-        if halt.rule == HOLD_BOUND and bytes.fromhex(family) not in self.stray_families():
-            decision = "hold"
         session = Session(self._family(), 1)
         frame = resolve_frame(
             PARAMS,
@@ -132,18 +127,25 @@ class Operators:
         header = decode_header(data)
         if header.resolve:
             return self._resolves[header.session.family]
-        frame = self._frames[data] = meaning_of(record, header)
+        body = self._bodies[data] = decode_body(data, header)
+        frame = self._frames[data] = meaning_of(record, header, body)
         return frame
+
+    def body(self, record: Record) -> bytes:
+        """The body of a record that is a frame, decompressed."""
+        body = self._bodies.get(record.data)
+        return decode_body(record.data, decode_header(record.data)) if body is None else body
 
     def resolvable(self, record: Record) -> Envelope:
         """The event that a RESOLVE is, where the sequencer gets to it."""
         return meaning_of(record).events[0]
 
 
-def meaning_of(record: Record, header: Header | None = None) -> Frame:
+def meaning_of(record: Record, header: Header | None = None, body: bytes | None = None) -> Frame:
     """A record of which one knows that it is a frame, for the reference."""
     header = decode_header(record.data) if header is None else header
-    columns = decode_columns(decode_body(record.data, header), header.count)
+    body = decode_body(record.data, header) if body is None else body
+    columns = decode_columns(body, header.count)
     return Frame(
         record.arrival_ms,
         header.session,

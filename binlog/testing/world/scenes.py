@@ -34,11 +34,11 @@ class Dice:
     """Small random numbers, the same everywhere."""
 
     def __init__(self, seed: int) -> None:
-        self._bits = Random(seed).getrandbits
+        self.bits = Random(seed).getrandbits
 
     def below(self, bound: int) -> int:
         """From 0 to ``bound`` - 1."""
-        return self._bits(32) * bound >> 32
+        return self.bits(32) * bound >> 32
 
     def one_in(self, count: int) -> bool:
         return not self.below(count)
@@ -63,6 +63,7 @@ _STRAYS = (  # generations and numbers, in order
     ((2, 2), (2, 1), (1, 3), (1, 1)),
     ((1, 2), (2, 2), (3, 1), (3, 2)),
     ((2, 1), (3, 1), (1, 1), (1, 2)),
+    ((3, 1), (2, 1), (2, 2), (1, 1), (1, 2)),
     tuple((1, number) for number in range(2, 11)),
     ((1, 1), *((1, number) for number in range(3, 10))),
     tuple((2, number) for number in range(1, 9)),
@@ -127,12 +128,17 @@ class Writer:
     # -- scenes ----------------------------------------------------------------------------------
 
     def _publish(self, process: int, count: int) -> None:
-        below = self._dice.below
+        below, bits = self._dice.below, self._dice.bits
         seeds = [
-            [int(self._domain and below(4) == 0), below(256), below(256), below(256)]
-            for _ in range(count)
+            [
+                int(self._domain and drawn >> 24 < 64),
+                drawn >> 16 & 255,
+                drawn >> 8 & 255,
+                drawn & 255,
+            ]
+            for drawn in (bits(32) for _ in range(count))
         ]
-        if self._poisons and not below(8):
+        if self._poisons and not below(16):
             seeds[below(count)][0] = 2
         self._events += count
         self._add("publish", process, seeds)

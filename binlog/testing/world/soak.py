@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Protocol
 
 import msgspec
@@ -238,13 +238,15 @@ def _pooled(
 def ignoring_ctrl_c() -> Iterator[None]:
     """What is started meanwhile never hears of it: the first process decides, and ends the others.
 
-    A terminal sends it to all, and one that is still importing would die with a traceback.
+    A terminal sends it to all, and one that is still importing would die with a traceback. It is
+    held back, which processes inherit, and not ignored: it reaches us when the ``with`` is over.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # else the first process started lets it through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def run_batch(first: int, count: int) -> Batch:

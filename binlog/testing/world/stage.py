@@ -26,7 +26,7 @@ from binlog.testing.violation import Violation
 from binlog.testing.words import imports_of_code
 from binlog.testing.world.drill import drill
 from binlog.testing.world.judge import Invariants, Judge
-from binlog.testing.world.ledger import check_ledger, check_order, check_predecessors
+from binlog.testing.world.ledger import check_ledger, check_order, check_predecessors, check_waits
 from binlog.testing.world.narrator import Narrator, rows_of
 from binlog.testing.world.operators import Operators
 from binlog.testing.world.producers import PARAMS, PROCESSES, Producers, Published
@@ -216,6 +216,7 @@ class Stage:
         for partition, ledger in enumerate(ledgers):
             verdict = self.truth.verdict(partition)
             check_ledger(ledger, partition, verdict)
+            check_waits(verdict.lifted, self.operators.stray_families())
             predecessors = self.truth.predecessors(partition)
             if predecessors:
                 check_predecessors(predecessors, _acknowledged(ledger))
@@ -224,6 +225,7 @@ class Stage:
             self.met.update([f"{trouble.rule}: {d}" for trouble, d in verdict.lifted])
             self.met["copies"] += sum([t.what == COPY for t in verdict.taken])
         self.met["rejected expectation"] += len(self.truth.tables.refused)
+        self.met["version of an item"] += len(self.truth.cells)
         self.met["tombstone"] += sum([cell.deleted for cell in self.truth.cells.values()])
 
     def _let_replicas_catch_up(self) -> None:

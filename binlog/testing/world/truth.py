@@ -8,6 +8,7 @@ and each event is looked at once, however often `look` is called.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any
 
 from appliers.applier import Rules
@@ -19,7 +20,7 @@ from binlog.testing.world.log import WorldLog
 from binlog.testing.world.model import Model
 from binlog.testing.world.operators import Operators
 from binlog.testing.world.producers import PARAMS
-from binlog.testing.world.records import Frame, Resolve
+from binlog.testing.world.records import Frame, Garbage, Resolve
 from binlog.testing.world.specification import Limits, Taken, Verdict
 from binlog.testing.world.tables import Place, Refused, Tables
 from binlog.values import decode_value
@@ -203,12 +204,17 @@ class _Numbers:
             return None
         return ends[count - 1] if count else 0, ends[min(count, len(ends) - 1)] if ends else 0
 
+    def _bodies(self) -> Iterator[tuple[Frame | Resolve, bytes]]:
+        for _, record in self._records[1:]:
+            rec = self._operators.meaning(record)
+            if not isinstance(rec, Garbage):
+                yield rec, self._operators.body(record)
+
     def digest(self) -> bytes:
         """Worked out anew from what is numbered and the records' bytes."""
         sequenced = self.model.sequenced
         if self._digest[0] != len(sequenced):
-            recs = [(self._operators.meaning(r), r.data) for _, r in self._records[1:]]
-            self._digest = len(sequenced), digest_of(sequenced, recs)
+            self._digest = len(sequenced), digest_of(sequenced, self._bodies())
         return self._digest[1]
 
 

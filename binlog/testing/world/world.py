@@ -244,7 +244,10 @@ class World(Stage):
             self._teller.called("overtake", replica, by, at, *([] if pages == 1 else [pages]))
             if target.zombie is not None:
                 where = "before an answer arrives" if at == "read" else "before the first write"
-                self._teller.say(f"replica {replica}: the {by} goes on amid the other, {where}")
+                who = "second" if by == "zombie" else "first"
+                self._teller.say(
+                    f"replica {replica}: the {who} consumer goes on amid the other, {where}"
+                )
 
         def turn() -> str:
             target.overtake(pages, by_zombie=by == "zombie", at_read=at == "read")
