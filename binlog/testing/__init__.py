@@ -5,7 +5,7 @@ from binlog.testing.check_schema import check_schema
 from binlog.testing.given import given
 from binlog.testing.invariants import of_each_item, of_each_replica
 from binlog.testing.machine import ReplayMachine
-from binlog.testing.strategies import events, values
+from binlog.testing.types.strategies import events, values
 from binlog.testing.violation import Violation
 from binlog.testing.world.world import World
 

@@ -24,20 +24,20 @@ from binlog.errors import RefusedError
 from binlog.pytest_plugin import SEED_BELOW
 from binlog.schema import event_name
 from binlog.testing import choice
-from binlog.testing.constants import constants_of
-from binlog.testing.explain import subject, test_code, violation_of
-from binlog.testing.foreign_locale import can_vary_locale
-from binlog.testing.key_strategies import Key
-from binlog.testing.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, STATE, Laws
-from binlog.testing.lists import event_lists, lives, simplest
-from binlog.testing.replaying import check_replays
+from binlog.testing.laws.constants import constants_of
+from binlog.testing.laws.explain import subject, test_code, violation_of
+from binlog.testing.laws.foreign_locale import can_vary_locale
+from binlog.testing.laws.laws import ALLOWABLE, FLOATS, MUTATION, ORDER, STATE, Laws
+from binlog.testing.laws.replaying import check_replays
+from binlog.testing.laws.surroundings import LOCALE
+from binlog.testing.laws.tally import Report
+from binlog.testing.laws.tidying import tidied
+from binlog.testing.laws.trial import Finding
 from binlog.testing.shrink import shortest
-from binlog.testing.strategies import Fields, event_strategy
 from binlog.testing.subject import Source, rules_of
-from binlog.testing.surroundings import LOCALE
-from binlog.testing.tally import Report
-from binlog.testing.tidying import tidied
-from binlog.testing.trial import Finding
+from binlog.testing.types.key_strategies import Key
+from binlog.testing.types.lists import event_lists, lives, simplest
+from binlog.testing.types.strategies import Fields, event_strategy
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -78,12 +78,12 @@ def check_applier(
 
     ``events`` are the Python types of the data, of which strategies are made (``None``: all types
     that the appliers declare), or a strategy of envelopes. ``key``, ``table`` and ``fields`` go to
-    `binlog.testing.strategies.events`. ``examples`` are lists of envelopes that are tried first;
+    `binlog.testing.types.strategies.events`. ``examples`` are lists of envelopes that are tried first;
     with them and without ``events`` nothing else is tried. ``allow`` names laws that are left out:
     "floats", "mutation", "map order", "process" (the comparison with other processes), or one of
     the surroundings: "decimal context", "directory", "environment", "locale", "time zone".
 
-    What the laws are: see `binlog.testing.laws`. At the end some worlds of `ReplayMachine` are run.
+    What the laws are: see `binlog.testing.laws.laws`. At the end some worlds of `ReplayMachine` are run.
 
     Raises:
         Violation: a law does not hold; it tells the shortest list of events that is found.

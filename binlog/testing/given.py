@@ -23,10 +23,10 @@ from appliers.applier import Rules
 from binlog.envelope import ITEM_TYPES, Envelope
 from binlog.errors import RefusedError
 from binlog.fields import encode_key
-from binlog.testing.folding import Outcome, Placed, fold_each, place
-from binlog.testing.instruments import Instruments
+from binlog.testing.laws.folding import Outcome, Placed, fold_each, place
+from binlog.testing.laws.instruments import Instruments
+from binlog.testing.laws.trouble import say_who
 from binlog.testing.subject import Source, rules_of
-from binlog.testing.trouble import say_who
 from binlog.testing.violation import Violation
 from binlog.testing.words import differences, say_event, say_item, say_key
 from binlog.typed import as_data

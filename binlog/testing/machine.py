@@ -37,8 +37,8 @@ from binlog.envelope import Envelope
 from binlog.testing.invariants import invariants_of
 from binlog.testing.machine_run import MachineTestCase, check_machine
 from binlog.testing.recorder import Recorder
-from binlog.testing.strategies import event_strategy
 from binlog.testing.subject import Source, rules_of
+from binlog.testing.types.strategies import event_strategy
 from binlog.testing.world.judge import Item
 from binlog.testing.world.world import World
 

@@ -16,9 +16,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from binlog.envelope import Envelope
 from binlog.pytest_plugin import SEED_BELOW
 from binlog.testing.choice import examples, kit_settings, repeat_command, seed
-from binlog.testing.constants import constants_of
 from binlog.testing.finding import as_test
 from binlog.testing.invariants import check_written
+from binlog.testing.laws.constants import constants_of
 from binlog.testing.recorder import Found, Recorder
 from binlog.testing.retell import is_found, retold
 from binlog.testing.subject import rules_of

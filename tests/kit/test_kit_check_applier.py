@@ -23,8 +23,8 @@ from binlog.changes import event, put_item
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.testing.check_applier import check_applier
-from binlog.testing.foreign_locale import can_vary_locale, foreign_locale, plain_locale
-from binlog.testing.tally import Report
+from binlog.testing.laws.foreign_locale import can_vary_locale, foreign_locale, plain_locale
+from binlog.testing.laws.tally import Report
 from binlog.testing.violation import Violation
 
 # ruff: noqa: ARG005, DTZ001, DTZ005, DTZ006 (appliers as a user writes them)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture import providers
 
 from binlog.testing.choice import kit_settings
-from binlog.testing.constants import constants_of
+from binlog.testing.laws.constants import constants_of
 from binlog.testing.subject import rules_of
 
 APPLIERS = """

@@ -17,8 +17,8 @@ from binlog.envelope import Envelope
 from binlog.pytest_plugin import SEED_BELOW
 from binlog.testing import choice
 from binlog.testing.check_applier import LISTS, RUNS
-from binlog.testing.lists import AGAIN, LENGTHS, LIFE, event_lists, lives, simplest
-from binlog.testing.strategies import events
+from binlog.testing.types.lists import AGAIN, LENGTHS, LIFE, event_lists, lives, simplest
+from binlog.testing.types.strategies import events
 from binlog.values import decode_value
 
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from binlog.testing.described import name_of_type
-from binlog.testing.hostile import CONTAINERS_MAX, HOSTILE_SHARE, MANY_KEYS
-from binlog.testing.strategies import values
+from binlog.testing.types.described import name_of_type
+from binlog.testing.types.hostile import CONTAINERS_MAX, HOSTILE_SHARE, MANY_KEYS
+from binlog.testing.types.strategies import values
 from binlog.values import decode_value, encode_item, encode_value
 from tests.kit.strategy_types import (
     ZOO,

@@ -17,8 +17,8 @@ from binlog.changes import event
 from binlog.checked import check_envelope
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
-from binlog.testing.key_strategies import key_maps
-from binlog.testing.strategies import event_strategy, events
+from binlog.testing.types.key_strategies import key_maps
+from binlog.testing.types.strategies import event_strategy, events
 from binlog.values import decode_value, encode_value
 from tests.kit.strategy_types import Loose, Note, Placed
 from tests.kit.test_kit_strategies import sample, smallest, twenty

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct, msgpack
 
 from binlog.errors import RefusedError
-from binlog.testing.key_strategies import key_maps
-from binlog.testing.strategies import values
+from binlog.testing.types.key_strategies import key_maps
+from binlog.testing.types.strategies import values
 from tests.kit.strategy_types import Chain, Colour, Line, Moved, Owner, Page, Placed, Point, Tree
 
 

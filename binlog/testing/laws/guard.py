@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from binlog.testing.places import say_line, users_frame
+from binlog.testing.laws.places import say_line, users_frame
 
 _NETWORK = ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg",
             "socket.getaddrinfo", "socket.gethostby", "socket.getnameinfo")  # fmt: skip

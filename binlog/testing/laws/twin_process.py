@@ -48,7 +48,7 @@ class _Filler(MetaPathFinder):
 
 if __name__ == "__main__":
     filler = _Filler()
-    from binlog.testing.twin import serve
+    from binlog.testing.laws.twin import serve
 
     filler.wait()
     serve(*map(int, sys.argv[1:]))

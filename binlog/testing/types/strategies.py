@@ -33,9 +33,10 @@ from binlog.changes import event
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.schema import event_name
-from binlog.testing import hostile as odd
-from binlog.testing.data_strategies import DataStrategies, published
-from binlog.testing.described import (
+from binlog.testing.subject import Source, rules_of
+from binlog.testing.types import hostile as odd
+from binlog.testing.types.data_strategies import DataStrategies, published
+from binlog.testing.types.described import (
     Description,
     classes,
     describe,
@@ -43,10 +44,9 @@ from binlog.testing.described import (
     name_of,
     name_of_type,
 )
-from binlog.testing.event_table import table_of
-from binlog.testing.key_strategies import Key, key_maps, repeated
-from binlog.testing.leaves import pool
-from binlog.testing.subject import Source, rules_of
+from binlog.testing.types.event_table import table_of
+from binlog.testing.types.key_strategies import Key, key_maps, repeated
+from binlog.testing.types.leaves import pool
 from binlog.values import decode_value, encode_value
 
 Fields: TypeAlias = "Mapping[str, st.SearchStrategy[Any]] | None"

@@ -15,11 +15,11 @@ from msgspec import inspect
 
 from binlog.errors import RefusedError
 from binlog.fields import encode_key
-from binlog.testing import hostile as odd
-from binlog.testing.class_fields import ClassFields, maps
-from binlog.testing.data_strategies import published
-from binlog.testing.described import bare, describe
-from binlog.testing.leaves import pool
+from binlog.testing.types import hostile as odd
+from binlog.testing.types.class_fields import ClassFields, maps
+from binlog.testing.types.data_strategies import published
+from binlog.testing.types.described import bare, describe
+from binlog.testing.types.leaves import pool
 from binlog.values import encode_value
 
 Key: TypeAlias = (
@@ -35,7 +35,7 @@ DIFFERENT = 3
 def key_maps(
     key: Key, *, hostile: bool = True, typed: Mapping[str, st.SearchStrategy[Any]] | None = None
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Keys of events, few enough to meet: see `binlog.testing.strategies.events`.
+    """Keys of events, few enough to meet: see `binlog.testing.types.strategies.events`.
 
     ``typed`` has the values of attributes that are not just any text.
 

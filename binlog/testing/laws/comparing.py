@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from appliers.item import Row
-from binlog.testing.folding import Outcome, Placed
+from binlog.testing.laws.folding import Outcome, Placed
 from binlog.testing.words import differences, say_key
 from binlog.values import decode_value
 

@@ -1,6 +1,6 @@
 """Strategies of published data for whole types: classes, containers, unions, recursion.
 
-`DataStrategies` walks a type's tree (`binlog.testing.described`) and builds one strategy a node.
+`DataStrategies` walks a type's tree (`binlog.testing.types.described`) and builds one strategy a node.
 It carries the room: how many containers may still stand around each other, so that nothing is
 deeper than what publishing accepts, and a recursion ends.
 """
@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from binlog.errors import RefusedError
-from binlog.testing import hostile as odd
-from binlog.testing.anything import MEMBERS, SIZE_ORDINARY, Growth, anything, grown
-from binlog.testing.class_fields import ClassFields, arrays, maps
-from binlog.testing.described import (
+from binlog.testing.types import hostile as odd
+from binlog.testing.types.anything import MEMBERS, SIZE_ORDINARY, Growth, anything, grown
+from binlog.testing.types.class_fields import ClassFields, arrays, maps
+from binlog.testing.types.described import (
     CLASSES,
     LISTS,
     MAPS,
@@ -33,7 +33,7 @@ from binlog.testing.described import (
     keys_of_field,
     name_of,
 )
-from binlog.testing.leaves import leaf, pool, spread, texts
+from binlog.testing.types.leaves import leaf, pool, spread, texts
 from binlog.typed import as_data
 from binlog.values import decode_value, encode_value
 

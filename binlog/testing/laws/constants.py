@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from appliers.applier import Rules
-from binlog.testing.sending import modules_of
+from binlog.testing.laws.sending import modules_of
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import msgspec
 from appliers.routing import Routing
 from binlog.errors import BinlogError, PoisonError
 from binlog.fields import encode_key
-from binlog.testing.instruments import Failure, Instruments, Who
-from binlog.testing.places import place_of, say_function
+from binlog.testing.laws.instruments import Failure, Instruments, Who
+from binlog.testing.laws.places import place_of, say_function
 from binlog.testing.words import say_item
 
 

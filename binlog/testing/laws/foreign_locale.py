@@ -1,6 +1,6 @@
 """A locale of our own, for machines that have none but C: other numbers, days and months.
 
-Its files (`binlog.testing.locale_files`) are found by ``LOCPATH``, which is read at each
+Its files (`binlog.testing.laws.locale_files`) are found by ``LOCPATH``, which is read at each
 `locale.setlocale`. Where this does not work (another C library), an installed locale with a comma
 does, if there is one.
 """
@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from binlog.testing.locale_files import lc_numeric, lc_time
+from binlog.testing.laws.locale_files import lc_numeric, lc_time
 
 _NAME = "xx_BINLOG.UTF-8"
 _INSTALLED = ("de_DE.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8", "es_ES.UTF-8", "pt_BR.UTF-8", "de_DE")

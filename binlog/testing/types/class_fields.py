@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from binlog.testing.leaves import draw_pool, pool_of
+from binlog.testing.types.leaves import draw_pool, pool_of
 from binlog.values import encode_value
 
 _Made: TypeAlias = st.SearchStrategy[Any]

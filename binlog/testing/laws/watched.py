@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from binlog.testing.places import is_users, say_line
+from binlog.testing.laws.places import is_users, say_line
 
 _SOURCE_LINES_MAX = 20  # of one expression
 

@@ -10,7 +10,7 @@ import msgspec
 from appliers.applier import Rules
 from binlog.envelope import ITEM_TYPES
 from binlog.errors import RefusedError
-from binlog.testing.folding import Outcome, Placed
+from binlog.testing.laws.folding import Outcome, Placed
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 The events are numbered as a log would: each goes to the partition of its table and key, and takes
 the next offset there. Every partition has its own life, so lists stay short and keys may collide.
-Nothing here knows Hypothesis: the twin process (`binlog.testing.twin`) runs this too.
+Nothing here knows Hypothesis: the twin process (`binlog.testing.laws.twin`) runs this too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from binlog.frame import Session
 from binlog.params import Params
 from binlog.partition import ordering_key, partition_of
 from binlog.run import Run
-from binlog.testing.instruments import Instruments, instrumented
-from binlog.testing.trouble import Trouble, trouble_of
+from binlog.testing.laws.instruments import Instruments, instrumented
+from binlog.testing.laws.trouble import Trouble, trouble_of
 
 PARTITIONS = 8
 PARAMS = Params(log_id="c" * 32, partitions=PARTITIONS)

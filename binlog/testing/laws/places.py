@@ -11,7 +11,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 _OURS = tuple(
-    f"{Path(__file__).parents[2] / name}/"
+    f"{Path(__file__).parents[3] / name}/"
     for name in ("binlog", "appliers", "snapshots", "consumers")
 )
 _LIBRARIES = tuple(

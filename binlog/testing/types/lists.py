@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from binlog.envelope import Envelope
 from binlog.testing import choice
-from binlog.testing.leaves import at_the_edges
-from binlog.testing.strategies import Mix, mix_of
+from binlog.testing.types.leaves import at_the_edges
+from binlog.testing.types.strategies import Mix, mix_of
 
 LENGTHS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 8, 9, 10)
 AGAIN = 40

@@ -8,9 +8,8 @@ from types import FrameType
 
 from binlog.envelope import Envelope
 from binlog.testing.choice import repeat_command
-from binlog.testing.folding import Outcome
-from binlog.testing.subject import Source
-from binlog.testing.surroundings import (
+from binlog.testing.laws.folding import Outcome
+from binlog.testing.laws.surroundings import (
     CLOCK,
     DECIMAL,
     DIRECTORY,
@@ -19,7 +18,8 @@ from binlog.testing.surroundings import (
     RANDOM,
     ZONE,
 )
-from binlog.testing.trial import Finding
+from binlog.testing.laws.trial import Finding
+from binlog.testing.subject import Source
 from binlog.testing.violation import Violation
 from binlog.testing.words import event_code, imports_of_code, say_event, say_item, say_key
 from binlog.values import decode_value

@@ -28,10 +28,10 @@ import msgspec
 from appliers.applier import Rules
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
-from binlog.testing.folding import Outcome, fold_each, place
-from binlog.testing.instruments import Instruments
-from binlog.testing.sending import Module, modules_of, pack_rules
-from binlog.testing.surroundings import surrounded
+from binlog.testing.laws.folding import Outcome, fold_each, place
+from binlog.testing.laws.instruments import Instruments
+from binlog.testing.laws.sending import Module, modules_of, pack_rules
+from binlog.testing.laws.surroundings import surrounded
 
 _ANSWER_S = 60.0  # a fold of some events takes a millisecond
 _PROGRAM = Path(__file__).with_name("twin_process.py")
@@ -66,7 +66,7 @@ class _Process:
         ours_in, theirs_out = os.pipe()
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
         # Ours must be found first: it is what the other process begins with.
-        root = str(Path(__file__).parents[2])
+        root = str(Path(__file__).parents[3])
         found = os.environ.get("PYTHONPATH")
         environment["PYTHONPATH"] = root if not found else f"{root}{os.pathsep}{found}"
         self.process = subprocess.Popen(

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from binlog.testing import hostile as odd
-from binlog.testing.hostile import HOSTILE_SHARE
-from binlog.testing.leaves import leaf, pool, texts
+from binlog.testing.types import hostile as odd
+from binlog.testing.types.hostile import HOSTILE_SHARE
+from binlog.testing.types.leaves import leaf, pool, texts
 
 SIZE_ORDINARY = 3
 """Elements of a list, set or map that is not hostile, where its bounds allow."""

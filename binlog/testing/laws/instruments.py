@@ -18,8 +18,8 @@ from appliers.ownership import OwnerRule
 from binlog.envelope import Event
 from binlog.errors import RefusedError
 from binlog.schema import Schemas, Step
-from binlog.testing.guard import Guard
-from binlog.testing.watched import FloatWatch
+from binlog.testing.laws.guard import Guard
+from binlog.testing.laws.watched import FloatWatch
 from binlog.values import encode_value
 
 Function: TypeAlias = Callable[..., Any]

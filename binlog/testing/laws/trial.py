@@ -1,6 +1,6 @@
 """One list of events on trial: folded in plain surroundings, and what can be said of it.
 
-`binlog.testing.laws` has the laws; those that need no more than the list are here.
+`binlog.testing.laws.laws` has the laws; those that need no more than the list are here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import msgspec
 
 from appliers.applier import Rules
 from binlog.envelope import Envelope
-from binlog.testing.comparing import Difference, compare_rows, expectations
-from binlog.testing.folding import (
+from binlog.testing.laws.comparing import Difference, compare_rows, expectations
+from binlog.testing.laws.folding import (
     ARRIVAL_MS,
     PARTITIONS,
     SESSION,
@@ -22,10 +22,10 @@ from binlog.testing.folding import (
     fold_each,
     place,
 )
-from binlog.testing.guard import Guard
-from binlog.testing.instruments import Instruments
-from binlog.testing.surroundings import surrounded
-from binlog.testing.trouble import say_who
+from binlog.testing.laws.guard import Guard
+from binlog.testing.laws.instruments import Instruments
+from binlog.testing.laws.surroundings import surrounded
+from binlog.testing.laws.trouble import say_who
 from binlog.testing.world.tables import Poison, Tables
 
 

@@ -7,7 +7,7 @@ storable           what it returns is an item, within all limits,
 owned              it touches items of which this key's events decide alone
 input              item, event and key are as they were after the call
 exact              nothing is computed with floats
-pure               the same bytes in other surroundings (`binlog.testing.surroundings`), in another
+pure               the same bytes in other surroundings (`binlog.testing.laws.surroundings`), in another
                    process with another hash seed, called again, with maps in another order; and
                    no network, no process, no file
 batches            the fold is the fold of its parts, wherever it is cut, and however partitions
@@ -27,21 +27,21 @@ from typing import Self
 from appliers.applier import Rules
 from binlog.envelope import Envelope
 from binlog.errors import PoisonError
-from binlog.testing.comparing import Difference, compare, compare_rows
-from binlog.testing.folding import (
+from binlog.testing.laws.comparing import Difference, compare, compare_rows
+from binlog.testing.laws.folding import (
     Outcome,
     fold_cut,
     fold_each,
     fold_whole,
     place,
 )
-from binlog.testing.instruments import Instruments
-from binlog.testing.surroundings import CLOCK, RANDOM, SURROUNDINGS, surrounded
-from binlog.testing.tally import Tally
-from binlog.testing.trial import Finding, Trial, expected_versions, reference
-from binlog.testing.trouble import say_who
-from binlog.testing.twin import Twin
-from binlog.testing.watched import FloatWatch
+from binlog.testing.laws.instruments import Instruments
+from binlog.testing.laws.surroundings import CLOCK, RANDOM, SURROUNDINGS, surrounded
+from binlog.testing.laws.tally import Tally
+from binlog.testing.laws.trial import Finding, Trial, expected_versions, reference
+from binlog.testing.laws.trouble import say_who
+from binlog.testing.laws.twin import Twin
+from binlog.testing.laws.watched import FloatWatch
 from binlog.testing.words import differences
 from binlog.values import decode_value
 

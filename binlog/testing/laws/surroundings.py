@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import time_machine
 
-from binlog.testing.foreign_locale import foreign_locale, plain_locale
+from binlog.testing.laws.foreign_locale import foreign_locale, plain_locale
 
 CLOCK = "clock"
 ZONE = "time zone"

@@ -25,8 +25,8 @@ from msgspec import inspect
 
 from binlog.errors import RefusedError
 from binlog.numbers import canonical_number
-from binlog.testing import hostile as odd
-from binlog.testing.hostile import HOSTILE_SHARE
+from binlog.testing.types import hostile as odd
+from binlog.testing.types.hostile import HOSTILE_SHARE
 from binlog.typed import as_data
 
 _WHOLE = (0, 1, 2, 3, 4, 5, 7, 10, 12, 30, 60, 99, 100)
