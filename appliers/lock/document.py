@@ -25,9 +25,9 @@
     }
 
 Values are DynamoDB JSON. A version whose data have no declared type has neither shape nor golden
-events. Each entry's checksum is the SHA-256 of its content as compact JSON in deterministic order,
-the checksum itself left out; it does not cover how the file is laid out. It is one an entry, and
-not one a file, so that branches that lock different types merge without a conflict.
+events. Each entry's checksum is the SHA-256 of [name, content] as compact JSON in deterministic
+order, the checksum itself left out; it does not cover how the file is laid out. It is one an entry,
+and not one a file, so that branches that lock different types merge without a conflict.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def sealed(entry: _Entry) -> _Entry:
-    """The entry with the checksum of its content."""
-    return msgspec.structs.replace(entry, checksum=_checksum(entry))
+def sealed(name: str, entry: _Entry) -> _Entry:
+    """The entry with the checksum of its name and content."""
+    return msgspec.structs.replace(entry, checksum=_checksum(name, entry))
 
 
-def _checksum(entry: TypeEntry | OwnerEntry) -> str:
+def _checksum(name: str, entry: TypeEntry | OwnerEntry) -> str:
     content: Any = msgspec.structs.replace(entry, checksum="")
-    return sha256(_encode(content)).hexdigest()
+    return sha256(_encode([name, content])).hexdigest()
 
 
 # -- out -----------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def decode_lock(text: str, where: str) -> Lock:
         ) from error
     for what, entries in (("type", lock.types), ("owner of table", lock.owners)):
         for name, entry in entries.items():
-            if entry.checksum != _checksum(entry):
+            if entry.checksum != _checksum(name, entry):
                 raise RefusedError(
                     f"the {what} {name!r} was edited by hand: its checksum is another",
                     where,

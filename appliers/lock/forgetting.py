@@ -34,11 +34,12 @@ def without_unpublished(lock: Lock, named: Iterable[str]) -> Lock:
             del types[event_type]
             continue
         types[event_type] = sealed(
+            event_type,
             msgspec.structs.replace(
                 entry,
                 versions=entry.versions[: first - 1],
                 upcasters=entry.upcasters[: first - 2],
-            )
+            ),
         )
     return msgspec.structs.replace(lock, types=types)
 
@@ -57,7 +58,7 @@ def without_retired(lock: Lock, named: Iterable[str]) -> Lock:
             lock = msgspec.structs.replace(lock, owners=owners)
         elif colon and entry is not None and table in entry.appliers:
             appliers = {of: part for of, part in entry.appliers.items() if of != table}
-            entry = sealed(msgspec.structs.replace(entry, appliers=appliers))
+            entry = sealed(event_type, msgspec.structs.replace(entry, appliers=appliers))
             lock = msgspec.structs.replace(lock, types={**lock.types, event_type: entry})
         else:
             raise RefusedError(

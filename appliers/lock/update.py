@@ -66,8 +66,9 @@ def update(lock: Lock, rules: Rules, *, keys: Mapping[str, Sequence[str]] | None
         entries[event_type] = _Type(event_type, stage, old, key, remarks).extended()
     states = States(stage, entries)
     for event_type, entry in entries.items():
-        entries[event_type] = sealed(_folded(event_type, entry, lock, stage, states, remarks))
-    owners = {table: sealed(_owner(table, entries, lock, stage)) for table in rules.owners}
+        folded = _folded(event_type, entry, lock, stage, states, remarks)
+        entries[event_type] = sealed(event_type, folded)
+    owners = {table: sealed(table, _owner(table, entries, lock, stage)) for table in rules.owners}
     return Updated(Lock(types={**lock.types, **entries}, owners={**lock.owners, **owners}), remarks)
 
 

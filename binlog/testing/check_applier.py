@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.errors import HypothesisException
+from hypothesis.errors import HypothesisException, Unsatisfiable
 
 from appliers.applier import Rules
 from binlog.envelope import Envelope
@@ -210,8 +210,14 @@ class _Search:
                 hypothesis.seed(choice.seed() + number * SEED_BELOW)(test)()
             except (_Found, _Enough):
                 pass
-            except HypothesisException:  # flaky: seen when it is made shorter
-                if not self._is_found():
+            except HypothesisException as error:  # flaky: seen when it is made shorter
+                if self._is_found():
+                    pass
+                elif isinstance(error, Unsatisfiable):
+                    raise RefusedError(
+                        "the strategy of events gives no event", do="give it one that is not empty"
+                    ) from None
+                else:
                     raise
             if self._is_found():
                 self._shorten()

@@ -335,6 +335,7 @@ def refusing(item: Any, event: Any) -> Any:
     [
         (lambda: check_applier(appliers_of(refusing), EVENTS), "all .* refused.*never"),
         (lambda: check_applier(appliers_of(good), examples=[]), "no events"),
+        (lambda: check_applier(appliers_of(good), st.nothing()), "gives no event"),
         (lambda: check_applier(Appliers()), "no appliers"),
         (
             lambda: check_applier(appliers_of(good), st.just(event("Other", {"id": 1}))),

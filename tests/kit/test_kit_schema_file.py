@@ -31,6 +31,11 @@ EDITS: list[tuple[str, Callable[[str], str], str]] = [
         lambda t: t.replace('"orders": {"version": 1', '"orders": {"version": 2', 1),
         "was edited by hand",
     ),
+    (
+        "a type's name",
+        lambda t: t.replace('"Placed": {', '"Put": {', 1),
+        "'Put' was edited by hand",
+    ),
     ("an item", lambda t: t.replace('{"S": "placed"}', '{"S": "new"}', 1), "was edited by hand"),
     ("a name", lambda t: t.replace('"is": "int"', '"is": "number"'), "was edited, or is damaged"),
     ("merged", lambda t: t.replace('  "types"', '<<<<<<< ours\n  "types"'), "merge conflict"),
