@@ -6,8 +6,10 @@
     sqlite:FILE         a store in one file
     memory:             a store, gone with the process
     kinesis://STREAM    dynamodb://PREFIX    s3://BUCKET/PREFIX
-                        ?region=..&profile=..&endpoint=..  (else the usual AWS environment)
+                        ?region=..&profile=..&role=ARN&external_id=..&endpoint=..&fips=true
+                        (what is left out comes from the usual AWS environment)
                         kinesis: &reads=2.5  GetRecords calls a second and shard, of the 5 there are
+                        dynamodb: &tables=FILE.toml  what tables there are to be
 
 What follows ``file:`` and ``sqlite:`` is the path as it is, blanks, ``%`` and ``?`` included; an
 absolute one may be written ``file:///a/b``, too.
@@ -20,6 +22,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from binlog.aws.account import ACCOUNT_PARAMETERS, Account, account_of
 from binlog.clock import Clock
 from binlog.errors import RefusedError
 from binlog.log import Log
@@ -28,6 +31,7 @@ PATH_SCHEMES = ("file", "sqlite")
 SERVICE_SCHEMES = ("kinesis", "dynamodb", "s3")
 LOG_SCHEMES = ("file", "kinesis")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_OWN = {"kinesis": ("reads",), "dynamodb": ("tables",), "s3": ()}  # parameters beside the account's
 _STREAM = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _FORMS = "file:DIR, sqlite:FILE, memory:, kinesis://STREAM, dynamodb://PREFIX, s3://BUCKET/PREFIX"
 
@@ -36,15 +40,14 @@ class Address(msgspec.Struct, frozen=True):
     """One parsed address.
 
     ``path`` is the directory or file, the stream, the table prefix, or ``BUCKET/PREFIX``; empty
-    for ``memory:``. The rest is for services, ``None`` where the URL leaves it to the environment.
+    for ``memory:``. The rest is for services, ``None`` where the URL does not say it.
     """
 
     scheme: str
     path: str
-    region: str | None = None
-    profile: str | None = None
-    endpoint: str | None = None
+    account: Account = Account()
     reads: float | None = None
+    tables: str | None = None
 
     def __str__(self) -> str:
         return f"{self.scheme}:{'//' * (self.scheme in SERVICE_SCHEMES)}{self.path}"
@@ -96,23 +99,23 @@ def _service(url: str, scheme: str, rest: str) -> Address:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:
         raise RefusedError(f"{url!r}: {error}", do=f"write {form}?region=NAME") from error
-    known: tuple[str, ...] = ("region", "profile", "endpoint")
-    if scheme == "kinesis":
-        known += ("reads",)
+    known = sorted(ACCOUNT_PARAMETERS | set(_OWN[scheme]))
+    given: dict[str, str] = {}
     for option, value in options:
         if option not in known or not value:
             raise RefusedError(
                 f"{url!r} has an option {option!r} that is unknown or empty",
                 do=f"options are {', '.join(known)}",
             )
-    given: dict[str, str] = dict(options)
+        if option in given:
+            raise RefusedError(f"{url!r} has the option {option!r} twice", do="give it once")
+        given[option] = value
     return Address(
         scheme,
         unquote(name.rstrip("/")),
-        region=given.get("region"),
-        profile=given.get("profile"),
-        endpoint=given.get("endpoint"),
+        account=account_of(given, url),
         reads=_rate(url, given["reads"]) if "reads" in given else None,
+        tables=given.get("tables"),
     )
 
 
@@ -143,9 +146,7 @@ def open_log(url: str, *, clock: Clock | None = None) -> Log:
 
         return KinesisLog(
             address.path,
-            region=address.region,
-            profile=address.profile,
-            endpoint=address.endpoint,
+            account=address.account,
             reads_per_s=address.reads or READS_PER_S,
             clock=clock,
         )

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("binlog", "appliers", "snapshots", "consumers")
 # These two know all the layers; in return nothing outside them knows them.
 KNOWS_ALL = ("binlog.cli", "binlog.testing", "binlog.pytest_plugin")
-# A library of a service, and the words of which one must stand in the name of a file that uses it.
+# A library of a service, and the words of which one must stand in the name of a file that uses it,
+# or of its folder.
 SERVICE_LIBRARIES = {
     "boto3": {"aws", "dynamodb", "kinesis", "lambda", "s3"},
     "botocore": {"aws", "dynamodb", "kinesis", "lambda", "s3"},
@@ -91,7 +92,7 @@ def service_libraries_in_other_files(root: Path) -> list[str]:
     found = []
     users: dict[str, set[Path]] = {library: set() for library in IN_ONE_FILE}
     for path in sources(root, *LAYERS):
-        words = set(path.stem.split("_"))
+        words = {*path.stem.split("_"), *path.relative_to(root).parent.parts}
         for line, name in imports_of(path):
             library = name.partition(".")[0]
             wanted = SERVICE_LIBRARIES.get(library)
@@ -251,6 +252,8 @@ def test_a_good_tree_passes(rule: Rule, tree: Path) -> None:
         '__all__ = ["LIMIT", "Log", "open_log"]\n',
     )
     write(tree, "binlog/logs/kinesis.py", "def f():\n    import boto3\n")
+    write(tree, "binlog/aws/__init__.py", '"""AWS."""\n\n__all__: list[str] = []\n')
+    write(tree, "binlog/aws/account.py", "import boto3\n")
     write(tree, "consumers/lambda_.py", "from botocore import config\nimport snapshots, binlog.x\n")
     write(tree, "consumers/kcl.py", "from amazon_kclpy import kcl\nimport consumers.engine\n")
     write(tree, "tests/log/test_frame.py", "import consumers\nimport boto3\n")

@@ -84,9 +84,7 @@ def make_stream_log(address: Address, params: Params, wishes: StreamWishes) -> t
         retention_hours=wishes.retention_hours,
         kms_key=wishes.kms_key,
     )
-    service = kinesis_service(
-        address.path, region=address.region, profile=address.profile, endpoint=address.endpoint
-    )
+    service = kinesis_service(address.path, account=address.account)
     wanted = msgspec.structs.replace(params, frame_bytes_max=FRAME_BYTES_MAX)
     try:
         return create_kinesis_log(service, wanted, options)

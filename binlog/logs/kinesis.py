@@ -6,7 +6,7 @@ What the service does to its users, and which part answers (see the module of ea
     records arrive late, twice, out of order                binlog.sequencer, as everywhere
     shards split and merge; pages are empty; iterators die  kinesis_shards, kinesis_reader
     what is old is forgotten                                kinesis_stream, kinesis_genesis
-    errors that mean ten different things                   kinesis_client
+    errors that mean ten different things                   binlog.aws.errors
 
 Births (P2). A session's `born` has to be in its first frame *before* that is sent, and the service
 stamps nothing: a second attempt with another birth would be another frame. So this log can tell the
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from binlog.aws.account import Account
 from binlog.clock import Clock, SystemClock
 from binlog.errors import RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
@@ -37,6 +38,8 @@ from binlog.logs.kinesis_stream import Stream
 from binlog.params import decode_genesis
 
 CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions
+# A request costs a millisecond of the CPU, whatever it carries, and its reply takes longer than this.
+CALL_SPACING_S = 0.01
 # Of the 1,000 records a second that a shard takes, for one of several producers. Full frames need 41:
 # more is neither taken (1 MB a second and shard) nor cheap.
 FRAMES_PER_S = 100.0
@@ -46,24 +49,21 @@ READS_PER_S = 5.0  # GetRecords calls a shard answers, for all its readers toget
 def kinesis_service(
     stream: str,
     *,
-    region: str | None = None,
-    profile: str | None = None,
-    endpoint: str | None = None,
+    account: Account | None = None,
     connect: Connect | None = None,
     clock: Clock | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Service:
     """The control calls on a stream, whether there is one or not."""
     clock = clock or SystemClock()
-    clients = Clients(connect or connector(region, profile, endpoint))
+    clients = Clients(connect or connector(account or Account()))
     return Service(f"kinesis://{stream}", stream, clients, ServiceTime(clock), clock, pause)
 
 
 class KinesisLog:
     """A `binlog.log.Log` in a stream. It must be one: `create_kinesis_log` makes a log of a stream.
 
-    ``region``, ``profile`` and ``endpoint`` come from the AWS environment where they are not
-    given. ``reads_per_s`` is this handle's share of the 5 calls a second that each shard answers.
+    What ``account`` leaves out comes from the AWS environment. ``reads_per_s`` is this handle's share of the 5 calls a second that each shard answers.
 
     Raises:
         RefusedError: no such stream, no permission, or a stream that keeps no order.
@@ -76,9 +76,7 @@ class KinesisLog:
         self,
         stream: str,
         *,
-        region: str | None = None,
-        profile: str | None = None,
-        endpoint: str | None = None,
+        account: Account | None = None,
         reads_per_s: float = READS_PER_S,
         connect: Connect | None = None,
         clock: Clock | None = None,
@@ -89,9 +87,7 @@ class KinesisLog:
         self._clock: Clock = clock or SystemClock()
         service = kinesis_service(
             stream,
-            region=region,
-            profile=profile,
-            endpoint=endpoint,
+            account=account,
             connect=connect,
             clock=self._clock,
             pause=pause,
@@ -99,6 +95,7 @@ class KinesisLog:
         self.name = service.name
         # In a Lambda no thread of ours may be at work between two invocations (P8).
         self.frames_per_s = FRAMES_PER_S
+        self.call_spacing_s = CALL_SPACING_S
         self.calls_max = 1 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") else CALLS_MAX
         self.genesis, summary = read_genesis(service)
         self.params = decode_genesis(self.genesis, self.name)

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from binlog.aws.errors import error_code
 from binlog.columns import FrameError
 from binlog.control import genesis_frame
 from binlog.errors import (
@@ -39,7 +40,6 @@ from binlog.frame import HEADER_BYTES, MAGIC, Header, decode_body, decode_header
 from binlog.log import Appended, Put
 from binlog.logs.admission import Admission
 from binlog.logs.kinesis_appender import Appender
-from binlog.logs.kinesis_client import error_code
 from binlog.logs.kinesis_service import Service, Summary, is_missing
 from binlog.params import Params, decode_genesis, differences, encode_genesis, genesis_hash
 

@@ -29,9 +29,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from binlog.aws.errors import THROTTLES, error_code
 from binlog.errors import BinlogError, MismatchError, RefusedError, TrimmedError
 from binlog.log import Page, Position, Record, Shard
-from binlog.logs.kinesis_client import THROTTLES, error_code
 from binlog.logs.kinesis_stream import Stream, trimmed
 from binlog.partition import partition_from_key
 

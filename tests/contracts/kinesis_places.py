@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from binlog.aws.account import Account
 from binlog.clock import ManualClock, SystemClock
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog, kinesis_service
@@ -101,7 +102,7 @@ class ServiceClock(ManualClock):
 @cache
 def shared_connect(url: str) -> Connect:
     """Clients of a server for all tests of a run: making one takes a quarter of a second."""
-    make = connector(None, None, url)
+    make = connector(Account(endpoint=url))
     made: dict[bool, Any] = {}
 
     def connect(puts: bool) -> Any:

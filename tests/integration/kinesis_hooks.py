@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from binlog.aws.account import Account
 from binlog.logs.kinesis_client import Connect, connector
 
 PUT = "kinesis.PutRecords"
@@ -24,7 +25,7 @@ class Faults:
 
     def connect(self, url: str) -> Connect:
         """Clients of a server, the one that puts with the faults."""
-        make = connector(None, None, url)
+        make = connector(Account(endpoint=url))
 
         def connect(puts: bool) -> Any:
             client = make(puts)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from binlog.aws.account import Account
 from binlog.log import Position
 from binlog.logs.kinesis import KinesisLog, kinesis_service
 from binlog.logs.kinesis_genesis import StreamOptions, create_kinesis_log
@@ -37,14 +38,16 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 def make(server: Server, stream: str, *, shards: int = 2) -> Service:
-    service = kinesis_service(stream, endpoint=server.url)
+    service = kinesis_service(stream, account=Account(endpoint=server.url))
     wanted = Params(log_id="0" * 32, partitions=PARTITIONS)
     create_kinesis_log(service, wanted, StreamOptions(shards=shards))
     return service
 
 
 def open_log(server: Server, service: Service, **options: Any) -> KinesisLog:
-    return KinesisLog(service.stream, endpoint=server.url, reads_per_s=READS_PER_S, **options)
+    return KinesisLog(
+        service.stream, account=Account(endpoint=server.url), reads_per_s=READS_PER_S, **options
+    )
 
 
 def open_shards(service: Service) -> list[Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from binlog.aws.account import Account
 from binlog.logs.kinesis_client import connector
 from scripts.standins import install
 from scripts.standins.server import NotStartedError, Server, identity, stop_process
@@ -130,7 +131,7 @@ def test_servers_run_with_the_node_of_pypi(monkeypatch: pytest.MonkeyPatch, tmp_
     for service in (KINESIS_LOCAL, KINESALITE):
         with Server(service, tmp_path) as server:
             assert server.process.args[0] == found.program  # type: ignore[index]
-            client = connector(None, None, server.url)(False)
+            client = connector(Account(endpoint=server.url))(False)
             client.create_stream(StreamName="s", ShardCount=1)
             assert client.list_streams()["StreamNames"] == ["s"]
 

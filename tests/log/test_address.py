@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from binlog.address import Address, open_log, parse_address
+from binlog.aws.account import Account
 from binlog.errors import RefusedError
 from binlog.logs import create_directory_log
 from tests.log.log_frames import PARAMS
@@ -24,7 +25,11 @@ from tests.log.log_frames import PARAMS
         ("kinesis://orders", Address("kinesis", "orders")),
         (
             "kinesis://orders?region=eu-west-1&profile=dev&endpoint=http%3A%2F%2Flocalhost%3A4567",
-            Address("kinesis", "orders", "eu-west-1", "dev", "http://localhost:4567"),
+            Address(
+                "kinesis",
+                "orders",
+                Account(region="eu-west-1", profile="dev", endpoint="http://localhost:4567"),
+            ),
         ),
         ("kinesis://orders?reads=2.5", Address("kinesis", "orders", reads=2.5)),
         ("s3://bucket/a/b/", Address("s3", "bucket/a/b")),

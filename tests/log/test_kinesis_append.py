@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError, ProxyConnectionError
 
+from binlog.aws.account import Account
+from binlog.aws.errors import was_refused
 from binlog.clock import ManualClock
 from binlog.errors import RefusedError
 from binlog.frame import decode_header
 from binlog.log import Appended, Failed, Put, Reply
 from binlog.logs import kinesis_appender
 from binlog.logs.kinesis import KinesisLog
-from binlog.logs.kinesis_client import PUT_TIMEOUT_S, Clients, connector, was_refused
+from binlog.logs.kinesis_client import PUT_TIMEOUT_S, Clients, connector
 from binlog.partition import explicit_hash_key, partition_key
 from tests.log.kinesis_double import Fault, KinesisDouble, refusal
 from tests.log.kinesis_world import KinesisWorld
@@ -280,7 +282,7 @@ def test_a_date_that_a_proxy_took_away_is_reckoned(world: KinesisWorld, log: Kin
 
 def test_a_put_is_one_attempt_and_a_read_is_several() -> None:
     """The SDK's own retry of a put writes it twice, and says that all is well."""
-    connect = connector("us-east-1", None, "http://127.0.0.1:1")
+    connect = connector(Account(region="us-east-1", endpoint="http://127.0.0.1:1"))
     puts, calls = connect(True), connect(False)
     assert puts.meta.config.retries["total_max_attempts"] == 1
     assert puts.meta.config.read_timeout == PUT_TIMEOUT_S
@@ -292,17 +294,17 @@ def test_the_region_is_the_addresss_or_the_environments(monkeypatch: pytest.Monk
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RefusedError, match="AWS_REGION"):
-        connector(None, None, None)(True)
+        connector(Account())(True)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert connector(None, None, None)(True).meta.region_name == "eu-west-1"
+    assert connector(Account())(True).meta.region_name == "eu-west-1"
     monkeypatch.setenv("AWS_REGION", "eu-west-2")
-    assert connector(None, None, None)(True).meta.region_name == "eu-west-2"
-    assert connector("eu-west-3", None, None)(True).meta.region_name == "eu-west-3"
+    assert connector(Account())(True).meta.region_name == "eu-west-2"
+    assert connector(Account(region="eu-west-3"))(True).meta.region_name == "eu-west-3"
 
 
 def test_a_profile_that_is_not_there_is_refused() -> None:
     with pytest.raises(RefusedError, match="no-such-profile"):
-        connector("us-east-1", "no-such-profile", None)(True)
+        connector(Account(region="us-east-1", profile="no-such-profile"))(True)
 
 
 def test_a_forked_child_makes_clients_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
