@@ -191,9 +191,12 @@ class Specification(msgspec.Struct, frozen=True):
                 f"declare a name: {toml(table, physical=f'{self.prefix}.{table}.table')}",
                 table=table,
             )
-        if NAME.fullmatch(name) is None:
+        # Better refused now than when a rebuild is needed.
+        longest = name if declared.owned or generation else f"{name}.{'0' * 8}"
+        if NAME.fullmatch(longest) is None:
             raise RefusedError(
-                f"{name!r} ({len(name)} characters) is no DynamoDB table's name ({NAME_RULE})",
+                f"{longest!r} ({len(longest)} characters) is no DynamoDB table's name "
+                f"({NAME_RULE}), and a rebuild would need it",
                 f"table {table!r}",
                 "take a shorter prefix, or declare a shorter name (physical)",
                 table=table,
