@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from appliers.item import Rejection, Row, Write
+from binlog.foreign import Foreign
 from binlog.vector import Vector
 
 
@@ -70,6 +71,8 @@ class Reader(Protocol):
       nothing for a table that nobody has. ``after`` is exclusive. A row that is damaged raises
       `DamageError` with ``table`` and ``key``, and a scan after that key goes on.
     * ``rejections`` are those of the live tables, by table, partition, offset and key.
+    * ``foreign`` are the foreign records kept, by shard and sequence; the store's, not a
+      generation's: what is rebuilt or replaced takes none of them away.
     """
 
     name: str  # the address, for messages
@@ -87,6 +90,8 @@ class Reader(Protocol):
     def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]: ...
 
     def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
+
+    def foreign(self) -> Iterator[Foreign]: ...
 
 
 class Sink(Protocol):
@@ -108,7 +113,8 @@ class Sink(Protocol):
       either way. A checkpoint never moves back (`moves_on`): if one would, if the generation is no
       longer live, or if a table is another's by now, `LostError` and nothing else done. Tables of
       an open generation are made when first written; ``tables`` names further ones that exist
-      although nothing is in them.
+      although nothing is in them. ``foreign`` records (S7) are kept whole, each once by shard and
+      sequence, durable before any checkpoint moves; where none moves they may be kept or not.
     """
 
     name: str  # the address, for messages
@@ -143,6 +149,7 @@ class Sink(Protocol):
         *,
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
+        foreign: Sequence[Foreign] = (),
     ) -> list[Write]: ...
 
     def close(self) -> None: ...
@@ -170,6 +177,9 @@ class Part(Protocol):
 
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
         """As `Build.load`. Fastest with all the rows of a table in one call."""
+
+    def keep(self, foreign: Iterable[Foreign]) -> None:
+        """Foreign records that were met; in the store by `Build.finish`, beside those kept before."""
 
     def close(self) -> None:
         """Nothing more comes. Called there, before it is sent back."""

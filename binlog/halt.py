@@ -9,6 +9,7 @@ reader decides alike, whenever it gets there. Later ones are events without effe
 | undecodable | a record of ours that is no valid frame | skip |
 | hold-bound | more frames wait than the pinned bound | hold, gap, skip |
 | expired-held | a session expired while frames of it waited | accept, drop |
+| foreign | a record of nobody of ours, where the log's policy is to halt | divert, skip |
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from binlog.log import Position
 UNDECODABLE = "undecodable"
 HOLD_BOUND = "hold-bound"
 EXPIRED_HELD = "expired-held"
+FOREIGN = "foreign"
 DECISIONS = {
     UNDECODABLE: ("skip",),
     HOLD_BOUND: ("hold", "gap", "skip"),
     EXPIRED_HELD: ("accept", "drop"),
+    FOREIGN: ("divert", "skip"),
 }
 
 

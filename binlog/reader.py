@@ -8,20 +8,25 @@ at different places.
 
 A partition that halts is set aside, and the others go on; `halts` names it. `retry_halted` looks
 whether a RESOLVE has come.
+
+Foreign records come beside the runs (`Reader.foreign`), each to the reader of its home partition,
+by the rules of `binlog.foreign`. Whoever makes a checkpoint durable keeps them first.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import msgspec
 
 from binlog.errors import DamageError, MismatchError
+from binlog.foreign import Foreign, foreign_halt, foreign_of, home_of
 from binlog.halt import Halt, Halted, halted_error
 from binlog.lineage import records_after
 from binlog.log import Log, Page, Position, Record, Shard
-from binlog.resolution import find_resolution
+from binlog.resolution import find_counting
 from binlog.run import Run
 from binlog.sequencer import Sequencer
 from binlog.target import END, Target, check_within, cut
@@ -82,6 +87,7 @@ class Reader:
         self._shards: dict[str, Shard] = {}
         self._last_shard = ""  # that a page came from
         self._damage_ahead: DamageError | None = None  # what a search for a RESOLVE ended at
+        self.foreign: list[Foreign] = []  # that the last `read` came upon
         self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
         self._refresh_shards()
@@ -108,6 +114,7 @@ class Reader:
             DamageError: after what lies before the damage was given.
             UpgradeError, MismatchError: see `Sequencer.feed`.
         """
+        self.foreign = []
         while True:
             progressed = False
             shards = self._readable()
@@ -122,9 +129,7 @@ class Reader:
                     if record.partition in wanted:
                         self._feed(shard, record, wanted, runs)
                     elif record.partition < 0 and self._log.params.foreign != "skip":
-                        if runs:
-                            return runs  # first what lies before it; it is met again
-                        self._refuse_foreign(shard, record)
+                        self._meet_foreign(shard, record, wanted)
                 for partition in wanted:
                     # While another one was halted this one went on, perhaps beyond this page.
                     if page.next.sequence > self._positions[partition].sequence:
@@ -209,12 +214,23 @@ class Reader:
             self._done.add(partition)
             wanted.discard(partition)
 
-    def _refuse_foreign(self, shard: str, record: Record) -> None:
-        raise MismatchError(
-            f"a foreign record, partition key {record.partition_key!r}",
-            self._log.locate(Position(shard, record.sequence)),
-            "this version cannot divert foreign records yet",
-        )
+    def _meet_foreign(self, shard: str, record: Record, wanted: set[int]) -> None:
+        """Divert a foreign record whose home is ``wanted``, or halt there, as the log pins it."""
+        home = home_of(self._shards[shard], record.partition_key, self._log.params.partitions)
+        if home not in wanted or record.sequence <= self._positions[home].sequence:
+            return  # another reader's to keep, or kept before this partition's checkpoint moved
+        if self._log.params.foreign == "halt":
+            halt = foreign_halt(self.sequencers[home], shard, record)
+            # From what comes after it: its own bytes may be those of a RESOLVE, and lift nothing.
+            decision = self._decision(halt, records_after(self._log, halt.position, home))
+            if decision is None:
+                wanted.discard(home)
+                return
+            if decision == "skip":
+                return
+        self.foreign.append(foreign_of(shard, record))
+        self.touched.add(home)
+        self._positions[home] = Position(shard, record.sequence)
 
     # -- halts -----------------------------------------------------------------------------------
 
@@ -230,30 +246,28 @@ class Reader:
         decisions: dict[tuple[str, str | None], str] = {}
         sequencer = self.sequencers[halt.partition]
         while True:
-            try:
-                resolution = find_resolution(
-                    halt,
-                    self.records_from(shard, record, halt.partition),
-                    sequencer.params,
-                    self._log.genesis,
-                )
-            except DamageError as error:
-                self._damage_ahead = error
-                resolution = None
-            if resolution is None:
-                self.halts[halt.partition] = halt
+            after = records_after(self._log, halt.position, halt.partition)
+            decision = self._decision(halt, chain([(shard, record)], after))
+            if decision is None:
                 return None
-            decisions[halt.rule, halt.session] = resolution.decision
+            decisions[halt.rule, halt.session] = decision
             try:
                 return list(sequencer.feed(shard, record, decisions))
             except Halted as error:
                 halt = error.halt
 
-    def records_from(self, shard: str, record: Record, partition: int) -> Iterator[Record]:
-        """``record`` and all after it of the partition, along the lineage."""
-        yield record
-        for _, later in records_after(self._log, Position(shard, record.sequence), partition):
-            yield later
+    def _decision(self, halt: Halt, records: Iterable[tuple[str, Record]]) -> str | None:
+        """What the RESOLVE among ``records`` decides; where there is none, the partition halts."""
+        sequencer = self.sequencers[halt.partition]
+        try:
+            found = find_counting(halt, records, sequencer.params, self._log.genesis)
+        except DamageError as error:
+            self._damage_ahead = error
+            found = None
+        if found is None:
+            self.halts[halt.partition] = halt
+            return None
+        return found[1].decision
 
     def retry_halted(self) -> None:
         """Let the halted partitions try again: a RESOLVE may have come."""

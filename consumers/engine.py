@@ -4,6 +4,7 @@ Read, sequence, fold, write, checkpoint: rules C0 to C4. Invariants:
 
 * a checkpoint is committed with or after the writes that it covers, never before (C3);
 * it stands at a record boundary and goes with the sequencer state of that place (C2);
+* so are the foreign records that it goes by (`binlog.foreign`);
 * a write whose condition failed is read again and folded again from the same runs, never taken
   for done or not done (I2); what others applied meanwhile then asks for no write;
 * if somebody else moved the checkpoint, all that was folded is thrown away and reading starts
@@ -174,6 +175,7 @@ class Engine:
                 places,
                 rejections=batch.rejections,
                 tables=batch.tables,
+                foreign=self._reader.foreign,
             )
             if not failed:
                 self._note_committed(places)

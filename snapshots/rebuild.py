@@ -26,6 +26,7 @@ from appliers.fold import Counts, Fold
 from appliers.item import Rejection
 from appliers.routing import Routing
 from appliers.store import Build, Checkpoint, Part, Store
+from binlog.foreign import Foreign
 from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
@@ -136,8 +137,11 @@ def fold_partitions(
     wanted: Wanted,
     *,
     tick: OnProgress | None = None,
+    keep: Callable[[Sequence[Foreign]], None] = lambda _: None,
 ) -> tuple[Fold, Reader]:
     """Read and fold ``partitions`` from nothing up to the target.
+
+    ``keep`` gets the foreign records on the way, page by page: a stream may hold any number.
 
     Raises:
         HaltedError: a partition is halted; ConflictError: the target is beyond the log's end.
@@ -156,6 +160,8 @@ def fold_partitions(
         while (runs := reader.read()) is not None:
             for run in runs:
                 fold.add(run)
+            if reader.foreign:
+                keep(reader.foreign)
             if tick is not None:
                 tick(Progress(fold.counts.events, reader.bytes_read))
     reader.raise_halts()
@@ -203,7 +209,7 @@ def _fold_group(
     tick: OnProgress | None,
 ) -> Folded:
     with _without_collector():
-        fold, reader = fold_partitions(log, partitions, wanted, tick=tick)
+        fold, reader = fold_partitions(log, partitions, wanted, tick=tick, keep=part.keep)
         for table in sorted(fold.tables):
             part.load(table, fold.rows(table))
         part.close()

@@ -30,6 +30,7 @@ from appliers.stores.generations import (
     with_tables,
 )
 from binlog.errors import BusyError
+from binlog.foreign import Foreign
 
 Rows = dict[bytes, Row]
 
@@ -42,6 +43,7 @@ class _Content(msgspec.Struct):
     checkpoints: dict[str, dict[int, Checkpoint]] = {}  # by generation
     tables: dict[str, Rows] = {}
     rejections: dict[tuple[str, int, int, bytes], tuple[str, Rejection]] = {}  # with generation
+    foreign: dict[tuple[str, int], Foreign] = {}  # by place
 
     def owner(self, table: str) -> str | None:
         """The live generation that has ``table``."""
@@ -83,6 +85,9 @@ class _Reader:
         for place, (_, rejection) in sorted(self._content.rejections.items()):
             if table is None or place[0] == table:
                 yield rejection
+
+    def foreign(self) -> Iterator[Foreign]:
+        yield from [kept for _, kept in sorted(self._content.foreign.items())]
 
 
 class MemoryStore:
@@ -140,6 +145,10 @@ class MemoryStore:
         with self.view() as view:
             yield from view.rejections(table)
 
+    def foreign(self) -> Iterator[Foreign]:
+        with self.view() as view:
+            yield from view.foreign()
+
     def view(self) -> AbstractContextManager[Reader]:
         with self._mutex:
             content = self._content
@@ -149,6 +158,7 @@ class MemoryStore:
                 checkpoints={id_: dict(c) for id_, c in content.checkpoints.items()},
                 tables={table: dict(rows) for table, rows in content.tables.items()},
                 rejections=dict(content.rejections),
+                foreign=dict(content.foreign),
             )
         return nullcontext(_Reader(copy, self.name))
 
@@ -170,6 +180,7 @@ class MemoryStore:
         *,
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
+        foreign: Sequence[Foreign] = (),
     ) -> list[Write]:
         self.lock()
         check_unique(writes)
@@ -199,6 +210,7 @@ class MemoryStore:
                 content.tables[write.table][write.key] = write.row
             standing.update((c.partition, c) for c in checkpoints)
             self._reject(generation, rejections)
+            self._keep(foreign)
             return []
 
     def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
@@ -237,12 +249,17 @@ class MemoryStore:
             place = (found.table, found.partition, found.offset, found.key)
             self._content.rejections.setdefault(place, (generation, found))
 
+    def _keep(self, foreign: Iterable[Foreign]) -> None:
+        for record in foreign:
+            self._content.foreign.setdefault(record.place, record)
+
     def _switch(
         self,
         generation: Generation,
         tables: Mapping[str, Rows],
         checkpoints: Mapping[int, Checkpoint],
         rejections: Iterable[Rejection],
+        foreign: Iterable[Foreign],
     ) -> None:
         with self._mutex:
             content = self._content
@@ -263,6 +280,7 @@ class MemoryStore:
             self._add(generation, tables)
             content.checkpoints[generation.id].update(checkpoints)
             self._reject(generation.id, rejections)
+            self._keep(foreign)
 
 
 class MemoryPart:
@@ -270,9 +288,13 @@ class MemoryPart:
 
     def __init__(self) -> None:
         self.tables: dict[str, Rows] = {}
+        self.foreign: list[Foreign] = []
 
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
         _take_in(self.tables, table, rows)
+
+    def keep(self, foreign: Iterable[Foreign]) -> None:
+        self.foreign += foreign
 
     def close(self) -> None:
         pass
@@ -287,6 +309,7 @@ class MemoryBuild:
         self._switch = switch
         self._tables: dict[str, Rows] = {}
         self._rejections: list[Rejection] = []
+        self._foreign: list[Foreign] = []
         self._over = False
 
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
@@ -302,6 +325,7 @@ class MemoryBuild:
                 raise TypeError(f"{part!r} is no part of this build")
             for table, rows in part.tables.items():
                 self.load(table, rows.items())
+            self._foreign += part.foreign
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
         for rejection in rejections:
@@ -318,13 +342,14 @@ class MemoryBuild:
         check_open(over=self._over)
         generation = with_tables(self._made, self._tables, tables)
         generation = described(generation, generation.fingerprint, types)
-        self._switch(generation, self._tables, checkpoints, self._rejections)
+        self._switch(generation, self._tables, checkpoints, self._rejections, self._foreign)
         self._over = True
 
     def abandon(self) -> None:
         self._over = True
         self._tables = {}
         self._rejections = []
+        self._foreign = []
 
 
 def _take_in(tables: dict[str, Rows], table: str, rows: Iterable[tuple[bytes, Row]]) -> None:

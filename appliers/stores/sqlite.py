@@ -38,11 +38,18 @@ from appliers.stores.sqlite_build import (
     remove_files,
     remove_hidden,
 )
-from appliers.stores.sqlite_commit import commit, create_table, put_generation, transaction
+from appliers.stores.sqlite_commit import (
+    bring_up_to_date,
+    commit,
+    create_table,
+    put_generation,
+    transaction,
+)
 from appliers.stores.sqlite_errors import translated
 from appliers.stores.sqlite_reader import SQLiteReader, connect, connect_to_read
 from appliers.stores.sqlite_schema import META, is_there
 from appliers.stores.writer_lock import WriterLock
+from binlog.foreign import Foreign
 
 _WRITER = (
     "journal_mode = WAL",  # made so; a copy by VACUUM INTO is not
@@ -96,6 +103,10 @@ class SQLiteStore:
     def rejections(self, table: str | None = None) -> Iterator[Rejection]:
         with self.view() as view:
             yield from view.rejections(table)
+
+    def foreign(self) -> Iterator[Foreign]:
+        with self.view() as view:
+            yield from view.foreign()
 
     @contextmanager
     def view(self) -> Iterator[Reader]:
@@ -166,12 +177,15 @@ class SQLiteStore:
         *,
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
+        foreign: Sequence[Foreign] = (),
     ) -> list[Write]:
         check_unique(writes)
         connection = self._writing()
         reader = SQLiteReader(connection, self.name)
         with translated(self.name):
-            return commit(connection, reader, generation, writes, checkpoints, rejections, tables)
+            return commit(
+                connection, reader, generation, writes, checkpoints, rejections, tables, foreign
+            )
 
     def build(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
@@ -228,6 +242,7 @@ class SQLiteStore:
             connection = connect(self._path)
             for pragma in _WRITER:
                 connection.execute(f"PRAGMA {pragma}")
+            bring_up_to_date(connection)
             self._connection, self._writable = connection, True
             bound = self._newest().genesis()
             if self._genesis is not None:

@@ -26,6 +26,7 @@ from appliers.stores.sqlite_commit import (
     create_table,
     note_table,
     put_checkpoints,
+    put_foreign,
     put_generation,
     put_rejections,
     transaction,
@@ -43,6 +44,7 @@ from appliers.stores.sqlite_schema import (
     sqlite_name,
     sync_directory,
 )
+from binlog.foreign import Foreign
 
 _ATTACHED_MAX = 8  # SQLite's own limit is 10 unless it was compiled otherwise
 _LOAD_ROWS = 50_000  # of one transaction: what the write-ahead log holds at most
@@ -138,6 +140,12 @@ class SQLitePart:
                 place = self._places[table] = create_table(connection, "", table)
             with transaction(connection):
                 load_rows(connection, table, place, ordered)
+
+    def keep(self, foreign: Iterable[Foreign]) -> None:
+        with translated(self._name):
+            connection = self._open()
+            with transaction(connection):
+                put_foreign(connection, foreign)
 
     def close(self) -> None:
         with translated(self._name):
@@ -244,6 +252,11 @@ class SQLiteBuild:
                 target = quoted(self._place(table))
                 with transaction(self._connection), loaded_once(table):
                     self._connection.execute(f"INSERT INTO {target} {union}{order}")
+            # Seen before the build is finished, and kept if it never is: they are true of the log.
+            with transaction(self._connection):
+                for name in names:
+                    kept = f"SELECT * FROM {name}._binlog_foreign"  # noqa: S608 - ours
+                    self._connection.execute(f"INSERT OR IGNORE INTO main._binlog_foreign {kept}")
         finally:
             for name in names:
                 self._connection.execute(f"DETACH {name}")

@@ -18,8 +18,16 @@ from appliers.store import Checkpoint, Generation, moves_on
 from appliers.stores.generations import lost_checkpoint, lost_table, tables_of
 from appliers.stores.sqlite_reader import SQLiteReader
 from appliers.stores.sqlite_rows import encode_row, insert_rows
-from appliers.stores.sqlite_schema import TABLE, names_in, quoted, sqlite_name
+from appliers.stores.sqlite_schema import (
+    FOREIGN_TABLE,
+    FORMAT,
+    TABLE,
+    names_in,
+    quoted,
+    sqlite_name,
+)
 from binlog.errors import DamageError
+from binlog.foreign import Foreign
 from binlog.json_values import typed_item_text
 
 _REPLACE = """
@@ -55,6 +63,7 @@ def commit(
     checkpoints: Sequence[Checkpoint],
     rejections: Sequence[Rejection],
     tables: Iterable[str],
+    foreign: Iterable[Foreign],
 ) -> list[Write]:
     """`Store.commit` on an open file; where a condition fails, nothing at all is applied."""
     try:
@@ -67,6 +76,7 @@ def commit(
                 _write(connection, places[table], group)
             put_checkpoints(connection, generation, checkpoints)
             put_rejections(connection, generation, rejections)
+            put_foreign(connection, foreign)
     except _ConditionFailedError:
         return _failed(connection, reader, writes)
     return []
@@ -218,3 +228,20 @@ def put_rejections(
             for rejection in rejections
         ],
     )
+
+
+def put_foreign(connection: sqlite3.Connection, foreign: Iterable[Foreign]) -> None:
+    """Keep each foreign record once, however often it is met."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO _binlog_foreign VALUES (?, ?, ?, ?, ?)",
+        [(f.shard, str(f.sequence), f.partition_key, f.arrival_ms, f.data) for f in foreign],
+    )
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Give a store of an earlier format what it lacks, or find that somebody did."""
+    with transaction(connection):
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found < FORMAT:
+            connection.execute(FOREIGN_TABLE)
+            connection.execute(f"PRAGMA user_version = {FORMAT}")

@@ -17,6 +17,7 @@ from appliers.stores.sqlite_errors import translated
 from appliers.stores.sqlite_rows import SELECTED, decode_rows, select_rows
 from appliers.stores.sqlite_schema import quoted, sidecars
 from binlog.errors import DamageError
+from binlog.foreign import Foreign
 
 _KEYS_MAX = 500  # of one statement; older SQLites bind 999 values at most
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
@@ -168,6 +169,17 @@ class SQLiteReader:
             )
             for row in cursor:
                 yield Rejection(*row)
+
+    def foreign(self) -> Iterator[Foreign]:
+        if not self._one("SELECT 1 FROM sqlite_master WHERE name = '_binlog_foreign'"):
+            return  # of an earlier format, and not written since
+        with translated(self.name):
+            cursor = self._connection.execute(
+                "SELECT shard, sequence, partition_key, arrival_ms, data FROM _binlog_foreign"
+                " ORDER BY shard, length(sequence), sequence"
+            )
+            for shard, sequence, key, arrival_ms, data in cursor:
+                yield Foreign(shard, int(sequence), key, arrival_ms, data)
 
     def places(self) -> dict[str, tuple[str, str]]:
         """Of each table that somebody has: its generation, and its SQLite table."""

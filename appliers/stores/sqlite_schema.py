@@ -22,6 +22,7 @@ Beside them::
     _binlog_checkpoints  how far each partition is applied in each generation; a sequence number
                          has up to 56 digits, so it is text
     _binlog_rejections   events whose expected version was not the item's
+    _binlog_foreign      records of the stream that are nobody's of this log, whole (format 2)
 
 No column is NUMERIC: that affinity rewrites the text '1.0'. Names of SQLite tables do not
 differ by case and names of a log's tables do, so `sqlite_name` gives the second of ``Users`` and
@@ -41,13 +42,19 @@ from pathlib import Path
 from binlog.errors import MismatchError, StorageError, UpgradeError
 
 APPLICATION_ID = int.from_bytes(b"BLOG", "big")
-FORMAT = 1
+FORMAT = 2  # 1 had no foreign records; the first writer adds the table
 PREFIX = "_binlog_"
 BUILD_PREFIX = "_binlog_build_"
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 
+FOREIGN_TABLE = """
+CREATE TABLE _binlog_foreign (
+    shard TEXT NOT NULL, sequence TEXT NOT NULL, partition_key TEXT NOT NULL,
+    arrival_ms INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (shard, sequence)) WITHOUT ROWID;
+"""
 META = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
@@ -66,7 +73,7 @@ CREATE TABLE _binlog_rejections (
     offset INTEGER NOT NULL, key_bytes BLOB NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL,
     expected INTEGER NOT NULL, found INTEGER NOT NULL,
     PRIMARY KEY (generation, table_name, partition, offset, key_bytes)) WITHOUT ROWID;
-"""
+{FOREIGN_TABLE}"""
 
 TABLE = """
 CREATE TABLE {} (

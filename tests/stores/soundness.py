@@ -9,7 +9,7 @@ from typing import Any
 
 from binlog.json_values import item_data
 
-OURS = re.compile(r"_binlog_(meta|generations|tables|checkpoints|rejections)")
+OURS = re.compile(r"_binlog_(meta|generations|tables|checkpoints|rejections|foreign)")
 
 
 def assert_sound(path: Path) -> None:

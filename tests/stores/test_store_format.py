@@ -21,6 +21,7 @@ from appliers.item import Rejection, Row, Write
 from appliers.store import Checkpoint, Generation
 from appliers.stores import SQLiteStore
 from appliers.stores.sqlite_schema import APPLICATION_ID, FORMAT
+from binlog.foreign import Foreign
 from binlog.values import encode_item
 from tests.contracts.store_contract import GENESIS, begun, content, key, put
 from tests.stores.soundness import assert_sound
@@ -38,6 +39,10 @@ PLACES = {
     2: Checkpoint(2, "shardId-1", -1, 0, 0, b"", b""),
 }
 REJECTIONS = [Rejection(0, 7, "orders", key("a"), "id-7", 3, 1)]
+FOREIGN = [  # by number, not by text
+    Foreign("shardId-0", 9, "", 0, b""),
+    Foreign("shardId-0", 10**55 + 6, "kunde-é", 1_700_000_000_000, b"\0\xff"),
+]
 
 
 def write(path: Path) -> None:
@@ -45,7 +50,10 @@ def write(path: Path) -> None:
         _, everything = begun(lambda: store)
         writes = [Write("orders", k, row, 0) for k, row in ROWS.items()]
         writes += [put("a", 1, table="Orders"), put("a", 2, table="sqlite_x")]
-        assert store.commit(everything, writes, list(PLACES.values()), rejections=REJECTIONS) == []
+        places = list(PLACES.values())
+        assert not store.commit(
+            everything, writes, places, rejections=REJECTIONS, foreign=FOREIGN[::-1]
+        )
         store.describe(everything, fingerprint="f3", types=["OrderPlaced"])
         build = store.build(tables=["users"], fingerprint="f2", excluded=["type=x", "id=1"])
         build.load("users", [(key("u"), Row(3, 3, encode_item({"id": "u"})))])
@@ -91,10 +99,13 @@ def test_every_released_format_is_read_and_goes_on(golden: Path, tmp_path: Path)
         assert store.checkpoints(IDS[1]) == {2: PLACES[2]}
         assert content(store) == ROWS
         assert list(store.rejections()) == REJECTIONS
+        known = [] if golden.stem == "store-1" else FOREIGN
+        assert list(store.foreign()) == known
         assert [row.version for row in content(store, "sqlite_x").values()] == [2]
         later = Checkpoint(0, "shardId-0", 10**55 + 8, 15, 15, b"", b"")
         assert store.commit(IDS[0], [put("b", 9), put("d", 15)], [later]) == [put("b", 9)]
-        assert store.commit(IDS[0], [put("d", 15)], [later]) == []
+        assert store.commit(IDS[0], [put("d", 15)], [later], foreign=FOREIGN) == []
+        assert list(store.foreign()) == FOREIGN
         build = store.build(tables=None, fingerprint="f", excluded=())
         build.finish({}, tables=["orders"])
         assert content(store) == {}

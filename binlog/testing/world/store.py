@@ -1,16 +1,16 @@
 """A store that gives no more than the port promises, step by step, and keeps a journal of it all.
 
-Without a lock, so that zombies can write. A commit is the rejections, then write after write, each
-on its own condition, then the checkpoints: it can end after any of these steps, with or without
-the caller hearing of it, and ``between`` may run anything, another consumer say, before the first.
-``on_read`` may, too, after an answer was found and before it arrives.
+Without a lock, so that zombies can write. A commit is the rejections and the foreign records, then
+write after write, each on its own condition, then the checkpoints: it can end after any of these
+steps, with or without the caller hearing of it, and ``between`` may run anything, another consumer
+say, before the first. ``on_read`` may, too, after an answer was found and before it arrives.
 
 So an answer may be outdated when it arrives, and that is all: it was true when it was asked for
 and nobody's earlier one. A fold would find out (I2), but an event with an expected version that is
 compared with what was never so together is rejected without a write that could fail (I5).
 
-The journal holds every durable step, in order: rows, checkpoints, rejections and generations. It is
-what the judge reads (`binlog.testing.world.judge`).
+The journal holds every durable step, in order: rows, checkpoints, rejections, foreign records and
+generations. It is what the judge reads (`binlog.testing.world.judge`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from appliers.stores.generations import (
 )
 from appliers.stores.memory import MemoryBuild, MemoryStore, Rows
 from binlog.errors import StorageError
+from binlog.foreign import Foreign
 
 _Answer = TypeVar("_Answer")
 
@@ -72,7 +73,13 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
     checkpoint: Checkpoint
 
 
-Entry: TypeAlias = Began | Wrote | Noted | Moved
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A foreign record that was not there before."""
+
+    foreign: Foreign
+
+
+Entry: TypeAlias = Began | Wrote | Noted | Moved | Kept
 
 
 class WorldStore(MemoryStore):
@@ -149,8 +156,9 @@ class WorldStore(MemoryStore):
         tables: Mapping[str, Rows],
         checkpoints: Mapping[int, Checkpoint],
         rejections: Iterable[Rejection],
+        foreign: Iterable[Foreign],
     ) -> None:
-        super()._switch(generation, tables, checkpoints, rejections)
+        super()._switch(generation, tables, checkpoints, rejections, foreign)
         name, journal = generation.id, self.journal
         journal.append(Began(name, generation.excluded))
         for table, rows in tables.items():
@@ -168,6 +176,7 @@ class WorldStore(MemoryStore):
         *,
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
+        foreign: Sequence[Foreign] = (),
     ) -> list[Write]:
         started = len(self.journal)
         run, self.between = self.between, None
@@ -181,6 +190,9 @@ class WorldStore(MemoryStore):
         if rejections:
             for rejection in rejections:
                 self._note(generation, rejection)
+            self._step(started)
+        for record in foreign:
+            self._keep([record])
             self._step(started)
         failed = []
         for write in writes:
@@ -201,6 +213,11 @@ class WorldStore(MemoryStore):
             self._rows_of(generation, table)
         self._step(started, done=True)
         return []
+
+    def _keep(self, foreign: Iterable[Foreign]) -> None:
+        new = [record for record in foreign if record.place not in self._content.foreign]
+        super()._keep(new)
+        self.journal += [Kept(record) for record in new]
 
     def _standing(self, generation: str, new: Checkpoint) -> dict[int, Checkpoint]:
         """The generation's checkpoints, which ``new`` may join."""

@@ -1,0 +1,102 @@
+"""Foreign records: what others put into the log's stream (S7), and whose they are to keep.
+
+A record is ours if its partition key is the fixed text of a partition that its shard holds. What
+is not ours belongs to a shard and to no partition, yet whatever moves in a log is a partition's
+checkpoint. So every foreign record is given a *home*, a partition of the shard it lies in:
+
+* the partition whose slice of the hash keys its partition key falls into, where the shard holds
+  it (Kinesis put it there for that reason);
+* else, of those that the shard holds, the one nearest to that slice. It was put by an explicit
+  hash key then, which no reader is told, or lies in a slice that a split has cut.
+
+The home is a function of the shard's hash range, which never changes, of the record and of P: every
+reader of the log finds the same. What the policy asks for is asked of the home alone:
+
+* ``divert``: whoever carries the home's checkpoint beyond the record keeps the record whole, durable
+  before that checkpoint moves. Kept twice is kept once, by (shard, sequence);
+* ``halt``: the home halts, by the rule ``foreign``, until a RESOLVE decides; the others go on;
+* ``skip``: it is passed.
+
+So none is lost when the partitions of a shard are read by several consumers (the home's one
+keeps it), nor by a restart (the home's checkpoint stands before it, or it is kept), a reshard
+(a checkpoint leaves a shard only behind the last record of it) or a target (a partition that has
+reached its target stands where it stopped, and goes on from there). A record beyond a target may be
+kept already, which is harmless: the vector of a store says nothing about foreign records.
+
+It has no place in the numbering: its arrival does not move the mark, nor can its content lift a
+halt, although the bytes may be those of a frame of ours.
+
+A shard may hold no partition at all (more shards than partitions, after splits by an on-demand
+stream): no checkpoint ever goes there. `homeless` finds such shards; `binlog status` and
+`binlog check` look into them and ``binlog relay LOG LOG`` reads them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+import msgspec
+
+from binlog.halt import FOREIGN, Halt
+from binlog.log import Position, Record, Shard
+from binlog.partition import hash_to_partition
+from binlog.sequencer import Sequencer
+
+
+class Foreign(msgspec.Struct, frozen=True, gc=False):
+    """A record that no producer of this log wrote, kept whole. ``arrival_ms`` is the log's."""
+
+    shard: str
+    sequence: int
+    partition_key: str
+    arrival_ms: int
+    data: bytes
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What tells it from all others."""
+        return self.shard, self.sequence
+
+
+def foreign_of(shard: str, record: Record) -> Foreign:
+    """The record as it is kept. A key that is no text (a lone surrogate) is told by "?"."""
+    key = _encoded(record.partition_key).decode()
+    return Foreign(shard, record.sequence, key, record.arrival_ms, record.data)
+
+
+def home_of(shard: Shard, partition_key: str, partitions: int) -> int | None:
+    """The partition whose readers answer for a foreign record; ``None`` in a shard that has none."""
+    if not shard.partitions:
+        return None
+    own = hash_to_partition(_encoded(partition_key), partitions)
+    if own in shard.partitions:
+        return own
+    held = sorted(shard.partitions)
+    at = bisect_left(held, own)
+    # Of two that are equally near the lower: any choice does that all readers make alike.
+    return min(held[max(0, at - 1) : at + 1], key=lambda partition: abs(partition - own))
+
+
+def homeless(shards: Iterable[Shard]) -> list[Shard]:
+    """The shards in which no checkpoint ever stands, parents before children."""
+    return [shard for shard in shards if not shard.partitions]
+
+
+def foreign_halt(sequencer: Sequencer, shard: str, record: Record) -> Halt:
+    """The halt by which a home stops at a foreign record, under the policy ``halt``."""
+    return Halt(
+        log_id=sequencer.params.log_id,
+        partition=sequencer.partition,
+        position=Position(shard, record.sequence),
+        rule=FOREIGN,
+        session=None,
+        offset=sequencer.offset,
+        digest=sequencer.digest.hex(),
+        mark=sequencer.mark,
+        detail=f"a foreign record, partition key {record.partition_key!r}",
+    )
+
+
+def _encoded(partition_key: str) -> bytes:
+    return partition_key.encode("utf-8", "replace")
