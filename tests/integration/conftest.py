@@ -14,7 +14,7 @@ import pytest
 
 from scripts.standins.install import CannotRunError
 from scripts.standins.server import Server
-from scripts.standins.services import KINESALITE, KINESIS_LOCAL, REGION, Service
+from scripts.standins.services import KINESALITE, KINESIS_LOCAL, MINISTACK, REGION, Service
 
 _numbers = count(1)
 
@@ -55,6 +55,11 @@ def kinesis_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def kinesalite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield from _serve(KINESALITE, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from _serve(MINISTACK, tmp_path_factory)
 
 
 @pytest.fixture
