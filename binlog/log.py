@@ -153,11 +153,12 @@ class Log(Protocol):
 class Remote(Protocol):
     """A log that is a service: it stamps nothing, and answers several calls at once.
 
-    So it tells births beforehand (P2), and how many appends at once are worth it, and how many
-    frames a second and shard one producer should need.
+    So it tells births beforehand (P2), and how many appends at once are worth it, how far apart
+    they should begin, and how many frames a second and shard one producer should need.
     """
 
     calls_max: int
+    call_spacing_s: float
     frames_per_s: float
 
     def birth_ms(self) -> int:

@@ -38,7 +38,7 @@ from binlog.logs.kinesis_stream import Stream
 from binlog.params import decode_genesis
 
 CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions
-# A request costs a millisecond of the CPU, whatever it carries, and its reply takes longer than this.
+# A request costs a millisecond of the CPU, whatever it carries; a reply takes longer than this.
 CALL_SPACING_S = 0.01
 # Of the 1,000 records a second that a shard takes, for one of several producers. Full frames need 41:
 # more is neither taken (1 MB a second and shard) nor cheap.

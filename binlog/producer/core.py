@@ -68,6 +68,7 @@ class ProducerCore:
         self._random = random
         self._birth_ms = birth_ms
         self._calls_max = options.calls_max or 1
+        self._call_at = 0.0  # when the last call began
         self._budget = Budget(options.frames_per_s) if options.frames_per_s else None
         self._packer = Packer(
             params,
@@ -101,8 +102,8 @@ class ProducerCore:
     ) -> bool:
         """Queue events, in order, all or none; ``False`` if there is no room for them now.
 
-        Their deliveries come back with ``ticket``. Urgent ones do not linger. What is larger than the whole queue is taken
-        when nothing else is pending.
+        Their deliveries come back with ``ticket``. Urgent ones do not linger. What is larger than
+        the whole queue is taken when nothing else is pending.
 
         Raises:
             TooLargeError: one of them fits no frame of this log.
@@ -163,7 +164,7 @@ class ProducerCore:
         Time passes here: what is past its deadline gets its outcome.
         """
         self._pass_deadlines(now)
-        if len(self._calls) >= self._calls_max:
+        if len(self._calls) >= self._calls_max or now < self._next_call_at():
             return None
         flights: list[Flight] = []
         if self._resting:
@@ -176,6 +177,7 @@ class ProducerCore:
         if not flights:
             return None
         self._call += 1
+        self._call_at = now
         self._calls[self._call] = flights
         for flight in flights:
             flight.call = self._call
@@ -190,12 +192,14 @@ class ProducerCore:
     def wakeup(self) -> float | None:
         """When `poll` has something to do although nothing comes in; ``None``: never."""
         may_call = len(self._calls) < self._calls_max
-        session, launch_from = self._session, 0.0
+        next_call_at = self._next_call_at()
+        session, launch_from = self._session, next_call_at
         if session is not None and session.is_waiting and not session.ended:
-            launch_from = session.renew_at  # nothing else of it before the reply, but of a next one
+            # Nothing else of it before the reply, but of a next one.
+            launch_from = max(launch_from, session.renew_at)
         times = [f.deadline for f in self._flights.values()]
         if may_call:
-            times += [f.retry_at for f in self._resting.values()]
+            times += [max(f.retry_at, next_call_at) for f in self._resting.values()]
         for lane in self._queued.values():
             times.append(lane.queue[0].deadline)
             if may_call and lane.flight is None:
@@ -204,6 +208,10 @@ class ProducerCore:
                     due = max(due, self._budget.ready_at(lane.shard))
                 times.append(max(due, launch_from))
         return min(times, default=None)
+
+    def _next_call_at(self) -> float:
+        """From when on a call may begin: at once, unless another one is out that has just begun."""
+        return self._call_at + (self._options.call_spacing_s or 0.0) if self._calls else 0.0
 
     def is_under_way(self, frame: Frame) -> bool:
         """Whether a call that carries the frame has not been replied to: it may land any time."""

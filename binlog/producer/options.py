@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from binlog.log import Remote
+
 
 class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds, sizes in bytes."""
@@ -35,12 +37,25 @@ class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`Log.append` calls at once; they never share a partition. If not given, as many as suit the
     log: one where a call is a commit and commits are made one after the other, several where it
     is a request to a service. More than one are made by threads of the producer's own."""
+    call_spacing_s: float | None = None
+    """While one call is out the next one begins this much later than the last one began, at the
+    soonest: what comes meanwhile travels together. If not given, what suits the log."""
     call_frames_max: int = 500
     call_bytes_max: int = 8 * 1024 * 1024
     """What one call carries at most (PutRecords: 500 records, 10 MiB)."""
     id_window: bool = False
     """Ask the sequencer to drop an event that has the id and the content of one of the last W of
     its partition: for applications that emit an event again after a crash (P6)."""
+
+    def settled(self, log: Remote | None) -> ProducerOptions:
+        """With what was left to the log, which is a service or else on a local disk."""
+        calls_max, spacing_s = self.calls_max, self.call_spacing_s
+        return msgspec.structs.replace(
+            self,
+            calls_max=calls_max or (log.calls_max if log else 1),
+            call_spacing_s=spacing_s if spacing_s is not None or not log else log.call_spacing_s,
+            frames_per_s=self.frames_per_s or (log.frames_per_s if log else None),
+        )
 
     def __post_init__(self) -> None:
         for name in ("frame_bytes_goal", "queue_bytes_max", "calls_max", "call_frames_max"):
@@ -52,8 +67,9 @@ class ProducerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} {getattr(self, name)!r} is not above 0")
         if self.frames_per_s is not None and not self.frames_per_s > 0:
             raise ValueError(f"frames_per_s {self.frames_per_s!r} is not above 0")
-        for name in ("linger_s", "full_wait_s"):
-            if not getattr(self, name) >= 0:
+        for name in ("linger_s", "full_wait_s", "call_spacing_s"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
                 raise ValueError(f"{name} {getattr(self, name)!r} is below 0")
         if self.when_full not in ("block", "raise"):
             raise ValueError(f"when_full {self.when_full!r} is neither 'block' nor 'raise'")

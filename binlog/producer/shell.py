@@ -23,8 +23,6 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self, cast
 
-import msgspec
-
 from binlog.checked import check_envelopes
 from binlog.clock import Clock, SystemClock
 from binlog.envelope import Envelope
@@ -80,13 +78,8 @@ class Producer:
     ) -> None:
         self._log = log
         self._remote = log if isinstance(log, Remote) else None
-        options = options or ProducerOptions()
-        calls_max = options.calls_max or (self._remote.calls_max if self._remote else 1)
-        frames_per_s = options.frames_per_s or (self._remote and self._remote.frames_per_s)
-        self._options = msgspec.structs.replace(
-            options, calls_max=calls_max, frames_per_s=frames_per_s
-        )
-        self._calls_max = calls_max
+        self._options = (options or ProducerOptions()).settled(self._remote)
+        self._calls_max = self._options.calls_max or 1
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._lineage = lineage or Lineage()

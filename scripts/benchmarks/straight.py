@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,13 @@ Table = dict[bytes, Any]
 """Canonical key to item: a dict, or in the lazy loop mostly bytes."""
 
 
-def _columns(path: Path) -> Iterator[tuple[list[str], bytes, list[bytes], list[Any]]]:
-    """Kinds, index, keys and datas of every frame, in the order of the log."""
-    for frame in stored_frames(path):
-        body = frame[_header_bytes(frame) :]
-        if frame[_FLAGS_AT] & _COMPRESSED:
-            body = zstd.decompress(body)
-        kinds, index, _ids, keys, datas, *_ = _decode(body)
-        yield [kind[0] for kind in kinds], index, keys, datas
+def _columns(frame: bytes) -> tuple[list[str], bytes, list[bytes], list[Any]]:
+    """Kinds, index, keys and datas of a frame."""
+    body = frame[_header_bytes(frame) :]
+    if frame[_FLAGS_AT] & _COMPRESSED:
+        body = zstd.decompress(body)
+    kinds, index, _ids, keys, datas, *_ = _decode(body)
+    return [kind[0] for kind in kinds], index, keys, datas
 
 
 def _header_bytes(frame: bytes) -> int:
@@ -55,8 +54,13 @@ def _header_bytes(frame: bytes) -> int:
 
 def fold(path: Path) -> Table:
     """Decode and fold everything, one event after the other."""
+    return fold_frames(stored_frames(path))
+
+
+def fold_frames(frames: Iterable[bytes]) -> Table:
+    """`fold`, of frames from anywhere; a genesis record is none."""
     table: Table = {}
-    for kinds, index, keys, datas in _columns(path):
+    for kinds, index, keys, datas in map(_columns, frames):
         for kind, key, data in zip(index, keys, datas, strict=True):
             name = kinds[kind]
             if name == "PutItem":
@@ -72,7 +76,7 @@ def fold(path: Path) -> Table:
 def fold_lazily(path: Path) -> Table:
     """The same, with whole items left encoded until an update needs one."""
     table: Table = {}
-    for kinds, index, keys, datas in _columns(path):
+    for kinds, index, keys, datas in map(_columns, stored_frames(path)):
         for kind, key, data in zip(index, keys, datas, strict=True):
             name = kinds[kind]
             if name == "PutItem":
@@ -135,6 +139,11 @@ def stored_frames(path: Path) -> Iterator[bytes]:
             for _, length in _ENTRIES(data[at + 60 : start]):
                 frame = data[start : start + length]
                 start += length
-                if not frame[_FLAGS_AT] & _GENESIS:
+                if not is_genesis(frame):
                     yield frame
             at += size
+
+
+def is_genesis(frame: bytes) -> bool:
+    """Whether it is a genesis record, which holds no events."""
+    return bool(frame[_FLAGS_AT] & _GENESIS)

@@ -111,3 +111,48 @@ def test_a_burst_is_what_was_not_used() -> None:
 def test_a_budget_of_nothing_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="frames_per_s"):
         ProducerOptions(frames_per_s=rate)
+
+
+# -- calls ---------------------------------------------------------------------------------------
+
+SPACING_S = 0.01
+
+
+def test_a_call_begins_at_once_while_none_is_out() -> None:
+    """However soon after the last one: who sends one by one is not slowed down."""
+    desk = Desk(birth_ms=lambda: BORN, calls_max=10, call_spacing_s=SPACING_S)
+    for number in range(20):
+        desk.offer(events(KEYS[0], 1, start=number))
+        desk.reply(desk.send(), Appended(BORN, Position("", number), BORN))
+
+
+def test_while_one_is_out_calls_begin_apart_and_carry_what_came() -> None:
+    """One that hangs holds the others for that long and no longer."""
+    desk = Desk(birth_ms=lambda: BORN, calls_max=10, call_spacing_s=SPACING_S)
+    desk.offer(events(KEYS[0], 1))
+    hanging = desk.send()
+    desk.now += SPACING_S / 2
+    for key in KEYS[1:]:
+        desk.offer(events(key, 1))
+        assert desk.poll() is None
+    wakeup = desk.core.wakeup()
+    assert wakeup == pytest.approx(desk.now + SPACING_S / 2)
+    desk.now = wakeup
+    assert [put.partition for put in desk.send().puts] == [1, 2, 3]
+    assert hanging.puts[0].partition == 0
+
+
+def test_an_attempt_after_a_throttle_keeps_to_it_too() -> None:
+    desk = Desk(birth_ms=lambda: BORN, calls_max=10, call_spacing_s=SPACING_S, retry_first_s=1e-6)
+    desk.offer(events(KEYS[0], 1))
+    throttled = desk.send()
+    desk.now += SPACING_S
+    desk.offer(events(KEYS[1], 1))
+    desk.send()
+    desk.reply(throttled, THROTTLED)
+    desk.now += SPACING_S / 2
+    assert desk.poll() is None
+    wakeup = desk.core.wakeup()
+    assert wakeup == pytest.approx(desk.now + SPACING_S / 2)
+    desk.now = wakeup
+    assert [put.tried for put in desk.send().puts] == [False]

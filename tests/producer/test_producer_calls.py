@@ -28,6 +28,7 @@ class RemoteLog(MemoryLog):
     """A log in memory that calls itself a service; calls of ``slow`` partitions wait at a gate."""
 
     calls_max = 3
+    call_spacing_s = 0.0
     frames_per_s = 10_000.0
 
     def __init__(self) -> None:
@@ -107,6 +108,21 @@ def test_no_more_calls_at_once_than_the_log_says(log: RemoteLog) -> None:
     assert sorted(ids_in(log)) == sorted(f"e{n}" for n in range(len(futures)))
 
 
+def test_what_comes_while_a_call_has_just_begun_gathers_as_the_log_says(log: RemoteLog) -> None:
+    """And goes at once when the call is over: there is no reason left to wait."""
+    log.slow, log.call_spacing_s = {0}, 30.0
+    with Producer(log) as producer:
+        slow = producer.publish(event(KEYS[0], "slow"))
+        assert log.entered.acquire(timeout=WAIT_S)
+        others = [producer.publish(event(key, key)) for key in KEYS[1:]]
+        assert not log.entered.acquire(timeout=0.05)
+        log.gate.set()
+        for future in [slow, *others]:
+            future.result(WAIT_S)
+        assert log.entered.acquire(timeout=WAIT_S)
+        assert not log.entered.acquire(blocking=False), "they share a call"
+
+
 def test_outcomes_are_told_one_after_the_other_and_in_order(log: RemoteLog) -> None:
     """However many calls bring them."""
     told: dict[int, list[int]] = {p: [] for p in range(PARAMS.partitions)}
@@ -182,6 +198,7 @@ from tests.producer.desk import event
 
 class Remote(DirectoryLog):
     calls_max = 2
+    call_spacing_s = 0.0
     frames_per_s = 10_000.0
     def birth_ms(self):
         return self.now_ms()
