@@ -245,8 +245,10 @@ def test_options_are_brought_to_a_table_that_is_there(world: World) -> None:
         world.ensure(same)
     assert world.client.changes == []
     world.ensure(spec(deletion_protection=False, pitr=False, billing="on-demand"))
-    assert table["given"]["DeletionProtectionEnabled"] is False
-    assert table["given"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert (table["given"]["DeletionProtectionEnabled"], table["given"]["BillingMode"]) == (
+        False,
+        "PAY_PER_REQUEST",
+    )
     assert table["pitr"] == (False, None)
 
 
@@ -261,7 +263,7 @@ def test_removes_a_protected_table_and_waits_until_it_is_gone(world: World) -> N
     """Repeats, and a table that was never there, are no mistake."""
     world.ensure(spec(deletion_protection=True))
     world.remove(spec())
-    assert world.client.tables == {}
+    assert not world.client.tables
     world.remove(spec())
     world.ensure(spec())
     world.client.update_table(TableName="shop.orders", StreamSpecification={})  # in use for a while
@@ -269,7 +271,7 @@ def test_removes_a_protected_table_and_waits_until_it_is_gone(world: World) -> N
     world.remove(spec(), wait=False)
     assert world.client.changes[-1] == "delete_table"
     world.remove(spec())
-    assert world.client.tables == {}
+    assert not world.client.tables
 
 
 def test_a_table_without_a_log_is_a_mistake_of_the_caller(world: World) -> None:
