@@ -166,6 +166,8 @@ def connector(
             raise trouble(error, where) from error
         except ValueError as error:  # botocore's word for an endpoint or a region that is none
             raise RefusedError(str(error), where) from error
+        if account.fips:
+            _check_fips(str(client.meta.endpoint_url), where)
         region = client.meta.region_name
 
         def name_region(parsed: dict[str, Any], **_: Any) -> None:
@@ -175,6 +177,18 @@ def connector(
         return client
 
     return connect
+
+
+def _check_fips(url: str, where: str) -> None:
+    """The SDK lets an endpoint of the environment, or of a profile, win without a word."""
+    host = urlsplit(url).hostname or ""
+    # In some regions (us-gov-*) the ordinary endpoints are the FIPS ones.
+    if "fips" not in host and not host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".aws")):
+        raise RefusedError(
+            f"fips=true, and the environment or the profile names an endpoint, {url}",
+            where,
+            "unset that (AWS_ENDPOINT_URL and the like), or leave out fips",
+        )
 
 
 # -- sessions ------------------------------------------------------------------------------------

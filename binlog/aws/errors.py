@@ -63,7 +63,7 @@ _SSO = frozenset({"SSOError", "TokenRetrievalError"})
 _DENIED = re.compile(
     r"(?:User: (?P<user>\S+) is )?not authorized to perform: (?P<action>[a-z0-9-]+:\w+)"
     r"(?:\s+on resource: (?P<resource>\S+))?"
-    r"(?:.*?(?P<explicit>with an explicit deny)(?: in (?P<by>[\w -]+?policy|[\w -]+boundary))?)?"
+    r"(?:.*?(?P<explicit>with an explicit deny)(?: in an? (?P<by>[\w -]+?(?:policy|boundary)))?)?"
     r"(?:.*?because no (?P<lacking>[\w -]+?) allows)?",
     re.DOTALL,
 )
