@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from appliers.item import Rejection, Row, Write
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 from binlog.vector import Vector
 
 
@@ -71,8 +71,8 @@ class Reader(Protocol):
       nothing for a table that nobody has. ``after`` is exclusive. A row that is damaged raises
       `DamageError` with ``table`` and ``key``, and a scan after that key goes on.
     * ``rejections`` are those of the live tables, by table, partition, offset and key.
-    * ``foreign`` are the foreign records kept, by shard and sequence; the store's, not a
-      generation's: what is rebuilt or replaced takes none of them away.
+    * ``foreign`` are the foreign records that are kept and not relayed, by shard and sequence; the
+      store's, not a generation's: what is rebuilt or replaced takes none of them away.
     """
 
     name: str  # the address, for messages
@@ -114,7 +114,8 @@ class Sink(Protocol):
       longer live, or if a table is another's by now, `LostError` and nothing else done. Tables of
       an open generation are made when first written; ``tables`` names further ones that exist
       although nothing is in them. ``foreign`` records (S7) are kept whole, each once by shard and
-      sequence, durable before any checkpoint moves; where none moves they may be kept or not.
+      sequence, durable before any checkpoint moves; where none moves they may be kept or not. Those
+      ``relayed`` are in the log as events, and kept no longer, whichever of the two is told first.
     """
 
     name: str  # the address, for messages
@@ -150,6 +151,7 @@ class Sink(Protocol):
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
+        relayed: Sequence[Place] = (),
     ) -> list[Write]: ...
 
     def close(self) -> None: ...
@@ -178,8 +180,11 @@ class Part(Protocol):
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
         """As `Build.load`. Fastest with all the rows of a table in one call."""
 
-    def keep(self, foreign: Iterable[Foreign]) -> None:
-        """Foreign records that were met; in the store by `Build.finish`, beside those kept before."""
+    def keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place] = ()) -> None:
+        """Foreign records that were met, and relayed; in the store by `Build.finish`.
+
+        They join those of before, as by `Sink.commit`.
+        """
 
     def close(self) -> None:
         """Nothing more comes. Called there, before it is sent back."""

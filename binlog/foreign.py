@@ -26,6 +26,10 @@ kept already, which is harmless: the vector of a store says nothing about foreig
 It has no place in the numbering: its arrival does not move the mark, nor can its content lift a
 halt, although the bytes may be those of a frame of ours.
 
+``binlog relay LOG LOG`` brings them in as events of the log, under a session family that follows from
+the log's id (`relay_family`) and with an id that names the record (`relay_id`). Whoever applies such
+an event notes the record as relayed, in the same commit, so a store knows which are outstanding.
+
 A shard may hold no partition at all (more shards than partitions, after splits by an on-demand
 stream): no checkpoint ever goes there. `homeless` finds such shards; `binlog status` and
 `binlog check` look into them and ``binlog relay LOG LOG`` reads them.
@@ -35,6 +39,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from hashlib import sha256
+from typing import TypeAlias
 
 import msgspec
 
@@ -42,6 +48,11 @@ from binlog.halt import FOREIGN, Halt
 from binlog.log import Position, Record, Shard
 from binlog.partition import hash_to_partition
 from binlog.sequencer import Sequencer
+
+Place: TypeAlias = tuple[str, int]
+"""Shard and sequence number: what tells a record of a stream from all others."""
+
+_RELAY = "relay/"
 
 
 class Foreign(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +65,7 @@ class Foreign(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
     @property
-    def place(self) -> tuple[str, int]:
+    def place(self) -> Place:
         """What tells it from all others."""
         return self.shard, self.sequence
 
@@ -100,3 +111,30 @@ def foreign_halt(sequencer: Sequencer, shard: str, record: Record) -> Halt:
 
 def _encoded(partition_key: str) -> bytes:
     return partition_key.encode("utf-8", "replace")
+
+
+# -- relayed -------------------------------------------------------------------------------------
+
+
+def relay_family(log_id: bytes, inbox: str) -> bytes:
+    """The session family of all relays from ``inbox`` to the log of this id (16 bytes).
+
+    A foreign record's own log is the inbox of the empty name.
+    """
+    return sha256(b"binlog relay\0" + log_id + b"\0" + inbox.encode()).digest()[:16]
+
+
+def relay_id(place: Place) -> str:
+    """The id of the event that a record becomes; of several, `relay_id`/0, /1 and so on."""
+    return f"{_RELAY}{place[0]}/{place[1]}"
+
+
+def relayed_place(event_id: str) -> Place | None:
+    """The record that an event was; ``None`` if the id is not of that form, or of a later part."""
+    parts = event_id.removeprefix(_RELAY).split("/")
+    if not event_id.startswith(_RELAY) or len(parts) not in (2, 3) or parts[2:] not in ([], ["0"]):
+        return None
+    shard, sequence = parts[:2]
+    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 64):
+        return None  # anybody may write an event of that family
+    return shard, int(sequence)

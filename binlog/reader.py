@@ -22,7 +22,15 @@ from itertools import chain
 import msgspec
 
 from binlog.errors import DamageError, MismatchError
-from binlog.foreign import Foreign, foreign_halt, foreign_of, home_of
+from binlog.foreign import (
+    Foreign,
+    Place,
+    foreign_halt,
+    foreign_of,
+    home_of,
+    relay_family,
+    relayed_place,
+)
 from binlog.halt import Halt, Halted, halted_error
 from binlog.lineage import records_after
 from binlog.log import Log, Page, Position, Record, Shard
@@ -88,6 +96,8 @@ class Reader:
         self._last_shard = ""  # that a page came from
         self._damage_ahead: DamageError | None = None  # what a search for a RESOLVE ended at
         self.foreign: list[Foreign] = []  # that the last `read` came upon
+        self.relayed: list[Place] = []  # those that its runs bring in as events
+        self._relay_family = relay_family(bytes.fromhex(log.params.log_id), "")
         self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
         self._refresh_shards()
@@ -110,11 +120,14 @@ class Reader:
         Runs of one partition come in offset order, those that `applied` covers left out. The wait
         is for new records, when nothing else is left to read.
 
+        `foreign` then holds the foreign records of that page, which no checkpoint may pass unkept, and
+        `relayed` the places of those that events of that page once were.
+
         Raises:
             DamageError: after what lies before the damage was given.
             UpgradeError, MismatchError: see `Sequencer.feed`.
         """
-        self.foreign = []
+        self.foreign, self.relayed = [], []
         while True:
             progressed = False
             shards = self._readable()
@@ -199,6 +212,9 @@ class Reader:
                 return
             given = lifted
         self.touched.add(partition)
+        for run in given:
+            if run.session.family == self._relay_family:
+                self.relayed += filter(None, map(relayed_place, run.columns.ids))
         applied, offset = self._applied[partition], sequencer.offset
         if offset <= limit and (not given or given[0].first_offset > applied):
             runs += given

@@ -176,6 +176,7 @@ class Engine:
                 rejections=batch.rejections,
                 tables=batch.tables,
                 foreign=self._reader.foreign,
+                relayed=self._reader.relayed,
             )
             if not failed:
                 self._note_committed(places)

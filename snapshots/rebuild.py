@@ -26,7 +26,7 @@ from appliers.fold import Counts, Fold
 from appliers.item import Rejection
 from appliers.routing import Routing
 from appliers.store import Build, Checkpoint, Part, Store
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
@@ -59,6 +59,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]
+Keep: TypeAlias = Callable[[Sequence[Foreign], Sequence[Place]], None]
 
 
 class Report(msgspec.Struct):
@@ -137,11 +138,12 @@ def fold_partitions(
     wanted: Wanted,
     *,
     tick: OnProgress | None = None,
-    keep: Callable[[Sequence[Foreign]], None] = lambda _: None,
+    keep: Keep = lambda *_: None,
 ) -> tuple[Fold, Reader]:
     """Read and fold ``partitions`` from nothing up to the target.
 
-    ``keep`` gets the foreign records on the way, page by page: a stream may hold any number.
+    ``keep`` gets the foreign records on the way, and those relayed, page by page: there may be any
+    number of them.
 
     Raises:
         HaltedError: a partition is halted; ConflictError: the target is beyond the log's end.
@@ -160,8 +162,8 @@ def fold_partitions(
         while (runs := reader.read()) is not None:
             for run in runs:
                 fold.add(run)
-            if reader.foreign:
-                keep(reader.foreign)
+            if reader.foreign or reader.relayed:
+                keep(reader.foreign, reader.relayed)
             if tick is not None:
                 tick(Progress(fold.counts.events, reader.bytes_read))
     reader.raise_halts()

@@ -30,7 +30,7 @@ from appliers.stores.generations import (
     with_tables,
 )
 from binlog.errors import BusyError
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 
 Rows = dict[bytes, Row]
 
@@ -43,7 +43,7 @@ class _Content(msgspec.Struct):
     checkpoints: dict[str, dict[int, Checkpoint]] = {}  # by generation
     tables: dict[str, Rows] = {}
     rejections: dict[tuple[str, int, int, bytes], tuple[str, Rejection]] = {}  # with generation
-    foreign: dict[tuple[str, int], Foreign] = {}  # by place
+    foreign: dict[Place, Foreign | None] = {}  # `None`: relayed
 
     def owner(self, table: str) -> str | None:
         """The live generation that has ``table``."""
@@ -87,7 +87,9 @@ class _Reader:
                 yield rejection
 
     def foreign(self) -> Iterator[Foreign]:
-        yield from [kept for _, kept in sorted(self._content.foreign.items())]
+        for _, kept in sorted(self._content.foreign.items()):
+            if kept is not None:
+                yield kept
 
 
 class MemoryStore:
@@ -181,6 +183,7 @@ class MemoryStore:
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
+        relayed: Sequence[Place] = (),
     ) -> list[Write]:
         self.lock()
         check_unique(writes)
@@ -210,7 +213,7 @@ class MemoryStore:
                 content.tables[write.table][write.key] = write.row
             standing.update((c.partition, c) for c in checkpoints)
             self._reject(generation, rejections)
-            self._keep(foreign)
+            self._keep(foreign, relayed)
             return []
 
     def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
@@ -249,9 +252,10 @@ class MemoryStore:
             place = (found.table, found.partition, found.offset, found.key)
             self._content.rejections.setdefault(place, (generation, found))
 
-    def _keep(self, foreign: Iterable[Foreign]) -> None:
+    def _keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place]) -> None:
         for record in foreign:
             self._content.foreign.setdefault(record.place, record)
+        self._content.foreign.update(dict.fromkeys(relayed))
 
     def _switch(
         self,
@@ -260,6 +264,7 @@ class MemoryStore:
         checkpoints: Mapping[int, Checkpoint],
         rejections: Iterable[Rejection],
         foreign: Iterable[Foreign],
+        relayed: Iterable[Place],
     ) -> None:
         with self._mutex:
             content = self._content
@@ -280,7 +285,7 @@ class MemoryStore:
             self._add(generation, tables)
             content.checkpoints[generation.id].update(checkpoints)
             self._reject(generation.id, rejections)
-            self._keep(foreign)
+            self._keep(foreign, relayed)
 
 
 class MemoryPart:
@@ -289,12 +294,14 @@ class MemoryPart:
     def __init__(self) -> None:
         self.tables: dict[str, Rows] = {}
         self.foreign: list[Foreign] = []
+        self.relayed: list[Place] = []
 
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
         _take_in(self.tables, table, rows)
 
-    def keep(self, foreign: Iterable[Foreign]) -> None:
+    def keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place] = ()) -> None:
         self.foreign += foreign
+        self.relayed += relayed
 
     def close(self) -> None:
         pass
@@ -310,6 +317,7 @@ class MemoryBuild:
         self._tables: dict[str, Rows] = {}
         self._rejections: list[Rejection] = []
         self._foreign: list[Foreign] = []
+        self._relayed: list[Place] = []
         self._over = False
 
     def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
@@ -326,6 +334,7 @@ class MemoryBuild:
             for table, rows in part.tables.items():
                 self.load(table, rows.items())
             self._foreign += part.foreign
+            self._relayed += part.relayed
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
         for rejection in rejections:
@@ -342,14 +351,16 @@ class MemoryBuild:
         check_open(over=self._over)
         generation = with_tables(self._made, self._tables, tables)
         generation = described(generation, generation.fingerprint, types)
-        self._switch(generation, self._tables, checkpoints, self._rejections, self._foreign)
+        self._switch(
+            generation, self._tables, checkpoints, self._rejections, self._foreign, self._relayed
+        )
         self._over = True
 
     def abandon(self) -> None:
         self._over = True
         self._tables = {}
         self._rejections = []
-        self._foreign = []
+        self._foreign, self._relayed = [], []
 
 
 def _take_in(tables: dict[str, Rows], table: str, rows: Iterable[tuple[bytes, Row]]) -> None:

@@ -49,7 +49,7 @@ from appliers.stores.sqlite_errors import translated
 from appliers.stores.sqlite_reader import SQLiteReader, connect, connect_to_read
 from appliers.stores.sqlite_schema import META, is_there
 from appliers.stores.writer_lock import WriterLock
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 
 _WRITER = (
     "journal_mode = WAL",  # made so; a copy by VACUUM INTO is not
@@ -178,13 +178,22 @@ class SQLiteStore:
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
+        relayed: Sequence[Place] = (),
     ) -> list[Write]:
         check_unique(writes)
         connection = self._writing()
         reader = SQLiteReader(connection, self.name)
         with translated(self.name):
             return commit(
-                connection, reader, generation, writes, checkpoints, rejections, tables, foreign
+                connection,
+                reader,
+                generation,
+                writes,
+                checkpoints,
+                rejections,
+                tables,
+                foreign,
+                relayed,
             )
 
     def build(

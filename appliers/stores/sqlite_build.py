@@ -44,7 +44,7 @@ from appliers.stores.sqlite_schema import (
     sqlite_name,
     sync_directory,
 )
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 
 _ATTACHED_MAX = 8  # SQLite's own limit is 10 unless it was compiled otherwise
 _LOAD_ROWS = 50_000  # of one transaction: what the write-ahead log holds at most
@@ -141,11 +141,11 @@ class SQLitePart:
             with transaction(connection):
                 load_rows(connection, table, place, ordered)
 
-    def keep(self, foreign: Iterable[Foreign]) -> None:
+    def keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place] = ()) -> None:
         with translated(self._name):
             connection = self._open()
             with transaction(connection):
-                put_foreign(connection, foreign)
+                put_foreign(connection, foreign, relayed)
 
     def close(self) -> None:
         with translated(self._name):
@@ -255,8 +255,10 @@ class SQLiteBuild:
             # Seen before the build is finished, and kept if it never is: they are true of the log.
             with transaction(self._connection):
                 for name in names:
-                    kept = f"SELECT * FROM {name}._binlog_foreign"  # noqa: S608 - ours
-                    self._connection.execute(f"INSERT OR IGNORE INTO main._binlog_foreign {kept}")
+                    kept = f"SELECT * FROM {name}._binlog_foreign WHERE relayed = "  # noqa: S608 - ours
+                    into = "main._binlog_foreign"
+                    self._connection.execute(f"INSERT OR IGNORE INTO {into} {kept} 0")
+                    self._connection.execute(f"INSERT OR REPLACE INTO {into} {kept} 1")
         finally:
             for name in names:
                 self._connection.execute(f"DETACH {name}")

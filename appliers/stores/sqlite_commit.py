@@ -27,7 +27,7 @@ from appliers.stores.sqlite_schema import (
     sqlite_name,
 )
 from binlog.errors import DamageError
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 from binlog.json_values import typed_item_text
 
 _REPLACE = """
@@ -64,6 +64,7 @@ def commit(
     rejections: Sequence[Rejection],
     tables: Iterable[str],
     foreign: Iterable[Foreign],
+    relayed: Iterable[Place],
 ) -> list[Write]:
     """`Store.commit` on an open file; where a condition fails, nothing at all is applied."""
     try:
@@ -76,7 +77,7 @@ def commit(
                 _write(connection, places[table], group)
             put_checkpoints(connection, generation, checkpoints)
             put_rejections(connection, generation, rejections)
-            put_foreign(connection, foreign)
+            put_foreign(connection, foreign, relayed)
     except _ConditionFailedError:
         return _failed(connection, reader, writes)
     return []
@@ -230,11 +231,17 @@ def put_rejections(
     )
 
 
-def put_foreign(connection: sqlite3.Connection, foreign: Iterable[Foreign]) -> None:
-    """Keep each foreign record once, however often it is met."""
+def put_foreign(
+    connection: sqlite3.Connection, foreign: Iterable[Foreign], relayed: Iterable[Place]
+) -> None:
+    """Keep each foreign record once, however often it is met; of one that is relayed the place."""
     connection.executemany(
-        "INSERT OR IGNORE INTO _binlog_foreign VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO _binlog_foreign VALUES (?, ?, ?, ?, ?, 0)",
         [(f.shard, str(f.sequence), f.partition_key, f.arrival_ms, f.data) for f in foreign],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO _binlog_foreign VALUES (?, ?, '', 0, x'', 1)",
+        [(shard, str(sequence)) for shard, sequence in relayed],
     )
 
 

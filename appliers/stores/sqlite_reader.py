@@ -176,7 +176,7 @@ class SQLiteReader:
         with translated(self.name):
             cursor = self._connection.execute(
                 "SELECT shard, sequence, partition_key, arrival_ms, data FROM _binlog_foreign"
-                " ORDER BY shard, length(sequence), sequence"
+                " WHERE NOT relayed ORDER BY shard, length(sequence), sequence"
             )
             for shard, sequence, key, arrival_ms, data in cursor:
                 yield Foreign(shard, int(sequence), key, arrival_ms, data)

@@ -22,7 +22,8 @@ Beside them::
     _binlog_checkpoints  how far each partition is applied in each generation; a sequence number
                          has up to 56 digits, so it is text
     _binlog_rejections   events whose expected version was not the item's
-    _binlog_foreign      records of the stream that are nobody's of this log, whole (format 2)
+    _binlog_foreign      records of the stream that are nobody's of this log, whole; of one that was
+                         relayed only its place (format 2)
 
 No column is NUMERIC: that affinity rewrites the text '1.0'. Names of SQLite tables do not
 differ by case and names of a log's tables do, so `sqlite_name` gives the second of ``Users`` and
@@ -52,7 +53,7 @@ _HEADER_BYTES = 100
 FOREIGN_TABLE = """
 CREATE TABLE _binlog_foreign (
     shard TEXT NOT NULL, sequence TEXT NOT NULL, partition_key TEXT NOT NULL,
-    arrival_ms INTEGER NOT NULL, data BLOB NOT NULL,
+    arrival_ms INTEGER NOT NULL, data BLOB NOT NULL, relayed INTEGER NOT NULL,
     PRIMARY KEY (shard, sequence)) WITHOUT ROWID;
 """
 META = f"""

@@ -16,10 +16,11 @@ INSERT INTO "_binlog_checkpoints" VALUES('00000000000000000000000000000001',2,'s
 INSERT INTO "_binlog_checkpoints" VALUES('00000000000000000000000000000002',2,'shardId-1','-1',0,0,X'',X'');
 CREATE TABLE _binlog_foreign (
     shard TEXT NOT NULL, sequence TEXT NOT NULL, partition_key TEXT NOT NULL,
-    arrival_ms INTEGER NOT NULL, data BLOB NOT NULL,
+    arrival_ms INTEGER NOT NULL, data BLOB NOT NULL, relayed INTEGER NOT NULL,
     PRIMARY KEY (shard, sequence)) WITHOUT ROWID;
-INSERT INTO "_binlog_foreign" VALUES('shardId-0','10000000000000000000000000000000000000000000000000000006','kunde-é',1700000000000,X'00FF');
-INSERT INTO "_binlog_foreign" VALUES('shardId-0','9','',0,X'');
+INSERT INTO "_binlog_foreign" VALUES('shardId-0','10000000000000000000000000000000000000000000000000000006','kunde-é',1700000000000,X'00FF',0);
+INSERT INTO "_binlog_foreign" VALUES('shardId-0','8','',0,X'',1);
+INSERT INTO "_binlog_foreign" VALUES('shardId-0','9','',0,X'',0);
 CREATE TABLE _binlog_generations (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, open INTEGER NOT NULL,
     fingerprint TEXT NOT NULL, excluded TEXT NOT NULL, types TEXT NOT NULL);

@@ -52,7 +52,12 @@ def write(path: Path) -> None:
         writes += [put("a", 1, table="Orders"), put("a", 2, table="sqlite_x")]
         places = list(PLACES.values())
         assert not store.commit(
-            everything, writes, places, rejections=REJECTIONS, foreign=FOREIGN[::-1]
+            everything,
+            writes,
+            places,
+            rejections=REJECTIONS,
+            foreign=[*FOREIGN[::-1], Foreign("shardId-0", 8, "gone", 7, b"relayed")],
+            relayed=[("shardId-0", 8)],
         )
         store.describe(everything, fingerprint="f3", types=["OrderPlaced"])
         build = store.build(tables=["users"], fingerprint="f2", excluded=["type=x", "id=1"])

@@ -34,7 +34,7 @@ from appliers.stores.generations import (
 )
 from appliers.stores.memory import MemoryBuild, MemoryStore, Rows
 from binlog.errors import StorageError
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 
 _Answer = TypeVar("_Answer")
 
@@ -157,8 +157,9 @@ class WorldStore(MemoryStore):
         checkpoints: Mapping[int, Checkpoint],
         rejections: Iterable[Rejection],
         foreign: Iterable[Foreign],
+        relayed: Iterable[Place],
     ) -> None:
-        super()._switch(generation, tables, checkpoints, rejections, foreign)
+        super()._switch(generation, tables, checkpoints, rejections, foreign, relayed)
         name, journal = generation.id, self.journal
         journal.append(Began(name, generation.excluded))
         for table, rows in tables.items():
@@ -177,6 +178,7 @@ class WorldStore(MemoryStore):
         rejections: Sequence[Rejection] = (),
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
+        relayed: Sequence[Place] = (),
     ) -> list[Write]:
         started = len(self.journal)
         run, self.between = self.between, None
@@ -192,7 +194,10 @@ class WorldStore(MemoryStore):
                 self._note(generation, rejection)
             self._step(started)
         for record in foreign:
-            self._keep([record])
+            self._keep([record], ())
+            self._step(started)
+        if relayed:
+            self._keep((), relayed)
             self._step(started)
         failed = []
         for write in writes:
@@ -214,9 +219,9 @@ class WorldStore(MemoryStore):
         self._step(started, done=True)
         return []
 
-    def _keep(self, foreign: Iterable[Foreign]) -> None:
+    def _keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place]) -> None:
         new = [record for record in foreign if record.place not in self._content.foreign]
-        super()._keep(new)
+        super()._keep(new, relayed)
         self.journal += [Kept(record) for record in new]
 
     def _standing(self, generation: str, new: Checkpoint) -> dict[int, Checkpoint]:
