@@ -6,10 +6,22 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from boto3.dynamodb.conditions import Attr
 
-from appliers.stores.dynamodb_reading import FILTER, NAMES, LiveTable, Marks, hide, marks, shown
+from appliers.stores.dynamodb_reading import (
+    FILTER,
+    NAMES,
+    LiveTable,
+    LiveTables,
+    Marks,
+    hide,
+    marks,
+    shown,
+)
+from binlog.errors import RefusedError
+from tests.stores.dynamodb_tables_double import ServiceError
 
 LIVE = {"id": {"S": "a"}, "_binlog": {"M": {"v": {"N": "7"}, "p": {"N": "3"}}}}
 DEAD = {
@@ -141,7 +153,7 @@ def test_a_page_has_as_many_items_as_there_are() -> None:
     items, after = table.page("query", 3, after=after)
     assert ([item["id"] for item in items], after) == ([7], None)
     assert client.asked[-1]["ExclusiveStartKey"] == {"id": 6}
-    with pytest.raises(ValueError, match="size=0"):
+    with pytest.raises(ValueError, match="of size 0"):
         table.page("scan", 0)
 
 
@@ -166,5 +178,83 @@ def test_get_many_asks_again_for_what_was_left_out() -> None:
 def test_refuses_to_count_items_it_does_not_get() -> None:
     with pytest.raises(ValueError, match="COUNT"):
         LiveTable(Client(), "t").scan(Select="COUNT")
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match="'get_item'"):
         LiveTable(Client(), "t").page("get_item", 1)
+
+
+# -- which table is live -------------------------------------------------------------------------
+
+
+class Service:
+    """A catalog, and the tables that are there."""
+
+    def __init__(self) -> None:
+        self.live = {"orders": "shop.orders"}
+        self.there = {"shop.orders": 1}
+        self.looked = 0
+        self.now_s = 0.0
+
+    def get_item(self, **request: Any) -> Any:
+        if request["TableName"] == "shop.binlog":
+            assert request["Key"] == {"pk": {"S": "store"}, "sk": {"S": "catalog"}}
+            assert request["ConsistentRead"]
+            self.looked += 1
+            places = {table: {"physical": name, "keys": {}} for table, name in self.live.items()}
+            return {"Item": {"catalog": {"S": msgspec.json.encode({"places": places}).decode()}}}
+        if request["TableName"] not in self.there:
+            raise ServiceError("ResourceNotFoundException")
+        return {"Item": {"n": {"N": str(self.there[request["TableName"]])}}}
+
+    def rebuild(self) -> None:
+        self.live = {"orders": "shop.orders.1a2b3c4d"}
+        self.there["shop.orders.1a2b3c4d"] = 2
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def tables(service: Service) -> LiveTables:
+    return LiveTables(service, "shop", refresh_s=30, monotonic=lambda: service.now_s)
+
+
+def read(tables: LiveTables) -> int:
+    item = tables.table("orders").get({"id": {"S": "a"}})
+    assert item is not None
+    return int(item["n"]["N"])
+
+
+def test_looks_up_the_live_table_now_and_then(service: Service, tables: LiveTables) -> None:
+    """A table that was replaced is read until the next look, and no longer."""
+    assert [read(tables), read(tables), service.looked] == [1, 1, 1]
+    service.rebuild()
+    service.now_s = 29.9
+    assert read(tables) == 1
+    service.now_s = 30
+    assert [read(tables), service.looked] == [2, 2]
+
+
+def test_a_table_that_is_gone_is_looked_up_at_once(service: Service, tables: LiveTables) -> None:
+    """Also by a reader that was made before."""
+    reader = tables.table("orders")
+    service.rebuild()
+    del service.there["shop.orders"]
+    assert reader.get({"id": {"S": "a"}}) == {"n": {"N": "2"}}
+    assert [read(tables), service.looked] == [2, 2]
+
+
+def test_a_table_that_is_nowhere_is_the_services_error(
+    service: Service, tables: LiveTables
+) -> None:
+    """Not asked for for ever."""
+    service.there.clear()
+    with pytest.raises(ServiceError, match="ResourceNotFound"):
+        read(tables)
+    assert service.looked == 2
+
+
+def test_a_table_that_the_store_has_not_is_named(tables: LiveTables) -> None:
+    with pytest.raises(RefusedError, match=r"no table 'users'.*shop\.binlog.*it has: orders"):
+        tables.table("users")
