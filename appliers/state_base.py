@@ -2,19 +2,8 @@
 
 A row is paid for by the kibibyte each time it is written, and the state of a partition that 5,000
 producers write to is 300 KB. So the row holds what differs from a base, which is compressed, has a
-random id, and is renewed only now and then. Invariants, of the store that wires this in:
-
-* a base is written once, create-if-absent, and is durable before a row names it (`Packed.base`);
-  the row follows within `NAME_WITHIN_S` of a clock that never goes back, or is given up;
-* a row is written on the condition that it is the row that was read, by a version that every write
-  of it changes: of several writers one wins;
-* the winner, having seen that it won, deletes the base that its row no longer names
-  (`Packed.replaced`). Nobody else deletes a base that a row has named: the loser of a write and
-  whoever does not know whether it won delete nothing;
-* what crashes leave behind, a base that no row names, goes when it is older than `ORPHAN_S`
-  (`orphans`): by then whoever might still name it has given up;
-* a reader that finds no base read the row before the base was replaced: it reads the row again
-  (`recall`). Nothing is ever read again from the stream, which may have forgotten it.
+random id, never changes, and is renewed only now and then. This is the format, and when to renew;
+`appliers.state_steps` has the order in which they are written, deleted and read.
 
 When to renew is a matter of price alone. A longer delta costs units at every write, a new base
 costs its units twice at once (written, and later deleted: DynamoDB bills both by size,
@@ -38,7 +27,7 @@ the state that comes out has the length and the checksum that went in, or is `Da
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar
 
@@ -54,10 +43,7 @@ UNIT_BYTES = 1024  # DynamoDB: a write unit
 ROW_BYTES_MAX = 24 * 1024
 INLINE_UNITS_MAX = 2  # of a row without a base: reading one costs a read more
 STATE_BYTES_MAX = 128 * 1024 * 1024  # 16 MiB held, PARAMS may double it some times; and sessions
-ORPHAN_S = 24 * 3600
-NAME_WITHIN_S = 3600
 ID_BYTES = 16
-RECALL_MAX = 16  # rows that vanish under a reader's hands, before it says so
 
 _WHOLE, _DELTA, _SAME = 0, 1, 2
 
@@ -181,7 +167,7 @@ def unpack(
     ``known`` is asked before it: a base never changes.
 
     Raises:
-        LostError: the base is gone: the row has been replaced since it was read (`recall`).
+        LostError: the base is gone: the row has been replaced since it was read (`appliers.state_steps.recall`).
         DamageError: the row, or the base, is not what was written.
         UpgradeError: of a newer format.
     """
@@ -206,50 +192,6 @@ def unpack(
 def named_by(row: bytes) -> str | None:
     """The id of the base that a row names, nothing else looked at. Raises as `unpack`."""
     return _open(row, _decode_row, "checkpoint row").base.hex() or None
-
-
-def recall(
-    read: Callable[[], T],
-    row_of: Callable[[T], bytes | None],
-    read_base: Callable[[str], bytes | None],
-    *,
-    known: Base | None = None,
-) -> tuple[T, bytes | None, Base | None]:
-    """Read a row, its state and its base, however often others replace them meanwhile.
-
-    ``read`` reads whatever holds the row, strongly consistent, ``row_of`` finds it there; ``None``
-    is no row, and no state.
-
-    Raises:
-        DamageError: see `unpack`; also a row, still the same, whose base is not there.
-        LostError: the row was replaced `RECALL_MAX` times while it was read.
-    """
-    before: bytes | None = None
-    for _ in range(RECALL_MAX):
-        holder = read()
-        row = row_of(holder)
-        if row is None:
-            return holder, None, None
-        try:
-            return (holder, *unpack(row, read_base, known=known))
-        except LostError as error:
-            if row == before:
-                raise DamageError(
-                    "a checkpoint row names a base that is not there",
-                    do="restore it, or rebuild",
-                    base=named_by(row),
-                ) from error
-            before = row
-    raise LostError(f"a checkpoint row was replaced {RECALL_MAX} times while it was read")
-
-
-def orphans(bases: Iterable[tuple[str, float]], named: Container[str], now_s: float) -> list[str]:
-    """Which of ``bases`` (id, when it was made) to delete.
-
-    ``named`` is what the rows name, read *after* the bases were listed: a base that is named later
-    than `NAME_WITHIN_S` after it was made is named by nobody who keeps the rules.
-    """
-    return [name for name, made_s in bases if now_s - made_s > ORPHAN_S and name not in named]
 
 
 def units(size: int) -> int:

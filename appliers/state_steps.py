@@ -1,0 +1,121 @@
+"""In which order rows and bases are written, deleted and read, whoever else does so meanwhile (C5).
+
+Invariants:
+
+* a base is written once, create-if-absent, and is durable before a row names it; the row follows
+  within `NAME_WITHIN_S` of a clock that never goes back, or is given up;
+* a row is written on the condition that it is the one that was read, by a version that every write
+  of it changes: of several writers one wins, and a write that lands late loses;
+* the winner, having seen that it won, deletes the base that its row no longer names. Nobody else
+  deletes what a row has named: who lost, and who does not know whether it won, deletes nothing;
+* a base that no row names, left by who crashed or lost, goes when it is older than `ORPHAN_S`: by
+  then whoever might still name it has given up;
+* a reader that finds no base read its row before that was replaced, and reads the row again.
+  Nothing is ever read again from the stream, which may have forgotten it.
+
+So no row is ever unreadable, and no base stays for ever. No I/O is done here: `writing` says what
+to do next and is told what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Generator, Iterable
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from appliers.state_base import Base, Packed, named_by, unpack
+from binlog.errors import DamageError, LostError
+
+ORPHAN_S = 24 * 3600
+NAME_WITHIN_S = 3600
+RECALL_MAX = 16  # rows that are replaced under a reader's hands, before it says so
+
+T = TypeVar("T")
+
+
+class PutBase(msgspec.Struct, frozen=True):
+    """Make ``base`` durable if there is none of its id. Answer when it is: ``True``."""
+
+    base: Base
+
+
+class PutRow(msgspec.Struct, frozen=True):
+    """Write the row on its condition. Answer: ``True`` it won, ``False`` it lost, ``None`` unknown.
+
+    An unknown is best read again first: it won if the row is this one, under the next version.
+    """
+
+    row: bytes
+
+
+class DeleteBase(msgspec.Struct, frozen=True):
+    """Delete a base. Answer anything: what fails leaves an orphan."""
+
+    id: str
+
+
+Step: TypeAlias = "PutBase | PutRow | DeleteBase"
+
+
+def writing(
+    packed: Packed, monotonic: Callable[[], float]
+) -> Generator[Step, bool | None, bool | None]:
+    """The steps that make ``packed`` durable, one after the other; the outcome of its row.
+
+    After ``False`` and ``None`` the row and its base are to be read again before the next `pack`.
+    """
+    begun_s = monotonic()
+    if packed.base is not None:
+        if not (yield PutBase(packed.base)):
+            return False
+        if monotonic() - begun_s > NAME_WITHIN_S:
+            return False  # it may soon be taken for an orphan
+    won = yield PutRow(packed.row)
+    if won and packed.replaced is not None:
+        yield DeleteBase(packed.replaced)
+    return won
+
+
+def recall(
+    read: Callable[[], T],
+    row_of: Callable[[T], bytes | None],
+    read_base: Callable[[str], bytes | None],
+    *,
+    known: Base | None = None,
+) -> tuple[T, bytes | None, Base | None]:
+    """Read a row, its state and its base, however often others replace them meanwhile.
+
+    ``read`` reads whatever holds the row, strongly consistent, ``row_of`` finds it there; ``None``
+    is no row, and no state.
+
+    Raises:
+        DamageError: see `unpack`; also a row, still the same, whose base is not there.
+        LostError: the row was replaced `RECALL_MAX` times while it was read.
+    """
+    before: bytes | None = None
+    for _ in range(RECALL_MAX):
+        holder = read()
+        row = row_of(holder)
+        if row is None:
+            return holder, None, None
+        try:
+            return (holder, *unpack(row, read_base, known=known))
+        except LostError as error:
+            if row == before:
+                raise DamageError(
+                    "a checkpoint row names a base that is not there",
+                    do="restore it, or rebuild",
+                    base=named_by(row),
+                ) from error
+            before = row
+    raise LostError(f"a checkpoint row was replaced {RECALL_MAX} times while it was read")
+
+
+def orphans(bases: Iterable[tuple[str, float]], named: Container[str], now_s: float) -> list[str]:
+    """Which of ``bases`` (id, when it was made) to delete.
+
+    ``named`` is what the rows name, read *after* the bases were listed: who keeps the rules names
+    no base that is that old for the first time.
+    """
+    return [name for name, made_s in bases if now_s - made_s > ORPHAN_S and name not in named]
