@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from binlog.aws.policies import role_for
 from binlog.errors import BinlogError, RefusedError, StorageError
 
 # Refused at the door, so certainly nothing was written; later it may pass.
@@ -67,6 +68,8 @@ _DENIED = re.compile(
     r"(?:.*?because no (?P<lacking>[\w -]+?) allows)?",
     re.DOTALL,
 )
+_STREAM = re.compile(r"kinesis://[^\s:?]+")
+_TABLES = re.compile(r"dynamodb://[^\s:?]+")
 
 
 class _Thing:
@@ -189,7 +192,7 @@ def _denied(error: BaseException, where: str, known: dict[str, Any]) -> RefusedE
         return RefusedError(
             f"not permitted ({said})",
             where,
-            "grant it: binlog policy prints what each role needs",
+            _grant("", where),
             action=_operation(error),
             resource="",
             **known,
@@ -206,8 +209,17 @@ def _denied(error: BaseException, where: str, known: dict[str, Any]) -> RefusedE
         what += f", since no {match['lacking']} allows it"
         do = f"the {match['lacking']} has to allow it, too"
     else:
-        do = "grant it: binlog policy prints what each role needs"
+        do = _grant(action, where)
     return RefusedError(what, where, do, action=action, resource=resource, **known)
+
+
+def _grant(action: str, where: str) -> str:
+    """The command that prints the policy in which the action is."""
+    role = role_for(action) or "ROLE"
+    found = _STREAM.search(where)
+    log, store = found[0] if found else "LOG", _TABLES.search(where)
+    names = f"{role} {log}" + (f" {store[0]}" if store else "")
+    return f"binlog policy {names} prints what grants it"
 
 
 def _of_role(error: BaseException, where: str) -> BinlogError:

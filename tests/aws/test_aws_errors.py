@@ -141,7 +141,7 @@ def test_each_error_has_its_remedy(
         (
             " because no identity-based policy allows the kinesis:PutRecords action",
             f"not permitted: kinesis:PutRecords on {STREAM}, for {USER}",
-            "grant it: binlog policy",
+            "binlog policy producer kinesis://orders prints what grants it",
         ),
         ("", f"not permitted: kinesis:PutRecords on {STREAM}, for {USER}", "binlog policy"),
         (
@@ -177,6 +177,17 @@ def test_a_denial_names_action_resource_and_what_would_grant_it(
 def test_a_denial_in_other_words_names_the_operation_that_was_called() -> None:
     found = trouble(said("AccessDenied", "Access Denied", status=403), "s3://b")
     assert (found.what, found.action) == ("not permitted (Access Denied)", "PutRecords")
+
+
+def test_the_grant_is_of_the_role_that_has_the_action_and_of_what_was_asked() -> None:
+    for where, do in (
+        ("shard s-1 of kinesis://orders", "binlog policy reader kinesis://orders prints"),
+        ("dynamodb://live: table live.users", "binlog policy reader LOG dynamodb://live prints"),
+        ("", "binlog policy reader LOG prints"),
+    ):
+        assert trouble(denied("kinesis:GetRecords"), where).do.startswith(do)
+    odd = trouble(denied("ec2:Run"), "kinesis://orders")
+    assert odd.do.startswith("binlog policy ROLE kinesis://orders")
 
 
 def test_what_is_missing_is_what_the_address_names() -> None:

@@ -1,0 +1,119 @@
+"""``binlog policy``: the IAM policy that a role needs on a log, and on a store."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from binlog.address import Address, parse_address
+from binlog.aws.identity import place_of
+from binlog.aws.policies import ROLES, Role, Target, policy_of, stream_target
+from binlog.cli.options import log_argument, store_argument
+from binlog.cli.output import json_option, note, write_json, write_text
+from binlog.cli.verb import Verb
+from binlog.errors import BinlogError, RefusedError
+
+_NONE = "none"
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    binlog policy producer kinesis://orders
+    binlog policy applier kinesis://orders dynamodb://live
+    binlog policy reader kinesis://orders?region=eu-west-1 --account 123456789012 --log-key none
+    binlog policy producer kinesis://orders > p.json && aws iam put-role-policy --role-name shop \\
+      --policy-name binlog --policy-document file://p.json
+    """,
+)
+@click.argument("role", type=click.Choice(ROLES))
+@log_argument
+@store_argument(required=False)
+@click.option(
+    "--account",
+    "account_id",
+    metavar="ID",
+    help="The account that they are in, 12 digits; else the role's in the address, or the one"
+    " whose credentials these are.",
+)
+@click.option(
+    "--log-key",
+    metavar="KEY",
+    help="The KMS key that encrypts LOG: an ARN, an id, alias/NAME, or none; else LOG is asked.",
+)
+@click.option("--store-key", metavar="KEY", help="The same of STORE's tables.")
+@json_option
+def command(
+    *,
+    role: Role,
+    log: str,
+    store: str | None,
+    account_id: str | None,
+    log_key: str | None,
+    store_key: str | None,
+    as_json: bool,
+) -> None:
+    """Print the IAM policy with which ROLE can do its work on LOG and STORE, and nothing more.
+
+    A producer appends (and reads, to resolve what became of an append that was not answered). A
+    reader reads the log; with STORE that, too. An applier carries STORE forward. An operator may do
+    all of that, and make and rebuild logs and tables. With --account, and keys, nothing is called.
+
+    Whoever may append can write any event: an application's permissions are not the log's. A relay
+    is a reader of its inbox and a producer of its log.
+    """
+    if role == "producer" and store is not None:
+        raise RefusedError("a producer needs no store", store, "leave it out")
+    if role == "applier" and store is None:
+        raise RefusedError("an applier needs a store", log, "binlog policy applier LOG STORE")
+    targets = log_targets(parse_address(log), account_id, log_key)
+    if store is not None:
+        targets += store_targets(parse_address(store), account_id, store_key)
+    if not targets:
+        raise RefusedError(
+            "nothing here is a service's", log, "write kinesis://STREAM; files have permissions"
+        )
+    found = policy_of(role, targets)
+    if as_json:
+        write_json(found)
+    else:
+        write_text(*json.dumps(found, indent=2).splitlines())
+
+
+def log_targets(address: Address, account_id: str | None, key: str | None) -> list[Target]:
+    """What of a log IAM decides on: nothing of a directory."""
+    if address.scheme == "dynamodb":
+        raise RefusedError(f"{address} is no log", do="write kinesis://STREAM, and it second")
+    if address.scheme != "kinesis":
+        return []
+    place = place_of(address.account, str(address), account_id=account_id)
+    return [stream_target(place, address.path, _given(key) or _stream_key(address, key))]
+
+
+def store_targets(address: Address, account_id: str | None, key: str | None) -> list[Target]:
+    """What of a store IAM decides on: nothing of a file."""
+    del account_id, key
+    if address.scheme != "dynamodb":
+        return []
+    raise RefusedError(f"{address} is no store yet", do="write sqlite:FILE")
+
+
+def _given(key: str | None) -> str | None:
+    return None if key == _NONE else key
+
+
+def _stream_key(address: Address, key: str | None) -> str | None:
+    """The key that a stream says it has, if it was not said that it has none."""
+    from binlog.logs.kinesis import kinesis_service
+
+    if key == _NONE:
+        return None
+    service = kinesis_service(address.path, account=address.account)
+    try:
+        return service.describe().kms_key
+    except BinlogError as error:
+        note(f"binlog: {error.what}: {address}: if a key of yours encrypts it, give --log-key")
+        return None
+    finally:
+        service.clients.close()

@@ -1,0 +1,61 @@
+"""What the code asks of AWS, as IAM names it: every call of every client, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from binlog.aws import account as account_module
+from binlog.aws.account import Account
+
+# Whoever has credentials may ask whose they are; a role's own trust policy decides who assumes it.
+FREE = frozenset({"sts:GetCallerIdentity", "sts:AssumeRole"})
+# Operations whose permission has another name: the Service Authorization Reference.
+ALSO_CALLED = {
+    "dynamodb:BatchExecuteStatement": ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+    "dynamodb:TransactWriteItems": ("dynamodb:PutItem", "dynamodb:UpdateItem"),
+}
+
+
+class Calls:
+    """``asked``: IAM action and the name of the stream or table that it was asked on."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[str, str]] = set()
+
+    @property
+    def actions(self) -> set[str]:
+        return {action for action, _ in self.asked} - FREE
+
+    def watch(self, session: Any) -> None:
+        session.events.register("before-parameter-build", self._note)
+
+    def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        operation = f"{model.service_model.service_name}:{model.name}"
+        names = [str(params[name]) for name in ("StreamName", "TableName") if name in params]
+        names += [str(name) for name in params.get("RequestItems", ())]
+        names += [str(params["ResourceArn"]).rpartition("/")[2]] if "ResourceArn" in params else []
+        for action in ALSO_CALLED.get(operation, (operation,)):
+            self.asked |= {(action, name) for name in names or [""]}
+            if operation == "dynamodb:CreateTable" and params.get("Tags"):
+                self.asked |= {("dynamodb:TagResource", name) for name in names}
+
+
+@contextmanager
+def recording(patch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """All clients that are made meanwhile; all are made by `binlog.aws.account`."""
+    make, calls = account_module._new_session, Calls()
+
+    def new_session(account: Account) -> Any:
+        session = make(account)
+        calls.watch(session)
+        return session
+
+    with patch.context() as during:
+        during.setattr(account_module, "_new_session", new_session)
+        account_module._sessions.forget()
+        yield calls
+    account_module._sessions.forget()

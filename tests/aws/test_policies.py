@@ -1,0 +1,198 @@
+"""IAM policies: exact resources, keys through the service only, and one role for each action."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from binlog.aws.policies import (
+    GRANTS,
+    ROLES,
+    Place,
+    Role,
+    actions_of,
+    policy_of,
+    role_for,
+    stream_target,
+)
+from tests.aws.aws_double import ACCOUNT_ID, Refusal, Wire
+from tests.cli.running import binlog
+
+HERE = Place("aws", "eu-west-1", ACCOUNT_ID)
+STREAM = f"arn:aws:kinesis:eu-west-1:{ACCOUNT_ID}:stream/orders"
+KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT_ID}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+IDENTITY = {"Arn": f"arn:aws:iam::{ACCOUNT_ID}:user/ann", "Account": ACCOUNT_ID, "UserId": "A"}
+SUMMARY = {
+    "StreamName": "orders",
+    "StreamARN": STREAM,
+    "StreamStatus": "ACTIVE",
+    "RetentionPeriodHours": 24,
+    "StreamCreationTimestamp": 1_700_000_000,
+    "EnhancedMonitoring": [],
+    "OpenShardCount": 2,
+}
+
+
+def allowed(document: dict[str, Any]) -> dict[str, set[str]]:
+    """The actions, by resource."""
+    found: dict[str, set[str]] = {}
+    for each in document["Statement"]:
+        assert each["Effect"] == "Allow"
+        resources = each["Resource"]
+        for resource in [resources] if isinstance(resources, str) else resources:
+            found.setdefault(resource, set()).update(each["Action"])
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_its_actions_on_this_stream_and_nothing_else(role: Role) -> None:
+    document = policy_of(role, [stream_target(HERE, "orders")])
+    assert allowed(document) == {STREAM: set(actions_of(role, "stream"))}
+    assert len({each["Sid"] for each in document["Statement"]}) == len(document["Statement"])
+    assert len(json.dumps(document)) < 6_144  # of a managed policy, without its blanks
+
+
+def test_who_reads_may_not_write() -> None:
+    """Whoever may put a record may forge any event: it is the one permission that counts."""
+    for role in ROLES:
+        writes = "kinesis:PutRecords" in actions_of(role, "stream")
+        assert writes == (role in {"producer", "operator"})
+    assert not any("*" in action for each in GRANTS.values() for g in each for action in g.actions)
+
+
+@pytest.mark.parametrize(
+    ("role", "actions"),
+    [
+        ("producer", {"kms:GenerateDataKey", "kms:Decrypt"}),
+        ("reader", {"kms:Decrypt"}),
+        ("applier", {"kms:Decrypt"}),
+    ],
+)
+def test_a_key_of_ones_own_is_used_through_the_service_for_this_stream(
+    role: Role, actions: set[str]
+) -> None:
+    document = policy_of(role, [stream_target(HERE, "orders", KEY)])
+    [statement] = [each for each in document["Statement"] if each["Resource"] == KEY]
+    assert set(statement["Action"]) == actions
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "kms:ViaService": "kinesis.eu-west-1.amazonaws.com",
+            "kms:EncryptionContext:aws:kinesis:arn": STREAM,
+        }
+    }
+
+
+def test_who_sets_a_stream_up_may_look_at_its_key() -> None:
+    """DescribeKey has no encryption context: a condition on one would deny it."""
+    document = policy_of("operator", [stream_target(HERE, "orders", KEY)])
+    of_key = {each["Sid"]: each for each in document["Statement"] if each["Resource"] == KEY}
+    assert of_key["SeeKeyOfStream"]["Action"] == ["kms:DescribeKey"]
+    assert list(of_key["SeeKeyOfStream"]["Condition"]["StringEquals"]) == ["kms:ViaService"]
+    assert "kms:DescribeKey" not in of_key["UseKeyOfStream"]["Action"]
+
+
+def test_an_alias_is_a_condition_since_as_a_resource_it_permits_nothing() -> None:
+    for alias in ("alias/mine", f"arn:aws:kms:eu-west-1:{ACCOUNT_ID}:alias/mine"):
+        document = policy_of("reader", [stream_target(HERE, "orders", alias)])
+        statement = document["Statement"][-1]
+        assert statement["Resource"] == f"arn:aws:kms:eu-west-1:{ACCOUNT_ID}:key/*"
+        assert statement["Condition"]["ForAnyValue:StringEquals"] == {
+            "kms:ResourceAliases": "alias/mine"
+        }
+
+
+def test_a_key_by_its_id_is_the_accounts_and_the_services_own_needs_nothing() -> None:
+    document = policy_of("reader", [stream_target(HERE, "orders", "1234abcd")])
+    assert f"arn:aws:kms:eu-west-1:{ACCOUNT_ID}:key/1234abcd" in allowed(document)
+    for key in ("alias/aws/kinesis", f"arn:aws:kms:eu-west-1:{ACCOUNT_ID}:alias/aws/kinesis"):
+        document = policy_of("reader", [stream_target(HERE, "orders", key)])
+        assert list(allowed(document)) == [STREAM]
+
+
+def test_in_china_the_services_have_other_names() -> None:
+    place = Place("aws-cn", "cn-north-1", ACCOUNT_ID)
+    document = policy_of("reader", [stream_target(place, "orders", "k")])
+    assert all(resource.startswith("arn:aws-cn:") for resource in allowed(document))
+    via = document["Statement"][-1]["Condition"]["StringEquals"]["kms:ViaService"]
+    assert via == "kinesis.cn-north-1.amazonaws.com.cn"
+
+
+def test_an_action_is_granted_by_the_smallest_role_that_has_it() -> None:
+    assert role_for("kinesis:GetRecords") == "reader"
+    assert role_for("kinesis:PutRecords") == "producer"
+    assert role_for("kinesis:CreateStream") == "operator"
+    assert role_for("kms:Decrypt") == "reader"
+    assert role_for("ec2:RunInstances") is None
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command_asks_whose_account_and_which_key(wire: Wire) -> None:
+    wire.answers["sts.GetCallerIdentity"] = IDENTITY
+    wire.answers["kinesis.DescribeStreamSummary"] = {
+        "StreamDescriptionSummary": SUMMARY | {"EncryptionType": "KMS", "KeyId": KEY}
+    }
+    ran = binlog("policy", "reader", "kinesis://orders")
+    assert ran.status == 0, ran.err
+    document = json.loads(ran.out)
+    assert document == policy_of("reader", [stream_target(HERE, "orders", KEY)])
+    assert ran.out.count("\n") > 10
+    assert json.loads(binlog("policy", "reader", "kinesis://orders", "--json").out) == document
+    assert binlog("policy", "reader", "kinesis://orders", "--json").out.count("\n") == 1
+
+
+def test_the_command_asks_nobody_where_all_is_said(wire: Wire) -> None:
+    """Whoever writes policies may have no permission yet, and no way there."""
+    offline = ("--account=210987654321", "--log-key=none")
+    ran = binlog("policy", "producer", "kinesis://orders?region=us-gov-west-1", *offline)
+    assert ran.status == 0, ran.err
+    assert list(allowed(json.loads(ran.out))) == [
+        "arn:aws-us-gov:kinesis:us-gov-west-1:210987654321:stream/orders"
+    ]
+    role = "role=arn:aws:iam::210987654321:role/x"
+    ran = binlog("policy", "reader", f"kinesis://orders?{role}", f"--log-key={KEY}")
+    assert "arn:aws:kinesis:eu-west-1:210987654321:stream/orders" in ran.out
+    assert KEY in ran.out
+    assert not wire.calls
+
+
+def test_a_stream_that_may_not_be_asked_leaves_a_note(wire: Wire) -> None:
+    wire.answers["sts.GetCallerIdentity"] = IDENTITY
+    wire.deny("kinesis:DescribeStreamSummary", STREAM)
+    ran = binlog("policy", "reader", "kinesis://orders", "--json")
+    assert ran.status == 0
+    assert allowed(json.loads(ran.out)) == {STREAM: set(actions_of("reader", "stream"))}
+    assert "not permitted: kinesis:DescribeStreamSummary" in ran.err
+    assert "--log-key" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["writer", "kinesis://s"], 2, "producer"),
+        (["producer", "kinesis://s", "sqlite:x"], 2, "a producer needs no store"),
+        (["applier", "kinesis://s"], 2, "LOG STORE"),
+        (["reader", "file:log"], 2, "nothing here is a service's"),
+        (["reader", "file:log", "sqlite:x"], 2, "nothing here is a service's"),
+        (["reader", "dynamodb://p"], 2, "is no log"),
+        (["reader", "kinesis://s", "--account=1"], 2, "12 digits"),
+        (["reader", "kinesis://s"], 2, "credentials are not known"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    wire: Wire, arguments: list[str], status: int, says: str
+) -> None:
+    wire.answers["sts.GetCallerIdentity"] = Refusal("InvalidClientTokenId", "unknown", 403)
+    ran = binlog("policy", *arguments)
+    assert ran.status == status, ran.err
+    assert says in ran.err
+
+
+def test_without_a_region_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    ran = binlog("policy", "reader", "kinesis://s", "--account=123456789012", "--log-key=none")
+    assert ran.status == 2
+    assert "AWS_REGION" in ran.err
