@@ -168,6 +168,14 @@ class Remote(Protocol):
         """
 
 
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A log that answers slowly, and can fetch one thing while another is worked on."""
+
+    def expect(self, places: Sequence[Position]) -> None:
+        """Reading is going to go on from these places soon, in this order. It does not wait."""
+
+
 def holds(log: Log, position: Position) -> bool:
     """Whether the log has a place just after the record at ``position``.
 

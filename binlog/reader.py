@@ -32,15 +32,17 @@ from binlog.foreign import (
     relayed_place,
 )
 from binlog.halt import Halt, Halted, halted_error
+from binlog.homeless import HomelessShards
 from binlog.lineage import records_after
-from binlog.log import Log, Page, Position, Record, Shard
+from binlog.log import Log, Page, Position, ReadsAhead, Record, Shard
 from binlog.resolution import find_counting
 from binlog.run import Run
 from binlog.sequencer import Sequencer
-from binlog.target import END, Target, check_within, cut
+from binlog.target import END, Target, between, check_within
 from binlog.vector import Vector, without_zeros
 
 PAGE_BYTES = 4 * 1024 * 1024
+_EXPECTED = 6  # shards of a round whose pages may be fetched before their turn
 _NO_LIMIT = 1 << 62
 
 
@@ -101,6 +103,9 @@ class Reader:
         self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
         self._refresh_shards()
+        self._homeless = HomelessShards(
+            log, self._shards, self._refresh_shards, self.partitions, page_bytes=page_bytes
+        )
         for partition in self.partitions:
             start = (starts or {}).get(partition)
             state = None if start is None else start.state
@@ -134,6 +139,8 @@ class Reader:
             # A busy shard comes last next time, or it would keep the others from being read.
             turn = bisect_right(shards, self._last_shard)
             shards = shards[turn:] + shards[:turn]
+            if isinstance(self._log, ReadsAhead):
+                self._log.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
             for shard in shards:
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
                 self.bytes_read += sum([len(record.data) for record in page.records])
@@ -157,7 +164,9 @@ class Reader:
             if not progressed:
                 if self._damage_ahead is not None:
                     raise self._damage_ahead
-                return None
+                if self._target == END and self._log.params.foreign != "skip":
+                    self.foreign += self._homeless.read()
+                return [] if self.foreign else None
 
     def _readable(self) -> list[str]:
         """Shards in which an active partition stands and whose parents none of ours stands in."""
@@ -171,15 +180,21 @@ class Reader:
             or not any(parent in standing for parent in self._shards[shard].parents)
         )
 
-    def _read_page(self, shard: str, wait_s: float) -> tuple[Page, set[int]]:
-        wanted = {
+    def _wanted(self, shard: str) -> set[int]:
+        return {
             p
             for p in self.partitions
             if p not in self._done and p not in self.halts and self._positions[p].shard == shard
         }
-        after = min(self._positions[p].sequence for p in wanted)
+
+    def _place(self, shard: str) -> Position:
+        """Where reading goes on in a shard: after what the last of its partitions has."""
+        return Position(shard, min(self._positions[p].sequence for p in self._wanted(shard)))
+
+    def _read_page(self, shard: str, wait_s: float) -> tuple[Page, set[int]]:
+        wanted = self._wanted(shard)
         page = self._log.read(
-            Position(shard, after),
+            self._place(shard),
             partitions=None if len(wanted) == self._log.params.partitions else frozenset(wanted),
             bytes_max=self._page_bytes,
             wait_s=wait_s,
@@ -219,7 +234,7 @@ class Reader:
         if offset <= limit and (not given or given[0].first_offset > applied):
             runs += given
         else:
-            runs += [part for run in given if (part := _between(run, applied, limit))]
+            runs += [part for run in given if (part := between(run, applied, limit))]
         if offset > limit:
             self._applied[partition] = max(applied, limit)
             self._cut[partition] = before
@@ -374,23 +389,3 @@ class Reader:
             ConflictError: the vector is beyond the log's end.
         """
         check_within(self._log, self._target.vector or {}, self._applied, self.partitions)
-
-
-def _between(run: Run, applied: int, limit: int) -> Run | None:
-    """The part of ``run`` beyond the offset ``applied`` and up to ``limit``, if there is any."""
-    if run.last_offset <= applied:
-        return None
-    part = run if run.last_offset <= limit else cut(run, limit)
-    return part if part is None or part.first_offset > applied else _after(part, applied)
-
-
-def _after(run: Run, applied: int) -> Run:
-    """The part of ``run`` beyond the offset ``applied``."""
-    skip = applied - run.first_offset + 1
-    indexes = range(skip, len(run.columns))
-    return msgspec.structs.replace(
-        run,
-        first_offset=applied + 1,
-        columns=run.columns.take(indexes),
-        numbers=list(run.numbers[skip:]),
-    )

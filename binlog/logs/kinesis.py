@@ -29,12 +29,13 @@ from binlog.clock import Clock, SystemClock
 from binlog.errors import RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.logs.admission import Admission
+from binlog.logs.kinesis_ahead import StreamReader
 from binlog.logs.kinesis_appender import Appender, Counters
 from binlog.logs.kinesis_client import DATE_MS, Clients, Connect, ServiceTime, connector
 from binlog.logs.kinesis_genesis import read_genesis
-from binlog.logs.kinesis_reader import StreamReader
+from binlog.logs.kinesis_parsing import with_quick_replies
 from binlog.logs.kinesis_service import Service
-from binlog.logs.kinesis_stream import Stream
+from binlog.logs.kinesis_stream import SHARD_READS_PER_S, Stream
 from binlog.params import decode_genesis
 
 CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions
@@ -43,7 +44,8 @@ CALL_SPACING_S = 0.01
 # Of the 1,000 records a second that a shard takes, for one of several producers. Full frames need 41:
 # more is neither taken (1 MB a second and shard) nor cheap.
 FRAMES_PER_S = 100.0
-READS_PER_S = 5.0  # GetRecords calls a shard answers, for all its readers together (service limit)
+READS_PER_S = SHARD_READS_PER_S  # all that a shard answers
+PAGES_AHEAD = 4  # fetched at once while others are being read
 
 
 def kinesis_service(
@@ -56,14 +58,16 @@ def kinesis_service(
 ) -> Service:
     """The control calls on a stream, whether there is one or not."""
     clock = clock or SystemClock()
-    clients = Clients(connect or connector(account or Account()))
+    clients = Clients(with_quick_replies(connect or connector(account or Account())))
     return Service(f"kinesis://{stream}", stream, clients, ServiceTime(clock), clock, pause)
 
 
 class KinesisLog:
     """A `binlog.log.Log` in a stream. It must be one: `create_kinesis_log` makes a log of a stream.
 
-    What ``account`` leaves out comes from the AWS environment. ``reads_per_s`` is this handle's share of the 5 calls a second that each shard answers.
+    What ``account`` leaves out comes from the AWS environment. ``reads_per_s`` is this handle's
+    share of the 5 calls a second that each shard answers, and of the 2 MB a second that it gives.
+    ``pages_ahead`` are fetched at once, at most, while others are being read.
 
     Raises:
         RefusedError: no such stream, no permission, or a stream that keeps no order.
@@ -78,6 +82,7 @@ class KinesisLog:
         *,
         account: Account | None = None,
         reads_per_s: float = READS_PER_S,
+        pages_ahead: int = PAGES_AHEAD,
         connect: Connect | None = None,
         clock: Clock | None = None,
         pause: Callable[[float], None] = time.sleep,
@@ -94,9 +99,10 @@ class KinesisLog:
         )
         self.name = service.name
         # In a Lambda no thread of ours may be at work between two invocations (P8).
+        is_in_lambda = bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
         self.frames_per_s = FRAMES_PER_S
         self.call_spacing_s = CALL_SPACING_S
-        self.calls_max = 1 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") else CALLS_MAX
+        self.calls_max = 1 if is_in_lambda else CALLS_MAX
         self.genesis, summary = read_genesis(service)
         self.params = decode_genesis(self.genesis, self.name)
         self._time = service.time
@@ -116,7 +122,7 @@ class KinesisLog:
             reads_per_s=reads_per_s,
             check_open=self._check_open,
         )
-        self._reader = StreamReader(self._stream)
+        self._reader = StreamReader(self._stream, pages_ahead=0 if is_in_lambda else pages_ahead)
         self._last_arrival_ms = 0
         self._closed = False
         self._pid = os.getpid()
@@ -148,6 +154,10 @@ class KinesisLog:
         for record in page.records:
             self._last_arrival_ms = max(self._last_arrival_ms, record.arrival_ms)
         return page
+
+    def expect(self, places: Sequence[Position]) -> None:
+        self._check_open()
+        self._reader.expect(places)
 
     def shards(self) -> list[Shard]:
         self._check_open()

@@ -9,8 +9,10 @@ Invariants, of every shard:
   cannot be that old (`Chunk.unread_ms`), or stands in one page with the record before it, or if
   that record is there still *after* the page was read. "That old" is by the shortest retention
   there is, since a stream's own may be lowered while we read;
-* one poller for all its readers: what one call gave is kept until the next, and serves whoever
-  reads the same stretch; calls are spaced by the budget, since production shares it.
+* one poller for all its readers: what one call gave is kept for a while, and serves whoever reads
+  the same stretch. Calls are spaced by the budget, since all consumers of the shard share what it
+  gives, 5 calls and 2 MB a second: by their number, and by the bytes that the last one took. They
+  ask for about `CALL_BYTES_GOAL`, as large a page as is read at once.
 
 A position before the first record of a child cannot be proved so: the child may have had records
 that are forgotten. The service tells it only roughly, by which shards were open at the edge of its
@@ -25,62 +27,27 @@ log needs a no-op now and then, or an archive, for those who begin.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from binlog.aws.errors import THROTTLES, error_code
-from binlog.errors import BinlogError, MismatchError, RefusedError, TrimmedError
+from binlog.errors import BinlogError, MismatchError, TrimmedError
 from binlog.log import Page, Position, Record, Shard
-from binlog.logs.kinesis_stream import Stream, trimmed
+from binlog.logs.kinesis_chunk import Chunk
+from binlog.logs.kinesis_stream import CALL_BYTES_MAX, Stream, trimmed
 from binlog.partition import partition_from_key
 
-CALL_RECORDS_MAX = 10_000  # GetRecords: records, and bytes, a call gives at most
-CALL_BYTES_MAX = 10 * 1024 * 1024
+CALL_RECORDS_MAX = 10_000  # that a GetRecords gives at most (service limit)
+CALL_BYTES_GOAL = 4 * 1024 * 1024
+CHUNKS_KEPT = 3  # of a shard: one being read out, the next, and one for those who are behind
+_RECORD_BYTES_FIRST = 24 * 1024  # a full frame: what is expected until a page has shown it
 ITERATOR_LIFE_S = 240.0  # the service gives five minutes
 THROTTLE_FIRST_S, THROTTLE_MOST_S, THROTTLE_TRIES = 0.25, 5.0, 12
 _LOST_ITERATOR = frozenset({"ExpiredIteratorException"})
 _NOT_THERE = frozenset(
     {"InvalidArgumentException", "ResourceNotFoundException", "ValidationException"}
 )
-
-
-class Chunk:
-    """What one GetRecords gave, and where it goes on. ``after`` is exclusive, ``end`` inclusive.
-
-    ``unread_ms``: whatever comes after ``end`` arrived then or later, by the service's time.
-    """
-
-    __slots__ = (
-        "after",
-        "end",
-        "iterator",
-        "opened_at",
-        "records",
-        "sequences",
-        "size",
-        "unread_ms",
-    )
-
-    def __init__(self, after: int, iterator: str | None, opened_at: float) -> None:
-        self.after = self.end = after
-        self.iterator = iterator  # `None`: the shard is closed, and this was its end
-        self.opened_at = opened_at
-        self.records: list[Record] = []
-        self.sequences: list[int] = []
-        self.size = 0
-        self.unread_ms = 0
-
-    @property
-    def closed(self) -> bool:
-        return self.iterator is None
-
-    def covers(self, sequence: int) -> bool:
-        """Whether the record of that number is known, and what comes after it is in here."""
-        if not self.after <= sequence < self.end:
-            return False
-        at = bisect_left(self.sequences, sequence)
-        return sequence == self.after or self.sequences[at] == sequence
 
 
 class ShardReader:
@@ -90,17 +57,42 @@ class ShardReader:
         self._stream = stream
         self._shard = shard
         self._lock = threading.Lock()
-        self._chunks: list[Chunk] = []  # the last two: one being read out, one to go on from
+        self._chunks: list[Chunk] = []  # the last ones; the list is replaced, never changed
         self._next_call_at = 0.0
+        self._record_bytes = _RECORD_BYTES_FIRST  # of the last page's
 
     def read(self, after: int, partitions: frozenset[int] | None, bytes_max: int) -> Page:
         """At least one call, unless what is kept has something to give."""
+        chunk, is_fresh = self._kept(after), False
+        if chunk is None:
+            with self._lock:  # which may be waited for: it is perhaps being fetched ahead
+                chunk = self._kept(after)
+                if chunk is None:
+                    chunk, is_fresh = self._fetch(after)
+        return self._page(chunk, after, partitions, bytes_max, is_fresh=is_fresh)
+
+    def _kept(self, after: int) -> Chunk | None:
+        return next((c for c in reversed(self._chunks) if c.covers(after)), None)
+
+    def unread_after(self, after: int) -> int | None:
+        """The place whose next page has to be fetched for one who stands ``after`` to go on.
+
+        ``None`` if it is there, or if the shard ended there when it was last looked at: only who
+        waits for more should ask for it.
+        """
+        chunks = self._chunks
+        at = next((c for c in reversed(chunks) if c.covers(after) or c.end == after), None)
+        if at is None:
+            return after
+        if not at.more or any(c.after == at.end and c is not at for c in chunks):
+            return None
+        return at.end
+
+    def fetch_ahead(self, after: int) -> None:
+        """Fetch what comes after a place, if nobody else has meanwhile."""
         with self._lock:
-            chunk = next((c for c in reversed(self._chunks) if c.covers(after)), None)
-            is_fresh = False
-            if chunk is None:
-                chunk, is_fresh = self._fetch(after)
-            return self._page(chunk, after, partitions, bytes_max, is_fresh=is_fresh)
+            if self.unread_after(after) == after:
+                self._fetch(after)
 
     def _page(
         self,
@@ -144,12 +136,13 @@ class ShardReader:
         while True:
             if iterator is None:
                 iterator, found = self._open_after(after, is_kept)
-            reply = self._get(iterator)
+            limit = max(1, min(CALL_RECORDS_MAX, CALL_BYTES_GOAL // self._record_bytes))
+            reply = self._get(iterator, records_max=limit)
             if reply is None:
                 iterator = None
                 continue
             records = [self._record(each) for each in reply["Records"]]
-            is_whole = self._is_whole(reply["Records"])
+            is_whole = self._is_whole(records, limit)
             in_one_page = False
             if not found and records:
                 if records[0].sequence == after:
@@ -181,6 +174,7 @@ class ShardReader:
             fetched.unread_ms = (
                 stream.service.time.now_ms() if at_end else fetched.records[-1].arrival_ms
             )
+            fetched.more = not at_end
             self._keep(fetched)
             return fetched, at_end
 
@@ -192,7 +186,7 @@ class ShardReader:
             if self._chunks:
                 last = self._chunks[-1]
                 tail = Chunk(last.end, last.iterator, last.opened_at)
-                tail.unread_ms = last.unread_ms
+                tail.unread_ms, tail.more = last.unread_ms, last.more
                 self._chunks = [tail]
         finally:
             self._lock.release()
@@ -202,36 +196,41 @@ class ShardReader:
         age_s = self._stream.clock.monotonic() - chunk.opened_at
         return chunk.closed or age_s < ITERATOR_LIFE_S
 
-    @staticmethod
-    def _is_whole(records: Sequence[Any]) -> bool:
-        """Whether a page was not cut off by the service's bounds."""
-        size = sum([len(each["Data"]) for each in records])
-        return len(records) < CALL_RECORDS_MAX and size < CALL_BYTES_MAX * 0.9
+    def _is_whole(self, records: Sequence[Record], limit: int) -> bool:
+        """Whether a page was not cut off, by us or by the service's bounds; its size is noted."""
+        if not records:
+            return True
+        size = sum([len(record.data) for record in records])
+        self._record_bytes = max(1, size // len(records))
+        paid_until = self._stream.clock.monotonic() + size / self._stream.bytes_per_s
+        self._next_call_at = max(self._next_call_at, paid_until)
+        return len(records) < limit and size < CALL_BYTES_MAX * 0.9
 
     def _keep(self, chunk: Chunk) -> None:
         before = next((c for c in self._chunks if c.end == chunk.after), None)
         if before is not None and not chunk.records:
             before.iterator, before.opened_at = chunk.iterator, chunk.opened_at
-            before.unread_ms = chunk.unread_ms
+            before.unread_ms, before.more = chunk.unread_ms, chunk.more
             return
         # Of empty ones nothing is left to give, once it is known what comes after them.
         kept = [c for c in self._chunks if c.records or c is not before]
-        self._chunks = [*kept, chunk][-2:]
+        self._chunks = [*kept, chunk][-CHUNKS_KEPT:]
         self._stream.keep(self, sum([each.size for each in self._chunks]))
 
     def _record(self, each: Any) -> Record:
         partition = partition_from_key(each["PartitionKey"])
         ours = partition is not None and partition in self._shard.partitions
         arrival = each["ApproximateArrivalTimestamp"]
+        seconds = arrival if isinstance(arrival, float) else arrival.timestamp()
         return Record(
             int(each["SequenceNumber"]),
-            round(arrival.timestamp() * 1000),
+            round(seconds * 1000),
             partition if partition is not None and ours else -1,
             bytes(each["Data"]),
             "" if ours else each["PartitionKey"],
         )
 
-    def _get(self, iterator: str, *, records_max: int = CALL_RECORDS_MAX) -> Any:
+    def _get(self, iterator: str, *, records_max: int) -> Any:
         """GetRecords in its turn; ``None`` if the iterator has expired."""
         stream, pause_s = self._stream, THROTTLE_FIRST_S
         for left in range(THROTTLE_TRIES, -1, -1):
@@ -336,52 +335,3 @@ class ShardReader:
         if any(shard.id == self._shard.id for shard in at_edge):
             where = f"shard {self._shard.id} of {self._stream.name}"
             raise trimmed("its first records may have left it", where)
-
-
-class StreamReader:
-    """All shards: `Log.read` and what it needs."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self._lock = threading.Lock()
-        self._readers: dict[str, ShardReader] = {}
-
-    def forget(self) -> None:
-        """Give up what is kept: in a forked child, where a lock may never be released."""
-        self._lock = threading.Lock()
-        self._readers = {}
-        self.stream.forget()
-
-    def read(
-        self,
-        after: Position,
-        *,
-        partitions: frozenset[int] | None,
-        bytes_max: int,
-        until: float,
-    ) -> Page:
-        """A page; ``until`` is a monotonic time up to which it waits for a first record."""
-        reader = self._reader(after.shard)
-        place = after
-        while True:
-            page = reader.read(place.sequence, partitions, bytes_max)
-            place = page.next
-            if page.records or page.closed:
-                return page
-            if page.caught_up and self.stream.clock.monotonic() >= until:
-                return page
-            self.stream.check_open()
-
-    def _reader(self, shard_id: str) -> ShardReader:
-        with self._lock:
-            reader = self._readers.get(shard_id)
-            if reader is None:
-                for shard in self.stream.shards():
-                    self._readers.setdefault(shard.id, ShardReader(self.stream, shard))
-                reader = self._readers.get(shard_id)
-        if reader is not None:
-            return reader
-        where = f"shard {shard_id} of {self.stream.name}"
-        if shard_id.startswith("shardId-") and self.stream.may_have_forgotten():
-            raise trimmed("the whole shard has left it", where)
-        raise RefusedError("no such shard", where, "is it another log's checkpoint?")

@@ -15,7 +15,10 @@ from binlog.log import Shard
 from binlog.logs.kinesis_service import Service
 
 RETENTION_MIN_MS = 24 * 3_600_000  # the shortest that there is
+SHARD_READS_PER_S = 5.0  # GetRecords calls that a shard answers, and
+SHARD_BYTES_PER_S = 2_000_000  # gives, to all its readers together (service limits)
 EDGE_MS = 15 * 60_000  # what is forgotten in less than that is looked at twice
+CALL_BYTES_MAX = 10 * 1024 * 1024  # that a GetRecords gives at most (service limit)
 KEPT_BYTES_MAX = 256 * 1024 * 1024  # of records, over all shards of a stream
 
 
@@ -43,6 +46,7 @@ class Stream:
         self.clock = service.clock
         self.pause = service.pause
         self.spacing_s = 1 / reads_per_s
+        self.bytes_per_s = SHARD_BYTES_PER_S * reads_per_s / SHARD_READS_PER_S
         self.check_open = check_open  # raises when the log was closed
         self.throttled = 0  # GetRecords calls
         self._partitions = partitions
@@ -73,6 +77,12 @@ class Stream:
                     break
                 if other.release():
                     over -= self._kept.pop(other)
+
+    def has_room(self, calls: int) -> bool:
+        """Whether what so many more calls give can be kept without taking others' place."""
+        with self._keeping:
+            size = sum(self._kept.values())
+        return size + calls * CALL_BYTES_MAX <= KEPT_BYTES_MAX // 2
 
     def forget(self) -> None:
         """In a forked child: the lock may have been held."""

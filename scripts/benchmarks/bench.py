@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from scripts.benchmarks import ours, peer_mariadb, peer_msgspec, peer_readme
+from scripts.benchmarks import kinesis, ours, peer_mariadb, peer_msgspec, peer_readme
 from scripts.benchmarks.floors import encode_lines
 from scripts.benchmarks.mariadb import missing
 from scripts.benchmarks.measure import UnavailableError
@@ -42,15 +42,17 @@ class Sizes(msgspec.Struct, frozen=True):
     """One-event commits: each waits for the disk."""
     workers: int
     """For two workers against one, and for a rebuild by them: starting them costs 20 ms."""
+    puts: int
+    """Into a stream, where single ones take their time."""
     rounds: int
     long: bool
     """MariaDB too."""
     seed: int = SEED
 
 
-SMALL = Sizes(events=20_000, singles=200, workers=20_000, rounds=3, long=False)
-NORMAL = Sizes(events=100_000, singles=2_000, workers=1_000_000, rounds=5, long=False)
-LONG = Sizes(events=1_000_000, singles=10_000, workers=1_000_000, rounds=3, long=True)
+SMALL = Sizes(events=20_000, singles=200, workers=20_000, puts=5_000, rounds=3, long=False)
+NORMAL = Sizes(events=100_000, singles=2_000, workers=1_000_000, puts=100_000, rounds=5, long=False)
+LONG = Sizes(events=1_000_000, singles=10_000, workers=1_000_000, puts=200_000, rounds=3, long=True)
 
 
 class Bench:
@@ -62,6 +64,8 @@ class Bench:
         self._numbers = itertools.count(1)
         self._stack = contextlib.ExitStack()
         self._sources: dict[str, peer_mariadb.Source] = {}
+        self.standin = kinesis.Standin(scratch / "kinesis")
+        self._stack.callback(self.standin.close)
 
     def close(self) -> None:
         """End what was started."""
@@ -124,6 +128,27 @@ class Bench:
         if self.workers_spec == self.spec:
             return self.expected
         return digest_items(final_items(self.workers_spec))
+
+    @cached_property
+    def put_batches(self) -> list[list[Action]]:
+        """A history of its own, in lists of a call each."""
+        batches = list(self._put_spec.batches(kinesis.CALL_EVENTS))
+        self._freeze()
+        return batches
+
+    @cached_property
+    def put_expected(self) -> str:
+        """Their digest."""
+        return digest_items(final_items(self._put_spec))
+
+    @property
+    def _put_spec(self) -> History:
+        return history(self.sizes.puts, seed=self.sizes.seed)
+
+    @cached_property
+    def stream(self) -> str:
+        """Our log of the history in a stream: its address."""
+        return kinesis.write_log(self.standin, self.spec)
 
     def memory_spec(self, *, grown: bool) -> History:
         """A history that meets all its keys, or one `MEMORY_GROWTH` times as long over the same."""

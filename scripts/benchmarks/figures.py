@@ -78,13 +78,18 @@ def contests(bench: Bench) -> list[Contest]:
     ]
 
 
+def rate(events: int, seconds: float, items: Items) -> Outcome:
+    """Events a second, and what they came to."""
+    return Outcome(events / seconds, digest_items(items))
+
+
 def _replay(bench: Bench) -> Contest:
     def straight_through(*, lazy: bool) -> Contender:
         def run() -> Outcome:
             path, fold = bench.log, straight.fold_lazily if lazy else straight.fold
             with timed(collector=False) as clock:
                 table = fold(path)
-            return _rate(bench.spec.events, clock.seconds, straight.items_of(table))
+            return rate(bench.spec.events, clock.seconds, straight.items_of(table))
 
         return Contender("straight loop" + (", payloads undecoded" if lazy else ""), run)
 
@@ -92,14 +97,14 @@ def _replay(bench: Bench) -> Contest:
         path = bench.log
         with timed(collector=True) as clock:
             replica = ours.replay(path)
-        return _rate(bench.spec.events, clock.seconds, ours.items_of(replica))
+        return rate(bench.spec.events, clock.seconds, ours.items_of(replica))
 
     def by_msgspec(style: peer_msgspec.Style) -> Contender:
         def run() -> Outcome:
             app = bench.msgspec_rows(style)
             with timed(collector=False) as clock:
                 items = peer_msgspec.replay(app)
-            return _rate(bench.spec.events, clock.seconds, items)
+            return rate(bench.spec.events, clock.seconds, items)
 
         return Contender(style.name, run)
 
@@ -107,7 +112,7 @@ def _replay(bench: Bench) -> Contest:
         app = bench.readme_orders
         with timed(collector=False) as clock:
             items = peer_readme.replay(app)
-        return _rate(bench.spec.events, clock.seconds, items)
+        return rate(bench.spec.events, clock.seconds, items)
 
     return Contest(
         "replay",
@@ -130,20 +135,20 @@ def _rebuild(bench: Bench) -> Contest:
         path, store = bench.workers_log, bench.new("rebuilt.sqlite")
         with timed(collector=True) as clock:
             ours.rebuild(path, store)
-        return _rate(bench.workers_spec.events, clock.seconds, ours.items_in(store))
+        return rate(bench.workers_spec.events, clock.seconds, ours.items_in(store))
 
     def by_straight() -> Outcome:
         path, store = bench.workers_log, bench.new("straight.sqlite")
         with timed(collector=False) as clock:
             straight.write_rows(straight.fold(path), store)
-        return _rate(bench.workers_spec.events, clock.seconds, straight.items_in(store))
+        return rate(bench.workers_spec.events, clock.seconds, straight.items_in(store))
 
     def by_mariadb(settings: peer_mariadb.Settings, how: str) -> Contender:
         def run() -> Outcome:
             origin = bench.mariadb(settings)
             way = peer_mariadb.pipe if how == "pipe" else peer_mariadb.applier
             seconds, items = way(origin)
-            return _rate(bench.spec.events, seconds, items)
+            return rate(bench.spec.events, seconds, items)
 
         name = "mariadb-binlog | mariadb" if how == "pipe" else "MariaDB's replica applier"
         return Contender(name + ("" if settings is peer_mariadb.DEFAULTS else ", tuned"), run)
@@ -172,7 +177,7 @@ def _append(bench: Bench) -> Contest:
         ours.init(path)
         with timed(collector=True) as clock:
             ours.publish(path, batches)
-        return _rate(bench.spec.events, clock.seconds, ours.items_of(ours.replay(path)))
+        return rate(bench.spec.events, clock.seconds, ours.items_of(ours.replay(path)))
 
     def by_msgspec(style: peer_msgspec.Style) -> Contender:
         def run() -> Outcome:
@@ -181,7 +186,7 @@ def _append(bench: Bench) -> Contest:
             try:
                 with timed(collector=False) as clock:
                     peer_msgspec.append(app, style, batches)
-                return _rate(bench.spec.events, clock.seconds, peer_msgspec.replay(app))
+                return rate(bench.spec.events, clock.seconds, peer_msgspec.replay(app))
             finally:
                 app.close()
 
@@ -191,7 +196,7 @@ def _append(bench: Bench) -> Contest:
         lines, file = bench.lines, bench.new("lines")
         with timed(collector=False) as clock:
             floors.append_lines(file, lines, every=COMMIT)
-        return _rate(bench.spec.events, clock.seconds, floors.read_lines(file))
+        return rate(bench.spec.events, clock.seconds, floors.read_lines(file))
 
     return Contest(
         "append",
@@ -213,14 +218,14 @@ def _append_singly(bench: Bench) -> Contest:
         ours.init(path)
         with timed(collector=True) as clock:
             ours.publish_singly(path, actions)
-        return _rate(len(actions), clock.seconds, ours.items_of(ours.replay(path)))
+        return rate(len(actions), clock.seconds, ours.items_of(ours.replay(path)))
 
     def by_file() -> Outcome:
         actions, file = bench.singles, bench.new("lines")
         lines = floors.encode_lines(actions)
         with timed(collector=False) as clock:
             floors.append_lines(file, lines, every=1)
-        return _rate(len(actions), clock.seconds, floors.read_lines(file))
+        return rate(len(actions), clock.seconds, floors.read_lines(file))
 
     return Contest(
         "append-one",
@@ -240,7 +245,7 @@ def _workers(bench: Bench) -> Contest:
                 with timed(collector=True) as clock:
                     workers.replay()
                 items = workers.items()
-            return _rate(bench.workers_spec.events, clock.seconds, items)
+            return rate(bench.workers_spec.events, clock.seconds, items)
 
         return Contender(f"{count} worker{'s' if count > 1 else ''}", run)
 
@@ -294,7 +299,3 @@ def _help() -> Contest:
         [],
         goal=Goal(HELP_SECONDS_MAX, at_most=True),
     )
-
-
-def _rate(events: int, seconds: float, items: Items) -> Outcome:
-    return Outcome(events / seconds, digest_items(items))

@@ -14,10 +14,21 @@ from rich.console import Console
 
 from scripts.benchmarks.bench import LONG, NORMAL, SMALL, Bench, Sizes
 from scripts.benchmarks.figures import Contest, contests
+from scripts.benchmarks.figures_kinesis import kinesis_contests
 from scripts.benchmarks.measure import ROUNDS_MIN, WrongResultError, contest
 from scripts.benchmarks.report import Line, document, lines_of, machine, markdown, print_table
 
-KEYS = ("replay", "rebuild", "append", "append-one", "workers", "memory", "help")
+KEYS = (
+    "replay",
+    "rebuild",
+    "append",
+    "append-one",
+    "workers",
+    "memory",
+    "help",
+    "kinesis-put",
+    "kinesis-replay",
+)
 
 DESCRIPTION = """\
 Measures ratios against floors and peers, interleaved on the same events in the same run, and
@@ -42,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = Bench(sizes, scratch)
     lines: list[Line] = []
     try:
-        for one in contests(bench):
+        for one in [*contests(bench), *kinesis_contests(bench)]:
             if not options.only or one.key in options.only:
                 lines += _measure(one, sizes, errors)
     except WrongResultError as error:
@@ -105,7 +116,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _sizes(options: argparse.Namespace) -> Sizes:
     sizes = SMALL if options.small else LONG if options.long else NORMAL
     if options.events is not None:
-        sizes = msgspec.structs.replace(sizes, events=options.events, workers=options.events)
+        count = options.events
+        sizes = msgspec.structs.replace(sizes, events=count, workers=count, puts=count)
     if options.rounds is not None:
         sizes = msgspec.structs.replace(sizes, rounds=options.rounds)
     if options.seed is not None:

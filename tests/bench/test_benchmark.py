@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("eventsourcing", reason="the peer of the benchmark (extra: bench)")
 
 from appliers.store import Reader
-from scripts.benchmarks import ours, straight
+from scripts.benchmarks import kinesis, ours, straight
 from scripts.benchmarks.main import main
 from scripts.benchmarks.measure import Contender, Outcome, WrongResultError, contest
 from scripts.benchmarks.workload import PARTITIONS, Items, digest_items, final_items, history
+from scripts.standins.install import CannotRunError
 
 EVENTS = 1_000
 # The timer of pytest-timeout is a thread, and started workers are forked all the same.
@@ -96,3 +97,21 @@ def test_all_ways_of_ours_and_both_straight_loops_arrive_at_the_oracles_table(
     frames = len(list(straight.stored_frames(full)))
     assert frames <= PARTITIONS + 1
     assert len(list(straight.stored_frames(small))) > 4 * frames
+
+
+@pytest.mark.parametrize("key", ["kinesis-put", "kinesis-replay"])
+def test_without_a_stand_in_its_figures_say_so_and_the_run_goes_on(
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """On a machine that has no Node.js and no index: a reason in their lines, no failure."""
+
+    def no_server(*_: object) -> None:
+        raise CannotRunError("no node here")
+
+    monkeypatch.setattr(kinesis, "Server", no_server)
+    options = ["--small", "--only", key, "--events", str(EVENTS), "--markdown"]
+    assert main([*options, "--directory", str(tmp_path)]) == 0
+    assert "no node here" in capsys.readouterr().out

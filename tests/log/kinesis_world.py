@@ -22,6 +22,7 @@ class KinesisWorld:
         self.clock = ManualClock(START_MS)
         self.double = KinesisDouble(self.clock)
         self.reads_per_s = reads_per_s
+        self.pages_ahead = 0  # so that calls can be counted
         self.paused_ms = 0
         service = self.service()
         service.call("create_stream", StreamName="s", ShardCount=shards)
@@ -49,6 +50,7 @@ class KinesisWorld:
             clock=self.clock,
             pause=self.pause,
             reads_per_s=self.reads_per_s,
+            pages_ahead=self.pages_ahead,
         )
 
     def foreign(self, key: str, data: bytes = b"hello", *, hash_key: int = 0) -> None:
