@@ -27,7 +27,7 @@ the state that comes out has the length and the checksum that went in, or is `Da
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from functools import cached_property
 from typing import TypeVar
 
@@ -44,6 +44,7 @@ ROW_BYTES_MAX = 24 * 1024
 INLINE_UNITS_MAX = 2  # of a row without a base: reading one costs a read more
 STATE_BYTES_MAX = 128 * 1024 * 1024  # 16 MiB held, PARAMS may double it some times; and sessions
 ID_BYTES = 16
+ORPHAN_S = 24 * 3600  # see `appliers.state_steps`
 
 _WHOLE, _DELTA, _SAME = 0, 1, 2
 
@@ -192,6 +193,15 @@ def unpack(
 def named_by(row: bytes) -> str | None:
     """The id of the base that a row names, nothing else looked at. Raises as `unpack`."""
     return _open(row, _decode_row, "checkpoint row").base.hex() or None
+
+
+def orphans(bases: Iterable[tuple[str, float]], named: Container[str], now_s: float) -> list[str]:
+    """Which of ``bases`` (id, when it was made) to delete.
+
+    ``named`` is what the rows name, read *after* the bases were listed: who keeps the rules names
+    no base that is that old for the first time.
+    """
+    return [name for name, made_s in bases if now_s - made_s > ORPHAN_S and name not in named]
 
 
 def units(size: int) -> int:

@@ -8,8 +8,8 @@ Invariants:
   of it changes: of several writers one wins, and a write that lands late loses;
 * the winner, having seen that it won, deletes the base that its row no longer names. Nobody else
   deletes what a row has named: who lost, and who does not know whether it won, deletes nothing;
-* a base that no row names, left by who crashed or lost, goes when it is older than `ORPHAN_S`: by
-  then whoever might still name it has given up;
+* a base that no row names, left by who crashed or lost, goes when it is older than `ORPHAN_S`
+  (`orphans`): by then whoever might still name it has given up;
 * a reader that finds no base read its row before that was replaced, and reads the row again.
   Nothing is ever read again from the stream, which may have forgotten it.
 
@@ -19,7 +19,7 @@ to do next and is told what came of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -27,7 +27,6 @@ import msgspec
 from appliers.state_base import Base, Packed, named_by, unpack
 from binlog.errors import DamageError, LostError
 
-ORPHAN_S = 24 * 3600
 NAME_WITHIN_S = 3600
 RECALL_MAX = 16  # rows that are replaced under a reader's hands, before it says so
 
@@ -110,12 +109,3 @@ def recall(
                 ) from error
             before = row
     raise LostError(f"a checkpoint row was replaced {RECALL_MAX} times while it was read")
-
-
-def orphans(bases: Iterable[tuple[str, float]], named: Container[str], now_s: float) -> list[str]:
-    """Which of ``bases`` (id, when it was made) to delete.
-
-    ``named`` is what the rows name, read *after* the bases were listed: who keeps the rules names
-    no base that is that old for the first time.
-    """
-    return [name for name, made_s in bases if now_s - made_s > ORPHAN_S and name not in named]

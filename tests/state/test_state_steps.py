@@ -27,15 +27,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from appliers.state_base import Base, named_by, pack, unpack
+from appliers.state_base import ORPHAN_S, Base, named_by, orphans, pack, unpack
 from appliers.state_steps import (
     NAME_WITHIN_S,
-    ORPHAN_S,
     DeleteBase,
     PutBase,
     PutRow,
     Step,
-    orphans,
     recall,
     writing,
 )
