@@ -1,0 +1,320 @@
+"""A generation being built beside what is live in a DynamoDB store (B1), and the one switch.
+
+Its tables have names of their own, after the generation, and are noted in the store before they are
+made, so that the next build removes what a killed one left. Rows are sorted in files first: a key
+that comes twice is found out, and workers only write files. They are written by `BatchWriteItem`,
+unconditionally. `DynamoDBBuild.finish` writes the checkpoints and then replaces the catalog, one
+item, on the condition that it is the one that was read.
+
+A batch without a reply may land late, and after the switch it would bring back what a consumer has
+replaced meanwhile. All attempts at a key carry the same item, so before the switch it does no harm:
+`finish` waits until the last doubtful attempt is `LANDING_S` old. That a request which was given up
+does not land later than that is assumed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from appliers.item import Rejection, Row, Write
+from appliers.store import Checkpoint, Generation, Part
+from appliers.stores.dynamodb_calls import INVALID
+from appliers.stores.dynamodb_catalog import BUILD, Gone, Place, rejections_pk
+from appliers.stores.dynamodb_commit import keep_foreign, keep_rejections, put_checkpoint
+from appliers.stores.dynamodb_items import Attributes, Keys, check_key, stored_item
+from appliers.stores.dynamodb_reader import pack_row, unpack_row
+from appliers.stores.dynamodb_rows import write_batch
+from appliers.stores.dynamodb_session import Session, gone_of, with_places
+from appliers.stores.dynamodb_sweep import is_built_over, sweep
+from appliers.stores.dynamodb_writes import Writer
+from appliers.stores.generations import after_build, check_open, described, with_tables
+from appliers.stores.sorted_runs import Record, SortedRuns, read_run
+from binlog.errors import ConflictError, RefusedError
+from binlog.foreign import Foreign
+from binlog.foreign import Place as ForeignPlace
+
+LANDING_S = 60.0
+_BATCH = (
+    25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+)
+_ROUND = 40 * _BATCH  # rows in memory at a time, at most 400 MB of the largest
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Met(msgspec.Struct):
+    """What a part was given, beside rows."""
+
+    tables: dict[str, int]  # and the folder of each
+    foreign: list[Foreign]
+    relayed: list[ForeignPlace]
+
+
+_read_met = msgspec.msgpack.Decoder(_Met).decode
+
+
+class DynamoDBPart:
+    """Rows in sorted files. Sent to another process and back it is the path of their folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._runs: dict[str, SortedRuns] = {}
+        self._foreign: list[Foreign] = []
+        self._relayed: list[ForeignPlace] = []
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return DynamoDBPart, (self.folder,)
+
+    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
+        runs = self._runs.get(table)
+        if runs is None:
+            folder = self.folder / str(len(self._runs))
+            folder.mkdir(parents=True)
+            runs = self._runs[table] = SortedRuns(folder=folder)
+        for key, row in rows:
+            runs.add(key, pack_row(row))
+
+    def keep(self, foreign: Iterable[Foreign], relayed: Iterable[ForeignPlace] = ()) -> None:
+        self._foreign += foreign
+        self._relayed += relayed
+
+    def close(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for runs in self._runs.values():
+            runs.flush()
+        tables = {table: number for number, table in enumerate(self._runs)}
+        met = _Met(tables, self._foreign, self._relayed)
+        (self.folder / "met").write_bytes(_encode(met))
+
+    def met(self) -> _Met:
+        """What a closed part was given."""
+        return _read_met((self.folder / "met").read_bytes())
+
+    def runs(self, number: int) -> list[Path]:
+        """The files of one of its tables."""
+        return sorted((self.folder / str(number)).iterdir())
+
+
+class DynamoDBBuild:
+    """A private generation. ``writing`` gives the session of the writer, which may be a new one."""
+
+    def __init__(
+        self,
+        made: Generation,
+        writing: Callable[[], Session],
+        *,
+        landing_s: float = LANDING_S,
+    ) -> None:
+        self.generation = made.id
+        self._made = made
+        self._writing = writing
+        self._landing_s = landing_s
+        self._folder = Path(tempfile.mkdtemp(prefix="binlog-build-"))
+        self._parts = 0
+        self._places: dict[str, Place] = {}
+        self._tables: set[str] = set()
+        self._loaded: dict[str, list[Path]] = {}  # runs of keys that are written already
+        self._doubtful_at: float | None = None
+        self._noted = 0  # the rev of our row under `BUILD`
+        self._over = False
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
+        check_open(over=self._over)
+        with_tables(self._made, [table])
+        part = self.part()
+        part.load(table, rows)
+        part.close()
+        self.adopt([part])
+
+    def part(self) -> DynamoDBPart:
+        check_open(over=self._over)
+        self._parts += 1
+        return DynamoDBPart(self._folder / f"part-{self._parts}")
+
+    def adopt(self, parts: Iterable[Part]) -> None:
+        check_open(over=self._over)
+        runs: dict[str, list[Path]] = {}
+        met: list[_Met] = []
+        for part in parts:
+            if not isinstance(part, DynamoDBPart):
+                raise TypeError(f"{part!r} is no part of this build")
+            met.append(part.met())
+            for table, number in met[-1].tables.items():
+                runs.setdefault(table, []).extend(part.runs(number))
+        with_tables(self._made, runs)
+        session = self._session()
+        keep_foreign(
+            session,
+            [record for each in met for record in each.foreign],
+            [place for each in met for place in each.relayed],
+        )
+        for table in sorted(runs):
+            self._tables.add(table)
+            self._write(session, table, runs[table])
+            self._loaded.setdefault(table, []).extend(runs[table])
+
+    def _session(self) -> Session:
+        session = self._writing()
+        session.lease.keep()
+        return session
+
+    def _write(self, session: Session, table: str, runs: Sequence[Path]) -> None:
+        with ExitStack() as stack:
+            rows = iter(_once(table, self._loaded.get(table, ()), runs, stack))
+            while some := list(islice(rows, _ROUND)):
+                keys = self._keys(session, table, *some[0])
+                batches = [some[n : n + _BATCH] for n in range(0, len(some), _BATCH)]
+                session.calls.each(lambda each: self._write_batch(session, keys, each), batches)  # noqa: B023 - done before the next
+
+    def _keys(self, session: Session, table: str, key: bytes, row: Row) -> Keys:
+        """The physical table, made when its first row comes."""
+        place = self._places.get(table)
+        if place is None:
+            named = check_key(table, key, row, None, session.name)
+            spec = session.specification.of(table, named, generation=self.generation)
+            self._note(session, Gone(table, spec.physical))
+            place = self._places[table] = session.make(spec)
+        if place.physical is None or place.keys is None:
+            raise AssertionError("unreachable")
+        return Keys(table, place.physical, place.keys)
+
+    def _note(self, session: Session, made: Gone) -> None:
+        """Write down a table that is to be made, before it is."""
+        tables = [Gone(t, p.physical) for t, p in self._places.items() if p.physical]
+        item: Attributes = {
+            **self._row(),
+            "rev": {"N": str(self._noted + 1)},
+            "tables": {"S": msgspec.json.encode([*tables, made]).decode()},
+        }
+        if not session.rows.put(item, rev=self._noted):
+            raise ConflictError(
+                "the build was removed by a later one", session.name, "run it again"
+            )
+        self._noted += 1
+
+    def _row(self) -> Attributes:
+        return {"pk": {"S": BUILD}, "sk": {"S": self.generation}}
+
+    def _write_batch(self, session: Session, keys: Keys, rows: Sequence[tuple[bytes, Row]]) -> None:
+        requests = []
+        for key, row in rows:
+            check_key(keys.table, key, row, keys.schema, session.name)
+            requests.append({"PutRequest": {"Item": stored_item(key, row)}})
+        try:
+            write_batch(session.calls, keys.physical, requests, doubtful=self._doubt(session))
+        except RefusedError as error:
+            if error.details.get("code") != INVALID:
+                raise
+            # One of them; which, the service tells only of one by itself.
+            writes = [Write(keys.table, key, row, 0) for key, row in rows]
+            Writer(session.calls, self.generation).write({keys.table: keys}, writes)
+            raise
+
+    def _doubt(self, session: Session) -> Callable[[], None]:
+        def doubtful() -> None:
+            self._doubtful_at = session.calls.clock.monotonic()
+
+        return doubtful
+
+    def reject(self, rejections: Iterable[Rejection]) -> None:
+        check_open(over=self._over)
+        found = list(rejections)
+        with_tables(self._made, {rejection.table for rejection in found})
+        self._tables.update(rejection.table for rejection in found)
+        if found:
+            session = self._session()
+            if not self._noted:
+                self._note(session, Gone("", ""))  # a killed build is found by its row
+            keep_rejections(session, self.generation, found)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def finish(
+        self,
+        checkpoints: Mapping[int, Checkpoint],
+        *,
+        tables: Iterable[str],
+        types: Iterable[str] = (),
+    ) -> None:
+        check_open(over=self._over)
+        made = with_tables(self._made, self._tables, tables)
+        made = described(made, made.fingerprint, types)
+        session = self._session()
+        self._wait_for_doubtful(session)
+        session.calls.each(
+            lambda each: put_checkpoint(session, made.id, each), list(checkpoints.values())
+        )
+        live = session.catalog.generations
+        kept, gone = after_build(live, made)
+        if is_built_over(session, kept):
+            session.lease.end()
+        session.change(
+            generations=(*kept, made),
+            places=with_places(
+                session.catalog, {table: self._places.get(table, Place()) for table in made.tables}
+            ),
+            gone=gone_of(session.catalog, gone),
+        )
+        self._over = True  # live; what follows the next writer would do, too
+        self._remove_folder()
+        session.rows.delete([self._row()])
+        session.remove_gone()
+        sweep(session)
+
+    def _wait_for_doubtful(self, session: Session) -> None:
+        if self._doubtful_at is not None:
+            passed_s = session.calls.clock.monotonic() - self._doubtful_at
+            if passed_s < self._landing_s:
+                session.calls.pause(self._landing_s - passed_s)
+
+    def abandon(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._remove_folder()
+        session = self._session()
+        for table, place in self._places.items():
+            if place.physical is not None:
+                session.remove(Gone(table, place.physical))
+        session.rows.delete(session.rows.query(rejections_pk(self.generation)))
+        session.rows.delete([self._row()])
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Remove what is on this machine; what is in the service the next build removes."""
+        self._over = True
+        self._remove_folder()
+
+
+def _once(
+    table: str, old: Iterable[Path], new: Iterable[Path], stack: ExitStack
+) -> Iterator[tuple[bytes, Row]]:
+    """The rows of new runs by key.
+
+    Raises:
+        ValueError: a key that is in two runs.
+    """
+
+    def tagged(path: Path, *, is_new: bool) -> Iterator[tuple[bytes, bool, Record]]:
+        return ((record[0], is_new, record) for record in read_run(path, stack))
+
+    runs = [tagged(p, is_new=False) for p in old] + [tagged(p, is_new=True) for p in new]
+    before: bytes | None = None
+    for key, is_new, record in heapq.merge(*runs, key=lambda each: each[0]):
+        if key == before:
+            raise ValueError(f"a key of table {table} was loaded twice")
+        before = key
+        if is_new:
+            yield key, unpack_row(record[1])

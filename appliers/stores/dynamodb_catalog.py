@@ -1,0 +1,354 @@
+"""The control table of a DynamoDB store: what is in its rows.
+
+::
+
+    pk                 sk                          what
+    store              catalog                     the live generations, and where their tables are
+    store              lock                        who writes, and which commit is under way
+    at#GENERATION      00017                       the checkpoint of partition 17
+    rejected#GENERATION  TABLE#00017#OFFSET#HASH   an event whose expected version was not the item's
+    foreign            SHARD#SEQUENCE#CHUNK        a foreign record, in chunks below 400 KB
+    relayed            SHARD#SEQUENCE#             it is in the log as an event: kept no longer
+    base#GENERATION    ID                          part of a large sequencer state (C5)
+    build              GENERATION                  tables that a build is making
+
+The catalog is one item, and so the one switch: a rebuild makes its tables, rows and checkpoints
+beside what is live and then replaces this item, on the condition that it is the one that was read
+(``rev``). Whatever depends on what is live is decided from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from appliers.item import Rejection
+from appliers.store import Checkpoint, Generation
+from appliers.stores.dynamodb_items import Attributes, Keys
+from appliers.stores.dynamodb_tables_spec import KeySchema
+from appliers.stores.generations import lost_generation, lost_table
+from binlog.errors import DamageError, TooLargeError, UpgradeError
+from binlog.foreign import Foreign
+from binlog.foreign import Place as ForeignPlace
+
+FORMAT = 1
+CATALOG = {"pk": {"S": "store"}, "sk": {"S": "catalog"}}
+FOREIGN = "foreign"
+RELAYED = "relayed"
+BUILD = "build"
+ROW_BYTES_MAX = 380 * 1024
+"""Of one value of a row: an item has 400 KB, its other attributes included."""
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a table of a live generation is. Without ``physical`` nothing was written to it yet."""
+
+    physical: str | None = None
+    keys: KeySchema | None = None
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """A physical table that no generation has any more, to be removed."""
+
+    table: str
+    physical: str
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """What is live. ``rev`` counts its changes; 0: there is none yet."""
+
+    rev: int = 0
+    genesis: bytes | None = None
+    generations: tuple[Generation, ...] = ()
+    places: Mapping[str, Place] = {}  # of every table of a live generation
+    first_names: tuple[str, ...] = ()  # tables whose name without a suffix was given out, ever
+    gone: tuple[Gone, ...] = ()
+
+    def live(self, generation: str, name: str) -> Generation:
+        """The generation of that id.
+
+        Raises:
+            LostError: it is not live.
+        """
+        for each in self.generations:
+            if each.id == generation:
+                return each
+        raise lost_generation(name, generation)
+
+    def owner(self, table: str) -> str | None:
+        """The live generation that has ``table``."""
+        return next((g.id for g in self.generations if table in g.tables), None)
+
+    def keys(self, table: str) -> Keys | None:
+        """The physical table of a table that has one."""
+        place = self.places.get(table)
+        if place is None or place.physical is None or place.keys is None:
+            return None
+        return Keys(table, place.physical, place.keys)
+
+    def readable(self, generation: str, table: str, name: str) -> Keys | None:
+        """The physical table that ``generation`` reads ``table`` from; ``None``: it is empty.
+
+        Raises:
+            LostError: the generation is not live, or the table another's.
+        """
+        self.live(generation, name)
+        if self.owner(table) not in (None, generation):
+            raise lost_table(name, generation, table)
+        return self.keys(table)
+
+
+def next_catalog(catalog: Catalog, **changes: Any) -> Catalog:
+    """The catalog that replaces this one; places of tables that nobody has go."""
+    changed = msgspec.structs.replace(catalog, rev=catalog.rev + 1, **changes)
+    tables = {table for g in changed.generations for table in g.tables}
+    places = {table: changed.places.get(table, Place()) for table in sorted(tables)}
+    return msgspec.structs.replace(changed, places=places)
+
+
+class _Document(msgspec.Struct):
+    """The part of the catalog that is kept as JSON, for people."""
+
+    generations: tuple[Generation, ...]
+    places: dict[str, Place]
+    first_names: tuple[str, ...]
+    gone: tuple[Gone, ...]
+
+
+_read_document = msgspec.json.Decoder(_Document).decode
+
+
+def catalog_item(catalog: Catalog, name: str) -> Attributes:
+    """The row of a catalog.
+
+    Raises:
+        TooLargeError: with the number of tables.
+    """
+    document = _Document(
+        catalog.generations, dict(catalog.places), catalog.first_names, catalog.gone
+    )
+    text = msgspec.json.encode(document).decode()
+    if len(text) > ROW_BYTES_MAX:
+        raise TooLargeError(
+            f"the catalog of {len(catalog.places)} tables has {len(text)} bytes, "
+            f"the limit is {ROW_BYTES_MAX}",
+            name,
+            "spread the tables over several stores",
+            size=len(text),
+            limit=ROW_BYTES_MAX,
+        )
+    item: Attributes = {
+        **CATALOG,
+        "rev": {"N": str(catalog.rev)},
+        "format": {"N": str(FORMAT)},
+        "catalog": {"S": text},
+    }
+    if catalog.genesis is not None:
+        item["genesis"] = {"B": catalog.genesis}
+    return item
+
+
+def catalog_of(item: Mapping[str, Any] | None, name: str) -> Catalog:
+    """The catalog of a row; an empty one where there is none.
+
+    Raises:
+        UpgradeError: a newer format. DamageError: it is no catalog.
+    """
+    if item is None:
+        return Catalog()
+    try:
+        found = int(item["format"]["N"])
+        if found > FORMAT:
+            raise UpgradeError(
+                f"store format {found}, this code knows up to {FORMAT}",
+                name,
+                "upgrade binlog",
+                found=found,
+                expected=FORMAT,
+            )
+        document = _read_document(item["catalog"]["S"])
+        genesis = bytes(item["genesis"]["B"]) if "genesis" in item else None
+        return Catalog(
+            int(item["rev"]["N"]),
+            genesis,
+            document.generations,
+            document.places,
+            document.first_names,
+            document.gone,
+        )
+    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+        raise damaged(f"the catalog is damaged ({error})", name) from error
+
+
+def damaged(what: str, name: str, **details: object) -> DamageError:
+    """What is not as it was written."""
+    return DamageError(what, name, "was it changed by hand? rebuild the store", **details)
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A checkpoint row as it was read: the condition of the next write is its ``rev``."""
+
+    checkpoint: Checkpoint
+    rev: int
+    commit: int = 0  # the commit that it completes; 0: none
+
+
+def checkpoints_pk(generation: str) -> Attributes:
+    """Under which the checkpoints of a generation are."""
+    return {"S": f"at#{generation}"}
+
+
+def checkpoint_item(generation: str, standing: Standing, state: bytes) -> Attributes:
+    """The row of a checkpoint, whose sequencer state is stored as ``state``."""
+    at = standing.checkpoint
+    item = {
+        "pk": checkpoints_pk(generation),
+        "sk": {"S": f"{at.partition:05d}"},
+        "rev": {"N": str(standing.rev)},
+        "shard": {"S": at.shard},
+        # Text: it has up to 56 digits, and a number 38.
+        "sequence": {"S": str(at.sequence)},
+        "offset": {"N": str(at.offset)},
+        "applied": {"N": str(at.applied)},
+        "digest": {"B": at.digest},
+        "state": {"B": state},
+    }
+    if standing.commit:
+        item["commit"] = {"N": str(standing.commit)}
+    return item
+
+
+def standing_of(item: Mapping[str, Any], generation: str, name: str) -> Standing:
+    """What a row says; its state is the stored one.
+
+    Raises:
+        DamageError: with ``partition``: never read as "from the start".
+    """
+    try:
+        numbers = [int(item[each]["N"]) for each in ("offset", "applied", "rev")]
+        partition, sequence = int(item["sk"]["S"]), int(item["sequence"]["S"])
+        if min(*numbers, partition) < 0:
+            raise ValueError("a number below 0")  # noqa: TRY301 - one place says what it is
+        checkpoint = Checkpoint(
+            partition=partition,
+            shard=item["shard"]["S"],
+            sequence=sequence,
+            offset=numbers[0],
+            applied=numbers[1],
+            digest=bytes(item["digest"]["B"]),
+            state=bytes(item["state"]["B"]),
+        )
+        return Standing(checkpoint, numbers[2], int(item.get("commit", {"N": "0"})["N"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(
+            f"a checkpoint of generation {generation} is damaged ({error})",
+            name,
+            partition=item.get("sk", {}).get("S"),
+        ) from error
+
+
+# -- rejections ----------------------------------------------------------------------------------
+
+
+def rejections_pk(generation: str) -> Attributes:
+    """Under which the rejections of a generation are."""
+    return {"S": f"rejected#{generation}"}
+
+
+def rejection_item(generation: str, rejection: Rejection) -> Attributes:
+    """The row of a rejection: one an offset and key, sorted but for the key."""
+    place = f"{rejection.table}#{rejection.partition:05d}#{rejection.offset:015d}"
+    return {
+        "pk": rejections_pk(generation),
+        # A key may be longer than a range key can be.
+        "sk": {"S": f"{place}#{sha256(rejection.key).hexdigest()[:32]}"},
+        "table": {"S": rejection.table},
+        "partition": {"N": str(rejection.partition)},
+        "offset": {"N": str(rejection.offset)},
+        "key": {"B": rejection.key},
+        "id": {"S": rejection.id},
+        "expected": {"N": str(rejection.expected)},
+        "found": {"N": str(rejection.found)},
+    }
+
+
+def rejection_of(item: Mapping[str, Any], name: str) -> Rejection:
+    """The rejection that a row says. Raises `DamageError`."""
+    try:
+        return Rejection(
+            int(item["partition"]["N"]),
+            int(item["offset"]["N"]),
+            item["table"]["S"],
+            bytes(item["key"]["B"]),
+            item["id"]["S"],
+            int(item["expected"]["N"]),
+            int(item["found"]["N"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(f"a rejection is damaged ({error})", name) from error
+
+
+# -- foreign records -----------------------------------------------------------------------------
+
+
+def foreign_sk(place: ForeignPlace) -> str:
+    """What the range keys of a foreign record's rows begin with; they sort by shard and sequence."""
+    return f"{place[0]}#{place[1]:060d}#"
+
+
+def relayed_item(place: ForeignPlace) -> Attributes:
+    """The row that says that a foreign record is in the log as an event."""
+    return {"pk": {"S": RELAYED}, "sk": {"S": foreign_sk(place)}}
+
+
+def foreign_items(record: Foreign) -> list[Attributes]:
+    """The rows of a foreign record, the one that makes it visible last."""
+    chunks = [
+        record.data[start : start + ROW_BYTES_MAX]
+        for start in range(0, len(record.data), ROW_BYTES_MAX)
+    ] or [b""]
+    place = foreign_sk(record.place)
+    items: list[Attributes] = [
+        {"pk": {"S": FOREIGN}, "sk": {"S": f"{place}{number:03d}"}, "data": {"B": chunk}}
+        for number, chunk in enumerate(chunks)
+    ]
+    items[0] |= {
+        "shard": {"S": record.shard},
+        "sequence": {"S": str(record.sequence)},
+        "key": {"S": record.partition_key},
+        "arrival": {"N": str(record.arrival_ms)},
+        "chunks": {"N": str(len(chunks))},
+    }
+    return items[::-1]
+
+
+def foreign_of_rows(items: Iterable[Mapping[str, Any]], name: str) -> Iterable[Foreign]:
+    """The records of rows that are in order; chunks without their first row are of none yet."""
+    head: Mapping[str, Any] | None = None
+    data: list[bytes] = []
+    for item in items:
+        if "chunks" in item:
+            head, data = item, []
+        if head is None:
+            continue
+        try:
+            data.append(bytes(item["data"]["B"]))
+            if len(data) == int(head["chunks"]["N"]):
+                yield Foreign(
+                    head["shard"]["S"],
+                    int(head["sequence"]["S"]),
+                    head["key"]["S"],
+                    int(head["arrival"]["N"]),
+                    b"".join(data),
+                )
+                head = None
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(f"a foreign record is damaged ({error})", name) from error
+    if head is not None:
+        raise damaged("a foreign record lacks a part", name)

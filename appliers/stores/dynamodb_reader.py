@@ -1,0 +1,294 @@
+"""Reading a DynamoDB store: the newest, or one moment as long as nobody writes.
+
+Everything is read strongly consistent. A moment cannot be kept: `Moment` reads the catalog, the
+checkpoints and the number of the last commit when it begins, and each of its later reads looks
+afterwards whether these are still the same. If not, `BusyError`: what was read is no moment's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from appliers.item import Rejection, Row
+from appliers.store import Checkpoint, Generation
+from appliers.stores.dynamodb_calls import MISSING, Calls
+from appliers.stores.dynamodb_catalog import (
+    CATALOG,
+    FOREIGN,
+    RELAYED,
+    Catalog,
+    Standing,
+    catalog_of,
+    checkpoints_pk,
+    foreign_of_rows,
+    foreign_sk,
+    rejection_of,
+    rejections_pk,
+    standing_of,
+)
+from appliers.stores.dynamodb_items import Keys, key_attributes, row_of
+from appliers.stores.dynamodb_lease import LOCK, Lock, lock_of
+from appliers.stores.dynamodb_rows import Rows
+from appliers.stores.sorted_runs import SortedRuns
+from binlog.aws.errors import error_code
+from binlog.errors import BinlogError, BusyError, DamageError
+from binlog.foreign import Foreign
+
+_BATCH_GET = (
+    100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+)
+_SEGMENTS = 4  # of a scan, each read by a thread
+_SETTLE_S = 5.0  # how long a moment without a commit under way is waited for
+_SETTLE_PAUSE_S = 0.1
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+StateOf = Callable[[str, int, bytes], bytes]
+"""The sequencer state of a generation's partition, by what its row holds (C5)."""
+
+
+def read_catalog(rows: Rows, name: str) -> Catalog:
+    """The catalog as it is now. Raises as `catalog_of`."""
+    return catalog_of(rows.get(CATALOG), name)
+
+
+def read_standings(rows: Rows, generation: str, name: str) -> dict[int, Standing]:
+    """The checkpoint rows of a generation, states as they are stored, by partition."""
+    found = (standing_of(item, generation, name) for item in rows.query(checkpoints_pk(generation)))
+    return {standing.checkpoint.partition: standing for standing in found}
+
+
+# -- items ---------------------------------------------------------------------------------------
+
+
+def read_items(calls: Calls, keys: Keys, wanted: Sequence[bytes]) -> dict[bytes, Row]:
+    """The rows of these keys that are there.
+
+    Raises:
+        ConflictError: an item that is not the log's. DamageError: a damaged one.
+        RefusedError: there is no such table.
+    """
+    found: dict[bytes, Row] = {}
+    distinct = list(dict.fromkeys(wanted))
+    chunks = [distinct[n : n + _BATCH_GET] for n in range(0, len(distinct), _BATCH_GET)]
+    mutex = threading.Lock()
+
+    def read(chunk: Sequence[bytes]) -> None:
+        items = _get_batch(calls, keys.physical, [key_attributes(key) for key in chunk])
+        rows = {keys.key_of(item): row_of(item, keys, calls.name) for item in items}
+        with mutex:
+            found.update(rows)
+
+    calls.each(read, chunks)
+    return found
+
+
+def _get_batch(calls: Calls, table: str, keys: list[Any]) -> list[Any]:
+    """At most 100 items; what a reply leaves out is asked for again."""
+    items: list[Any] = []
+    left, begun, attempt = keys, calls.clock.monotonic(), 0
+    while True:
+        request = {table: {"Keys": left, "ConsistentRead": True}}
+        reply = calls.call("batch_get_item", RequestItems=request, ReturnConsumedCapacity="TOTAL")
+        got = reply["Responses"].get(table, [])
+        items += got
+        left = reply.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        if not left:
+            return items
+        if got:  # 16 MB a reply, or what capacity there was: it goes on
+            begun, attempt = calls.clock.monotonic(), 0
+        else:
+            calls.unprocessed(begun, attempt)
+            attempt += 1
+
+
+def spool(calls: Calls, keys: Keys, after: bytes | None, runs: SortedRuns) -> None:
+    """Read a whole table into ``runs``, damaged rows as what is wrong with them."""
+    mutex = threading.Lock()
+
+    def read(segment: int) -> None:
+        more: dict[str, Any] = {}
+        while True:
+            reply = calls.call(
+                "scan",
+                TableName=keys.physical,
+                ConsistentRead=True,
+                Segment=segment,
+                TotalSegments=_SEGMENTS,
+                ReturnConsumedCapacity="TOTAL",
+                **more,
+            )
+            records = [(keys.key_of(item), item) for item in reply["Items"]]
+            packed = [
+                (k, _packed(i, keys, calls.name)) for k, i in records if not after or k > after
+            ]
+            with mutex:
+                for key, value in packed:
+                    runs.add(key, value)
+            if not reply.get("LastEvaluatedKey"):
+                return
+            more = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+
+    calls.each(read, range(_SEGMENTS))
+
+
+def _packed(item: Mapping[str, Any], keys: Keys, name: str) -> bytes:
+    try:
+        row = row_of(item, keys, name)
+    except BinlogError as error:
+        return _encode([error.what, error.where, error.do])
+    return pack_row(row)
+
+
+def pack_row(row: Row) -> bytes:
+    """A row as it lies in a file of this process, or of its workers."""
+    return _encode((row.version, row.partition, row.data, row.parked, row.tail))
+
+
+def unpack_row(value: bytes) -> Row:
+    """The row of `pack_row`."""
+    return Row(*_decode(value))
+
+
+def unspool(runs: SortedRuns, keys: Keys) -> Iterator[tuple[bytes, Row]]:
+    """The rows in order; a damaged one raises, and going on after its key goes on."""
+    for key, value in runs.sorted():
+        fields = _decode(value)
+        if len(fields) == 3:
+            raise DamageError(*fields, table=keys.table, key=key)
+        yield key, Row(*fields)
+
+
+# -- the store -----------------------------------------------------------------------------------
+
+
+class Moment:
+    """A `Reader` of what the store is as it begins; a read after somebody wrote is a BusyError."""
+
+    def __init__(self, calls: Calls, rows: Rows, name: str, state_of: StateOf) -> None:
+        self.name = name
+        self._calls = calls
+        self._rows = rows
+        self._state_of = state_of
+        deadline = calls.clock.monotonic() + _SETTLE_S
+        # What has no moment can be looked at all the same: only items are then refused.
+        while not self._begin() and calls.clock.monotonic() < deadline:
+            calls.pause(_SETTLE_PAUSE_S)
+
+    def _begin(self) -> bool:
+        """Read what a moment is known by; whether it is one."""
+        self._lock = lock_of(self._rows.get(LOCK))
+        self._catalog = read_catalog(self._rows, self.name)
+        self._standings = {
+            generation.id: read_standings(self._rows, generation.id, self.name)
+            for generation in self._catalog.generations
+        }
+        self._is_settled = is_settled(self._lock, self._standings) and self._is_still()
+        return self._is_settled
+
+    def _is_still(self) -> bool:
+        lock = lock_of(self._rows.get(LOCK))
+        return lock.begun == self._lock.begun and self._catalog == read_catalog(
+            self._rows, self.name
+        )
+
+    def check(self) -> None:
+        """That what was read since the beginning is one moment's."""
+        if not self._is_settled:
+            raise BusyError(
+                "a commit is under way, or was left unfinished",
+                self.name,
+                "try again; if nobody writes to it, binlog replicate finishes it",
+            )
+        if not self._is_still():
+            raise BusyError(
+                "the store was written while it was read",
+                self.name,
+                "a DynamoDB store cannot keep a moment: try again while nobody writes to it",
+            )
+
+    def genesis(self) -> bytes | None:
+        return self._catalog.genesis
+
+    def generations(self) -> list[Generation]:
+        return list(self._catalog.generations)
+
+    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+        self._catalog.live(generation, self.name)
+        return whole_checkpoints(self._standings[generation], generation, self._state_of)
+
+    def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        place = self._catalog.readable(generation, table, self.name)
+        with _checked(self):
+            return read_items(self._calls, place, keys) if place else {}
+
+    def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
+        place = self._catalog.keys(table)
+        if place is None:
+            return
+        runs = SortedRuns()
+        try:
+            with _checked(self):
+                spool(self._calls, place, after, runs)
+            yield from unspool(runs, place)
+        finally:
+            runs.close()
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]:
+        found: list[Rejection] = []
+        with _checked(self):
+            for generation in self._catalog.generations:
+                items = self._rows.query(rejections_pk(generation.id))
+                each = (rejection_of(item, self.name) for item in items)
+                # Of a table that a build took, or of a commit that has not come to its end.
+                found += [r for r in each if r.table in generation.tables]
+        ordered = sorted(found, key=lambda r: (r.table, r.partition, r.offset, r.key))
+        for name, group in groupby(ordered, key=lambda r: r.table):
+            if table in (None, name):
+                yield from group
+
+    def foreign(self) -> Iterator[Foreign]:
+        # Records first: one that is relayed meanwhile is left out.
+        with _checked(self):
+            kept = list(foreign_of_rows(self._rows.query({"S": FOREIGN}), self.name))
+            relayed = {item["sk"]["S"] for item in self._rows.query({"S": RELAYED})}
+        yield from (record for record in kept if foreign_sk(record.place) not in relayed)
+
+
+class _checked:  # noqa: N801 - reads as a statement
+    """Afterwards, look whether it was one moment; a table that went meanwhile says that it was not."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        is_missing = error is not None and error_code(error.__cause__ or error) == MISSING
+        if error is None or is_missing:
+            self._moment.check()
+
+
+def is_settled(lock: Lock, standings: Mapping[str, Mapping[int, Standing]]) -> bool:
+    """Whether the last commit that has begun is done; ``standings`` are the live generations'."""
+    rows = (each.commit for rows in standings.values() for each in rows.values())
+    return lock.begun in (0, lock.done) or lock.begun in rows
+
+
+def whole_checkpoints(
+    standings: Mapping[int, Standing], generation: str, state_of: StateOf
+) -> dict[int, Checkpoint]:
+    """The checkpoints of rows, by partition, their states whole."""
+    return {
+        partition: msgspec.structs.replace(
+            standing.checkpoint, state=state_of(generation, partition, standing.checkpoint.state)
+        )
+        for partition, standing in sorted(standings.items())
+    }

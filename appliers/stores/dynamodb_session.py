@@ -1,0 +1,170 @@
+"""What a handle knows while it is the writer: the catalog, and the checkpoint rows it stands on.
+
+Both are read once, when the lock is taken, and followed from there, since nobody else writes. If
+somebody does all the same, the condition of the next row fails (`LostError`), and the session is
+thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from appliers.store import Generation
+from appliers.stores.dynamodb_calls import Calls
+from appliers.stores.dynamodb_catalog import (
+    Catalog,
+    Gone,
+    Place,
+    Standing,
+    catalog_item,
+    next_catalog,
+)
+from appliers.stores.dynamodb_items import Keys, foreign_item
+from appliers.stores.dynamodb_lease import Lease
+from appliers.stores.dynamodb_reader import read_standings
+from appliers.stores.dynamodb_rows import Rows
+from appliers.stores.dynamodb_states import States
+from appliers.stores.dynamodb_tables import Specification, TableSpec, ensure, remove
+from appliers.stores.dynamodb_tables_spec import LOG_TAG, STORE_TAG, TABLE_TAG, KeySchema
+from binlog.errors import ConflictError, LostError
+from binlog.values import RESERVED_ATTRIBUTE
+
+
+class Session:
+    """One turn as the writer."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        rows: Rows,
+        lease: Lease,
+        states: States,
+        specification: Specification,
+        control: Any,
+        catalog: Catalog,
+    ) -> None:
+        """``specification`` is bound and resolved; ``control`` a client that repeats its calls."""
+        self.calls = calls
+        self.rows = rows
+        self.lease = lease
+        self.states = states
+        self.specification = specification
+        self.catalog = catalog
+        self.name = calls.name
+        self._control = control
+        self._standings: dict[str, dict[int, Standing]] = {}
+
+    def standings(self, generation: str) -> dict[int, Standing]:
+        """The checkpoint rows of a live generation as they stand, to be kept so by who writes one."""
+        if generation not in self._standings:
+            self._standings[generation] = read_standings(self.rows, generation, self.name)
+        return self._standings[generation]
+
+    # -- the catalog ---------------------------------------------------------------------------
+
+    def change(self, **changes: Any) -> None:
+        """Replace the catalog, in one step.
+
+        Raises:
+            LostError: it is another's by now; nothing is changed.
+        """
+        wanted = next_catalog(self.catalog, **changes)
+        if not self.rows.put(catalog_item(wanted, self.name), rev=self.catalog.rev):
+            raise lost("the catalog was changed by another writer", self.name)
+        self.catalog = wanted
+
+    def change_generation(self, generation: Generation, **changes: Any) -> None:
+        """Replace one live generation in the catalog."""
+        generations = tuple(
+            generation if each.id == generation.id else each for each in self.catalog.generations
+        )
+        self.change(generations=generations, **changes)
+
+    # -- physical tables -----------------------------------------------------------------------
+
+    def spec_of(self, table: str, key: Mapping[str, Any], generation: str) -> TableSpec:
+        """The physical table that a live generation is to make for ``table``.
+
+        The name without a suffix is given out once in a store's life, so that no zombie of an
+        earlier generation finds a table of its name.
+        """
+        is_first = table not in self.catalog.first_names
+        return self.specification.of(table, key, generation=None if is_first else generation)
+
+    def make(self, spec: TableSpec) -> Place:
+        """Make the physical table, or take the one that is there if it is empty.
+
+        Raises:
+            ConflictError: it holds something.
+            RefusedError, MismatchError, StorageError: as `dynamodb_tables.ensure` says.
+        """
+        made = ensure(
+            self._control, spec, self.name, clock=self.calls.clock, pause=self.calls.pause
+        )
+        if not made:
+            self._check_empty(Keys(spec.table, spec.physical, spec.keys))
+        return Place(spec.physical, spec.keys)
+
+    def _check_empty(self, keys: Keys) -> None:
+        reply = self.calls.call(
+            "scan",
+            TableName=keys.physical,
+            ConsistentRead=True,
+            Limit=1,
+            ReturnConsumedCapacity="TOTAL",
+        )
+        for item in reply["Items"]:
+            key = keys.key_of(item)
+            if RESERVED_ATTRIBUTE not in item:
+                raise foreign_item(keys, key, self.name)
+            raise ConflictError(
+                f"the table {keys.physical} holds items of a store that is not there any more",
+                self.name,
+                "delete the table, or take another prefix or name",
+                table=keys.table,
+            )
+
+    def remove_gone(self) -> None:
+        """Remove the physical tables that no generation has any more."""
+        if not self.catalog.gone:
+            return
+        for gone in self.catalog.gone:
+            self.remove(gone)
+        self.change(gone=())
+
+    def remove(self, gone: Gone) -> None:
+        """Remove one, unless it is made by others."""
+        declared = self.specification.declared.get(gone.table)
+        spec = TableSpec(
+            table=gone.table,
+            physical=gone.physical,
+            keys=KeySchema(("unknown", "S")),
+            owned=declared is not None and declared.owned,
+            tags={
+                STORE_TAG: self.specification.prefix,
+                TABLE_TAG: gone.table,
+                LOG_TAG: self.specification.log_id or "",
+            },
+        )
+        remove(self._control, spec, self.name, clock=self.calls.clock, pause=self.calls.pause)
+
+
+def with_places(catalog: Catalog, places: Mapping[str, Place]) -> dict[str, Place]:
+    """The catalog's places, those of some tables replaced."""
+    return {**catalog.places, **places}
+
+
+def gone_of(catalog: Catalog, tables: frozenset[str]) -> tuple[Gone, ...]:
+    """The physical tables of ``tables``, and those that were to be removed already."""
+    places = ((table, catalog.places[table].physical) for table in sorted(tables))
+    return (*catalog.gone, *(Gone(table, physical) for table, physical in places if physical))
+
+
+def lost(what: str, name: str) -> LostError:
+    """Somebody else wrote what we stood on."""
+    return LostError(what, name, "read the store again and start over")
+
+
+class LockLostError(LostError):
+    """The lock was another's before anything was written."""
