@@ -18,7 +18,7 @@ from binlog.actions import build
 from binlog.address import open_log, parse_address
 from binlog.aws.policies import Role, actions_of, policy_of
 from binlog.cli.policy import log_targets
-from binlog.producer import Producer, Verdict
+from binlog.producer import Frame, Producer, Verdict
 from scripts.standins.server import Server
 from tests.aws.recording import Calls, recording
 from tests.cli.running import append, binlog
@@ -92,7 +92,8 @@ def test_the_producer(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with closing(open_log(log)) as opened, closing(Producer(opened)) as producer:
             envelopes = build({"n": 1}, table="users", now_ms=opened.now_ms(), new_id=lambda: "1")
             [delivery] = producer.append_many(envelopes).deliveries
-            assert delivery.frame is not None
-            [resolved] = producer.resolve([delivery.frame]).values()
+            assert delivery.session is not None
+            frame = Frame(delivery.session, opened.now_ms(), delivery.partition, 1, 1)
+            [resolved] = producer.resolve([frame]).values()
         assert resolved.verdict is Verdict.ACKNOWLEDGED
     check("producer", calls, log)
