@@ -198,8 +198,8 @@ def named_by(row: bytes) -> str | None:
 def orphans(bases: Iterable[tuple[str, float]], named: Container[str], now_s: float) -> list[str]:
     """Which of ``bases`` (id, when it was made) to delete.
 
-    ``named`` is what the rows name, read *after* the bases were listed: who keeps the rules names
-    no base that is that old for the first time.
+    ``named`` is what the rows name, as they stand behind a fence that was put up after the bases
+    were listed: see `appliers.state_steps`.
     """
     return [name for name, made_s in bases if now_s - made_s > ORPHAN_S and name not in named]
 
@@ -246,7 +246,7 @@ def _base_of(row: _Row, read_base: Callable[[str], bytes | None], known: Base | 
             )
         base = Base(name, data, rows=row.rows, spent=row.spent)
     if _crc(base.data) != row.base_crc:
-        raise DamageError("a base that is not the one its row names", base=name)
+        raise DamageError("a base other than the row's own", base=name)
     return base
 
 

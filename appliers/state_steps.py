@@ -2,32 +2,31 @@
 
 Invariants:
 
-* a base is written once, create-if-absent, and is durable before a row names it; the row follows
-  within `NAME_WITHIN_S` of a clock that never goes back, or is given up;
+* a base is written once, create-if-absent, and is durable before a row names it;
 * a row is written on the condition that it is the one that was read, by a version that every write
   of it changes: of several writers one wins, and a write that lands late loses;
 * the winner, having seen that it won, deletes the base that its row no longer names. Nobody else
   deletes what a row has named: who lost, and who does not know whether it won, deletes nothing;
-* a base that no row names, left by who crashed or lost, goes when it is older than `ORPHAN_S`
-  (`orphans`): by then whoever might still name it has given up;
+* a base that no row names, left by who crashed or lost, goes when it is older than `ORPHAN_S`, and
+  only behind a *fence*: the row is written again as it is, under a new version. Whoever was about
+  to name that base, a process that was stopped for days perhaps, then loses, and no clock matters;
 * a reader that finds no base read its row before that was replaced, and reads the row again.
   Nothing is ever read again from the stream, which may have forgotten it.
 
-So no row is ever unreadable, and no base stays for ever. No I/O is done here: `writing` says what
-to do next and is told what came of it.
+So no row is ever unreadable, and no base stays for ever. No I/O is done here: `writing` and
+`sweeping` say what to do next and are told what came of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from appliers.state_base import Base, Packed, named_by, unpack
+from appliers.state_base import Base, Packed, named_by, orphans, unpack
 from binlog.errors import DamageError, LostError
 
-NAME_WITHIN_S = 3600
 RECALL_MAX = 16  # rows that are replaced under a reader's hands, before it says so
 
 T = TypeVar("T")
@@ -54,26 +53,45 @@ class DeleteBase(msgspec.Struct, frozen=True):
     id: str
 
 
+class Fence(msgspec.Struct, frozen=True):
+    """Write the row as it is, under its next version. Answer: its bytes; ``None``: not done."""
+
+
 Step: TypeAlias = "PutBase | PutRow | DeleteBase"
+Sweep: TypeAlias = "Fence | DeleteBase"
 
 
-def writing(
-    packed: Packed, monotonic: Callable[[], float]
-) -> Generator[Step, bool | None, bool | None]:
+def writing(packed: Packed) -> Generator[Step, bool | None, bool | None]:
     """The steps that make ``packed`` durable, one after the other; the outcome of its row.
 
     After ``False`` and ``None`` the row and its base are to be read again before the next `pack`.
     """
-    begun_s = monotonic()
-    if packed.base is not None:
-        if not (yield PutBase(packed.base)):
-            return False
-        if monotonic() - begun_s > NAME_WITHIN_S:
-            return False  # it may soon be taken for an orphan
+    if packed.base is not None and not (yield PutBase(packed.base)):
+        return False
     won = yield PutRow(packed.row)
     if won and packed.replaced is not None:
         yield DeleteBase(packed.replaced)
     return won
+
+
+def sweeping(
+    listed: Iterable[tuple[str, float]], now_s: float
+) -> Generator[Sweep, bytes | None, None]:
+    """The steps that delete what nobody will ever name of the bases ``listed`` (id, when made).
+
+    They are those of one row. Where there is none yet, there is nothing to put up a fence with, and
+    they stay until there is.
+    """
+    old = orphans(listed, (), now_s)
+    if not old:
+        return
+    row = yield Fence()
+    if row is None:
+        return
+    named = named_by(row)
+    for name in old:
+        if name != named:
+            yield DeleteBase(name)
 
 
 def recall(

@@ -3,7 +3,7 @@
 The store of these tests has what any store has: rows written on a condition, objects created if
 absent, deleted, listed. Several writers of one partition, none of which knows whether it is the
 zombie, take the steps of `appliers.state_steps.writing` one at a time, in any order, crash between
-any two, lose replies, and have writes of theirs land long after they gave them up.
+any two, sleep for days, lose replies, and have writes land long after they gave them up.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
-    initialize,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from appliers.state_base import ORPHAN_S, Base, named_by, orphans, pack, unpack
+from appliers.state_base import ORPHAN_S, Base, Packed, named_by, orphans, pack, unpack
 from appliers.state_steps import (
-    NAME_WITHIN_S,
     DeleteBase,
+    Fence,
     PutBase,
     PutRow,
     Step,
     recall,
+    sweeping,
     writing,
 )
 from binlog.errors import DamageError, LostError
@@ -42,7 +41,9 @@ from binlog.frame import Session
 from binlog.sequencer_state import SequencerState
 from tests.state.state_worlds import crowd, step
 
-LATE_S = 3_600  # the longest that a write sent may be under way
+WHO = st.integers(0, 2)
+FATES = st.sampled_from(["heard", "heard", "heard", "unheard", "late"])
+GROWS = st.sampled_from([0, 0, 0, 40, -40])
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -53,42 +54,27 @@ class Row(msgspec.Struct, frozen=True):
     state: bytes
 
 
-class Under(msgspec.Struct, frozen=True):
-    """A row write under way."""
-
-    expected: int
-    row: Row
-    until_s: float
-
-
-class Writer:
-    """One consumer, alive until it crashes. ``row`` is what it read or wrote last."""
-
-    def __init__(self, row: Row | None, base: Base | None) -> None:
-        self.row = row
-        self.base = base
-        self.steps: Generator[Step, bool | None, bool | None] | None = None
-        self.todo: Step | None = None
-        self.new: tuple[bytes, Base | None] = (b"", None)
-
-
 class Shop:
-    """The toy store. ``made`` says when each base was made."""
+    """The toy store of one partition. ``made`` says when each base was made."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.row: Row | None = None
         self.bases: dict[str, bytes] = {}
         self.made: dict[str, float] = {}
-        self.under: list[Under] = []
+        self.under: list[Row] = []  # row writes that nobody waits for any more
+
+    @property
+    def version(self) -> int:
+        return 0 if self.row is None else self.row.version
 
     def put_base(self, base: Base) -> None:
         assert base.id not in self.bases, "an id drawn twice"
         self.bases[base.id] = base.data
         self.made[base.id] = self.now_s
 
-    def put_row(self, expected: int, row: Row) -> bool:
-        if (0 if self.row is None else self.row.version) != expected:
+    def put_row(self, row: Row) -> bool:
+        if self.version != row.version - 1:
             return False
         self.row = row
         return True
@@ -97,156 +83,158 @@ class Shop:
         self.bases.pop(name, None)
         self.made.pop(name, None)
 
-    def sweep(self, listed: list[tuple[str, float]]) -> None:
-        named = () if self.row is None else (named_by(self.row.data),)
-        for name in orphans(listed, named, self.now_s):
-            self.delete_base(name)
+
+class Writer:
+    """One consumer, alive until it crashes. It knows the row that it read or wrote last."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.version = 0
+        self.base: Base | None = None
+        self.state = b""
+        self.steps: Generator[Step, bool | None, bool | None] | None = None
+        self.todo: Step | None = None
+        self.packed: Packed
+        self.read()
+
+    def read(self) -> None:
+        """Give up what it was doing, and read the row and its base."""
+        shop = self.shop
+        row, state, base = recall(
+            lambda: shop.row, lambda r: r and r.data, shop.bases.get, known=self.base
+        )
+        assert state == (row and row.state)
+        self.version, self.base = shop.version, base
+        self.state = state or crowd(Random(7), 60).encode()
+        self.steps = self.todo = None
+
+    def begin(self, packed: Packed, state: bytes) -> None:
+        self.packed, self.state = packed, state
+        self.steps = writing(packed)
+        self.todo = next(self.steps)
+
+    def go_on(self, fate: str) -> None:
+        """Take the next step. It is heard of, or done unheard, or lands later, or never."""
+        todo, answer = self.todo, True if fate == "heard" else None
+        if isinstance(todo, PutBase):
+            self.shop.put_base(todo.base)
+            answer = True  # who hears nothing asks again
+        elif isinstance(todo, DeleteBase):
+            if fate == "heard":
+                self.shop.delete_base(todo.id)
+        else:
+            assert isinstance(todo, PutRow)
+            row = Row(self.version + 1, todo.row, self.state)
+            if fate == "late":
+                self.shop.under.append(row)
+            elif not self.shop.put_row(row) and fate == "heard":
+                answer = False
+            if answer:
+                self.version, self.base = row.version, self.packed.named
+        assert self.steps is not None
+        try:
+            self.todo = self.steps.send(answer)
+        except StopIteration as stop:
+            self.steps = self.todo = None
+            if stop.value is not True:
+                self.read()
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Writers, their crashes, late writes, lost replies, sweeps and readers, in any order."""
+    """Three who believe that they own the partition, sweepers, slow readers, in any order."""
 
-    writers = Bundle("writers")
-    held_rows = Bundle("held_rows")
+    rows = Bundle("rows")
 
     def __init__(self) -> None:
         super().__init__()
         self.shop = Shop()
         self.random = Random(1)
-        self.content = crowd(self.random, 90)
         self.ids = itertools.count()
+        self.writers = [Writer(self.shop) for _ in range(3)]
         self.listed: list[tuple[str, float]] = []
-
-    @initialize(target=writers)
-    def first_two(self) -> object:
-        """Both believe that they own the partition."""
-        return multiple(Writer(None, None), Writer(None, None))
+        self.fenced: list[str] = []  # what a sweeper that has put up its fence will delete
 
     # -- writers ---------------------------------------------------------------------------------
 
-    @rule(writer=writers)
-    def read(self, writer: Writer) -> None:
-        """Give up what it was doing, and read the row and its base."""
-        shop = self.shop
-        row, state, base = recall(
-            lambda: shop.row, lambda r: r and r.data, shop.bases.get, known=writer.base
-        )
-        assert state == (row and row.state)
-        writer.row, writer.base, writer.steps, writer.todo = row, base, None, None
-
-    @rule(target=writers)
-    def start(self) -> Writer:
-        """Another consumer comes."""
-        writer = Writer(None, None)
-        self.read(writer)
-        return writer
-
-    @rule(writer=consumes(writers))
-    def crash(self, writer: Writer) -> None:
-        """Between any two of its steps; it comes back, if at all, as another one."""
-
-    @rule(
-        writer=writers,
-        changed=st.integers(0, 60),
-        grows=st.integers(-80, 80),
-        row_bytes_max=st.sampled_from([0, 600, 24_000]),
-    )
-    def begin(self, writer: Writer, changed: int, grows: int, row_bytes_max: int) -> None:
-        """Pack a later state than the one that its row holds: of fewer sessions, or more."""
-        old = crowd(Random(7), 60) if writer.row is None else decode(writer.row.state)
-        for _ in range(grows):
-            session = crowd(self.random, 1).sessions[0]
-            old.sessions.append(session)
-        del old.sessions[: max(0, -grows)]
-        old.sessions.sort(key=lambda s: s.session)
-        known = {s.session.family for s in old.sessions}
-        old.closed = [closed for closed in old.closed if closed.family in known]
-        step(self.random, old, min(changed, len(old.sessions)))
-        state = old.encode()
-        packed = pack(state, writer.base, row_bytes_max=row_bytes_max, token=self._token)
-        writer.new = state, packed.named
-        writer.steps = writing(packed, lambda: self.shop.now_s)
-        writer.todo = next(writer.steps)
-
-    def _token(self, size: int) -> bytes:
-        return next(self.ids).to_bytes(size, "big")
-
-    @rule(writer=writers, fate=st.sampled_from(["done", "done", "done", "unheard", "late"]))
-    def go_on(self, writer: Writer, fate: str) -> None:
-        """Take the writer's next step, if it has one. A write may land unheard, or late."""
-        todo = writer.todo
-        if todo is None:
+    def _act(self, index: int, fate: str, renews: bool, grows: int) -> None:
+        writer = self.writers[index]
+        if writer.todo is not None:
+            writer.go_on(fate)
             return
-        answer: bool | None = True
-        if isinstance(todo, PutBase):
-            if fate == "late":
-                return  # it still waits for it
-            self.shop.put_base(todo.base)
-        elif isinstance(todo, DeleteBase):
-            if fate == "done":
-                self.shop.delete_base(todo.id)
-        else:
-            answer = self._write_row(writer, todo, fate)
-        self._tell(writer, answer)
+        state = SequencerState.decode(writer.state)
+        state.sessions += crowd(self.random, max(0, grows)).sessions
+        state.sessions = sorted(state.sessions[max(0, -grows) :], key=lambda s: s.session)
+        known = {s.session.family for s in state.sessions}
+        state.closed = [closed for closed in state.closed if closed.family in known]
+        step(self.random, state, min(9, len(state.sessions)))
+        packed = pack(
+            state.encode(),
+            writer.base,
+            row_bytes_max=0 if renews else 24_000,
+            token=lambda size: next(self.ids).to_bytes(size, "big"),
+        )
+        writer.begin(packed, state.encode())
 
-    def _write_row(self, writer: Writer, todo: PutRow, fate: str) -> bool | None:
-        expected = 0 if writer.row is None else writer.row.version
-        row = Row(expected + 1, todo.row, writer.new[0])
-        if fate == "late":
-            self.shop.under.append(Under(expected, row, self.shop.now_s + LATE_S))
-        else:
-            won = self.shop.put_row(expected, row)
-            if fate == "done":
-                if won:
-                    writer.row, writer.base = row, writer.new[1]
-                return won
-        # Unheard or late: it looks. What is there may still be replaced by its own write.
-        if self.shop.row == row:
-            writer.row, writer.base = row, writer.new[1]
-            return True
-        return None
+    # Rules are drawn evenly, and what a writer does is most of what there is.
+    act = rule(index=WHO, fate=FATES, renews=st.booleans(), grows=GROWS)(_act)
+    act_again = rule(index=WHO, fate=FATES, renews=st.booleans(), grows=GROWS)(_act)
+    act_more = rule(index=WHO, fate=FATES, renews=st.booleans(), grows=GROWS)(_act)
 
-    def _tell(self, writer: Writer, answer: bool | None) -> None:
-        assert writer.steps is not None
-        try:
-            writer.todo = writer.steps.send(answer)
-        except StopIteration as stop:
-            writer.steps = writer.todo = None
-            if stop.value is not True:
-                self.read(writer)
+    @rule(index=WHO)
+    def crash(self, index: int) -> None:
+        """Between any two steps of one, or only a new look; another one comes in its place."""
+        self.writers[index] = Writer(self.shop)
 
     @precondition(lambda self: self.shop.under)
     @rule(index=st.integers(0, 9))
     def land(self, index: int) -> None:
-        """A write that nobody waits for any more arrives."""
-        under = self.shop.under.pop(index % len(self.shop.under))
-        if under.until_s >= self.shop.now_s:
-            self.shop.put_row(under.expected, under.row)
+        """A write that nobody waits for any more arrives, however late."""
+        self.shop.put_row(self.shop.under.pop(index % len(self.shop.under)))
 
-    # -- time, sweeps, readers -------------------------------------------------------------------
-
-    @rule(seconds=st.sampled_from([1.0, NAME_WITHIN_S - 1, NAME_WITHIN_S + 1, ORPHAN_S, ORPHAN_S]))
-    def pass_time(self, seconds: float) -> None:
-        """Writers sleep through it, in the middle of what they do."""
-        self.shop.now_s += seconds
+    # -- sweepers, readers -----------------------------------------------------------------------
 
     @rule()
     def list_bases(self) -> None:
-        """The first half of a sweep."""
+        """A day later the first third of a sweep; writers sleep through the day."""
+        self.shop.now_s += ORPHAN_S + 1
         self.listed = list(self.shop.made.items())
 
     @rule()
-    def sweep(self) -> None:
-        """The second half, of a list that may be old by now."""
-        self.shop.sweep(self.listed)
+    def put_up_a_fence(self) -> None:
+        """The second."""
+        self.fenced = self._sweep(self.listed)
+
+    def _sweep(self, listed: list[tuple[str, float]]) -> list[str]:
+        steps = sweeping(listed, self.shop.now_s)
+        found = []
+        answer: bytes | None = None
+        try:
+            todo = next(steps)
+            while True:
+                if isinstance(todo, Fence):
+                    row = self.shop.row
+                    if row is not None:
+                        assert self.shop.put_row(Row(row.version + 1, row.data, row.state))
+                        answer = row.data
+                else:
+                    found.append(todo.id)
+                todo = steps.send(answer)
+        except StopIteration:
+            return found
+
+    @rule()
+    def delete_orphans(self) -> None:
+        """The last third, of what may be an old list by now."""
+        for name in self.fenced:
+            self.shop.delete_base(name)
 
     @precondition(lambda self: self.shop.row is not None)
-    @rule(target=held_rows)
+    @rule(target=rows)
     def read_row(self) -> Row | None:
         """A reader reads the row, and is then slow."""
         return self.shop.row
 
-    @rule(row=held_rows)
+    @rule(row=consumes(rows))
     def read_base(self, row: Row) -> None:
         """It finds the base, and the very state, or the row has been replaced meanwhile."""
         try:
@@ -268,15 +256,12 @@ class Interleavings(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened: a day later one sweep leaves the base that the row names, or none."""
         self.shop.now_s += ORPHAN_S + 1
-        self.shop.sweep(list(self.shop.made.items()))
+        if self.shop.row is None:
+            return
+        for name in self._sweep(list(self.shop.made.items())):
+            self.shop.delete_base(name)
         self.the_row_is_readable()
-        row = self.shop.row
-        named = None if row is None else named_by(row.data)
-        assert set(self.shop.bases) == ({named} - {None})
-
-
-def decode(state: bytes) -> SequencerState:
-    return SequencerState.decode(state)
+        assert set(self.shop.bases) == {named_by(self.shop.row.data)} - {None}
 
 
 def test_no_interleaving_makes_a_row_unreadable_or_leaves_a_base() -> None:
@@ -295,7 +280,7 @@ def test_the_base_comes_first_and_the_replaced_one_goes_last() -> None:
     """The one order in which a crash between any two steps is harmless."""
     first = pack(large(), None)
     second = pack(large(300), first.named, row_bytes_max=0)
-    steps = writing(second, lambda: 0.0)
+    steps = writing(second)
     assert second.base is not None
     assert first.named is not None
     assert next(steps) == PutBase(second.base)
@@ -311,7 +296,7 @@ def test_who_has_not_seen_that_it_won_deletes_nothing(answer: bool | None) -> No
     """It lost, or does not know: the base may be what the winner's row names."""
     first = pack(large(), None)
     second = pack(large(300), first.named, row_bytes_max=0)
-    steps = writing(second, lambda: 0.0)
+    steps = writing(second)
     next(steps)
     steps.send(True)
     with pytest.raises(StopIteration) as stop:
@@ -319,14 +304,13 @@ def test_who_has_not_seen_that_it_won_deletes_nothing(answer: bool | None) -> No
     assert stop.value.value is answer
 
 
-def test_a_base_that_waited_too_long_is_not_named() -> None:
-    """A sweep may be about to take it for an orphan."""
-    now = iter([0.0, NAME_WITHIN_S + 1.0])
-    steps = writing(pack(large(), None), lambda: next(now))
-    next(steps)
-    with pytest.raises(StopIteration) as stop:
-        steps.send(True)
-    assert stop.value.value is False
+def test_a_sweep_deletes_nothing_without_its_fence() -> None:
+    """Somebody who was stopped for days may be about to name what looks like an orphan."""
+    steps = sweeping([("old", 0.0)], ORPHAN_S + 1.0)
+    assert next(steps) == Fence()
+    with pytest.raises(StopIteration):
+        steps.send(None)
+    assert list(sweeping([("young", 2.0)], ORPHAN_S + 1.0)) == []
 
 
 def test_recall_reads_the_row_again_when_its_base_has_gone() -> None:
