@@ -161,7 +161,7 @@ class KinesisLog:
 
     def shards(self) -> list[Shard]:
         self._check_open()
-        return self._stream.shards()
+        return self._reader.shards()
 
     def locate(self, position: Position) -> str:
         if position.sequence < 0:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 
 from binlog.errors import RefusedError
-from binlog.log import Page, Position
+from binlog.log import Page, Position, Shard
 from binlog.logs.kinesis_reader import ShardReader
 from binlog.logs.kinesis_stream import Stream, trimmed
 
@@ -98,14 +98,19 @@ class StreamReader:
         with self._lock:
             self._fetching.discard(reader)
 
-    def _reader(self, shard_id: str) -> ShardReader:
+    def shards(self) -> list[Shard]:
+        """All shards, parents first; from now on each has its reader."""
+        shards = self.stream.shards()
         with self._lock:
-            reader = self._readers.get(shard_id)
-            if reader is None:
-                for shard in self.stream.shards():
-                    self._readers.setdefault(shard.id, ShardReader(self.stream, shard))
-                reader = self._readers.get(shard_id)
-        if reader is not None:
+            for shard in shards:
+                if shard.id not in self._readers:
+                    self._readers[shard.id] = ShardReader(self.stream, shard)
+        return shards
+
+    def _reader(self, shard_id: str) -> ShardReader:
+        if shard_id not in self._readers:
+            self.shards()
+        if (reader := self._readers.get(shard_id)) is not None:
             return reader
         where = f"shard {shard_id} of {self.stream.name}"
         if shard_id.startswith("shardId-") and self.stream.may_have_forgotten():

@@ -25,6 +25,7 @@ HASH_MAX = 2**128 - 1
 FIRST_SEQUENCE = 49 * 10**54
 STEP = 10**20 + 1
 HOUR_MS = 3_600_000
+PAGE_BYTES_MAX = 10 * 1024 * 1024
 
 
 class Fault(NamedTuple):
@@ -235,6 +236,8 @@ class KinesisDouble:
         shard = stream.shards[shard_id]
         left = [record for record in shard.records if record.sequence >= at]
         page = left[: min(Limit, self.page_records)]
+        while len(page) > 1 and sum(len(record.data) for record in page) > PAGE_BYTES_MAX:
+            page.pop()
         if self.empty_pages and left:
             self.empty_pages -= 1
             page = []
