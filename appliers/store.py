@@ -109,13 +109,15 @@ class Sink(Protocol):
     * ``commit`` applies the writes in any order, each on its own condition, and then, only if
       every condition held, moves the checkpoints and records the rejections, durably on return.
       It returns the writes whose condition failed; where it returns any, no checkpoint moved, and
-      the other writes may or may not be applied: a failed write is read again, never assumed
-      either way. A checkpoint never moves back (`moves_on`): if one would, if the generation is no
+      the other writes and the rejections may or may not be there: a failed write is read again,
+      never assumed either way. A checkpoint never moves back (`moves_on`): if one would, if the generation is no
       longer live, or if a table is another's by now, `LostError` and nothing else done. Tables of
       an open generation are made when first written; ``tables`` names further ones that exist
       although nothing is in them. ``foreign`` records (S7) are kept whole, each once by shard and
       sequence, durable before any checkpoint moves; where none moves they may be kept or not. Those
       ``relayed`` are in the log as events, and kept no longer, whichever of the two is told first.
+      Both are passed only where there are any: the sink of a log that no other tool writes to may
+      do without them.
     """
 
     name: str  # the address, for messages
@@ -162,9 +164,13 @@ class Store(Sink, Reader, Protocol):
 
     * ``build`` begins a private generation (B1), invisible until `Build.finish`. What an earlier,
       killed build left is removed first.
-    * ``view`` is this store at one moment, while writers go on. Leaving it raises `BusyError` if
-      the store cannot keep a moment and was written meanwhile.
+    * ``view`` is this store at one moment, while writers go on. Where the store cannot keep one
+      (``keeps_moments`` is false), whatever is read from a view after a write raises `BusyError`;
+      generations and checkpoints are those of its beginning.
     """
+
+    @property
+    def keeps_moments(self) -> bool: ...
 
     def view(self) -> AbstractContextManager[Reader]: ...
 

@@ -30,15 +30,12 @@ halt, although the bytes may be those of a frame of ours.
 the log's id (`relay_family`) and with an id that names the record (`relay_id`). Whoever applies such
 an event notes the record as relayed, in the same commit, so a store knows which are outstanding.
 
-A shard may hold no partition at all (more shards than partitions, after splits by an on-demand
-stream): no checkpoint ever goes there. `homeless` finds such shards; `binlog status` and
-`binlog check` look into them and ``binlog relay LOG LOG`` reads them.
+A shard may hold no partition at all (more shards than partitions): see `binlog.homeless`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -87,11 +84,6 @@ def home_of(shard: Shard, partition_key: str, partitions: int) -> int | None:
     at = bisect_left(held, own)
     # Of two that are equally near the lower: any choice does that all readers make alike.
     return min(held[max(0, at - 1) : at + 1], key=lambda partition: abs(partition - own))
-
-
-def homeless(shards: Iterable[Shard]) -> list[Shard]:
-    """The shards in which no checkpoint ever stands, parents before children."""
-    return [shard for shard in shards if not shard.partitions]
 
 
 def foreign_halt(sequencer: Sequencer, shard: str, record: Record) -> Halt:

@@ -39,6 +39,26 @@ def cut(run: Run, through: int) -> Run | None:
     )
 
 
+def between(run: Run, applied: int, limit: int) -> Run | None:
+    """The part of ``run`` beyond the offset ``applied`` and up to ``limit``, if there is any."""
+    if run.last_offset <= applied:
+        return None
+    part = run if run.last_offset <= limit else cut(run, limit)
+    return part if part is None or part.first_offset > applied else _after(part, applied)
+
+
+def _after(run: Run, applied: int) -> Run:
+    """The part of ``run`` beyond the offset ``applied``."""
+    skip = applied - run.first_offset + 1
+    indexes = range(skip, len(run.columns))
+    return msgspec.structs.replace(
+        run,
+        first_offset=applied + 1,
+        columns=run.columns.take(indexes),
+        numbers=list(run.numbers[skip:]),
+    )
+
+
 def check_within(
     log: Log, wanted: Vector, end: Vector, partitions: Iterable[int], *, what: str = "the vector"
 ) -> None:

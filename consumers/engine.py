@@ -16,6 +16,7 @@ The engine has no clock and no sleep, and touches the world through a `Log` and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -165,6 +166,11 @@ class Engine:
 
     def _commit(self, runs: Sequence[Run]) -> Step:
         places = self._moved(sorted(self._reader.take_touched()))
+        # Only where there are any: the sink of a log that no other tool writes to may do without.
+        foreign, relayed = self._reader.foreign, self._reader.relayed
+        aside: dict[str, Any] = (
+            {"foreign": foreign, "relayed": relayed} if foreign or relayed else {}
+        )
         failed: list[Write] = []
         for attempt in range(TRIES_MAX):
             batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
@@ -175,8 +181,7 @@ class Engine:
                 places,
                 rejections=batch.rejections,
                 tables=batch.tables,
-                foreign=self._reader.foreign,
-                relayed=self._reader.relayed,
+                **aside,
             )
             if not failed:
                 self._note_committed(places)

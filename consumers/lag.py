@@ -9,6 +9,7 @@ import msgspec
 from appliers.store import Checkpoint, Reader, Store
 from appliers.stores.generations import check_binding
 from binlog.errors import DamageError
+from binlog.foreign import Place
 from binlog.halt import Halt
 from binlog.log import Log
 from binlog.reader import Reader as LogReader
@@ -34,11 +35,12 @@ class Lag(msgspec.Struct, frozen=True):
     partitions: list[PartitionLag]
     halts: list[Halt]
     damage: DamageError | None
+    foreign: list[Place] = []  # records of nobody of ours that nobody has relayed, by place
 
     @property
     def healthy(self) -> bool:
-        """Whether every partition could be read to its end."""
-        return not self.halts and self.damage is None
+        """Whether every partition could be read to its end, and all that was read was ours."""
+        return not self.halts and self.damage is None and not self.foreign
 
 
 def measure(log: Log, store: Store | None = None) -> Lag:
@@ -48,18 +50,23 @@ def measure(log: Log, store: Store | None = None) -> Lag:
         MismatchError: the store belongs to another log, or is ahead of this one.
     """
     checkpoints: Mapping[int, Checkpoint] = {}
+    foreign: set[Place] = set()  # kept by the store, or to be
     if store is not None:
         with store.view() as view:
             check_binding(store.name, view.genesis(), log.genesis)
             checkpoints = last_of_all(view)
+            foreign.update(record.place for record in view.foreign())
     name = "" if store is None else store.name
     reader = LogReader(log, starts=starts_of(log, name, checkpoints))
+    relayed: set[Place] = set()
     oldest: dict[int, int] = {}  # arrival of the first event that is not applied
     damage = None
     try:
         while (runs := reader.read()) is not None:
             for run in runs:
                 oldest.setdefault(run.partition, run.arrival_ms)
+            foreign.update(record.place for record in reader.foreign)
+            relayed.update(reader.relayed)
     except DamageError as error:
         damage = error
     now = log.now_ms()
@@ -82,7 +89,12 @@ def measure(log: Log, store: Store | None = None) -> Lag:
                 position=str(place.position),
             )
         )
-    return Lag(partitions, [halt for _, halt in sorted(reader.halts.items())], damage)
+    return Lag(
+        partitions,
+        [halt for _, halt in sorted(reader.halts.items())],
+        damage,
+        sorted(foreign - relayed),
+    )
 
 
 def last_of_all(view: Reader) -> Mapping[int, Checkpoint]:

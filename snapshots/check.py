@@ -10,7 +10,8 @@ genesis               a partition does not begin with the log's own parameters (
 event                 an event holds what publish would have refused
 offsets               an offset is missing, or there twice
 halt                  a rule has stopped a partition, and nobody has decided (S3)
-foreign               a record that no producer of this log wrote (S7)
+foreign               a record that no producer of this log wrote, and nobody has relayed (S7)
+foreign-lost          one that the store has gone by without keeping it
 upgrade               written by a newer version than this code reads
 checkpoint-..         position, offset, digest, state or applied: not what the log gives there (C2)
 generation            a table of two generations, or two open ones (C0)
@@ -42,7 +43,7 @@ from binlog.errors import (
     PoisonError,
     UpgradeError,
 )
-from binlog.log import Log
+from binlog.log import Log, Position
 from binlog.logs.directory_check import Finding, check_directory_log
 from binlog.vector import Vector
 from snapshots.check_log import Walk
@@ -109,6 +110,7 @@ def check_log(
         walk = Walk(log)
         walk.run(_named(tick, "walking the log"))
         yield from walk.found
+        yield from _foreign(log, walk, None)
         return
     with store.view() as view:
         check_same_log(log, view)
@@ -116,6 +118,7 @@ def check_log(
         walk = Walk(log, watches_of(view, unreadable))
         reached = walk.run(_named(tick, "walking the log"))
         yield from walk.found
+        yield from _foreign(log, walk, view)
         yield from unreadable
         mixed = list(check_generations(view))
         yield from mixed
@@ -132,6 +135,19 @@ def check_log(
                     yield Finding("row", f"{error.where} table {table}", error.what)
         if any(table not in leave for g in view.generations() for table in g.tables) or not leave:
             yield from _against_log(log, view, reached, rules, leave, workers, tick)
+
+
+def _foreign(log: Log, walk: Walk, view: Reader | None) -> Iterator[Finding]:
+    """What lies in the stream and is no event yet; of a store, whether it has what it went by."""
+    kept = set() if view is None or not walk.met else {record.place for record in view.foreign()}
+    for place, met in sorted(walk.met.items()):
+        where = log.locate(Position(*place))
+        what = f"partition key {met.partition_key!r}, {met.size} bytes"
+        if met.passed and place not in kept and view is not None:
+            do = "rebuild the store, which finds it again"
+            yield Finding("foreign-lost", where, f"{what}: {view.name} does not keep it; {do}")
+        else:
+            yield Finding("foreign", where, f"{what}; binlog relay brings it in as an event")
 
 
 def _against_log(

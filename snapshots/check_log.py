@@ -3,7 +3,7 @@
 Checked are: the genesis record in every partition, what every accepted event holds (canonical
 bytes, the bounds that publish keeps), that offsets are dense, the partitions that are halted, and
 the checkpoints of stores where the walk passes them: they are equal to the sequencer there, byte
-for byte.
+for byte. Foreign records are gathered, and whether a checkpoint has gone beyond them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from appliers.store import Checkpoint
 from binlog.checked import check_envelope
 from binlog.envelope import Envelope
 from binlog.errors import DamageError, MismatchError, RefusedError, UpgradeError
+from binlog.foreign import Place, home_of
 from binlog.halt import halted_error
 from binlog.log import Log, Position, Record, holds
 from binlog.logs.directory_check import Finding
@@ -42,6 +43,14 @@ class Watch(msgspec.Struct, frozen=True):
         return self.checkpoint.sequence
 
 
+class Met(msgspec.Struct, frozen=True, gc=False):
+    """A foreign record on the way. ``passed``: a checkpoint of its home is beyond it."""
+
+    partition_key: str
+    size: int
+    passed: bool
+
+
 class Walk(Reader):
     """Reads a log to its end, or to each halt; ``found`` grows while it does."""
 
@@ -52,6 +61,7 @@ class Walk(Reader):
         for watch in watches:
             self._watches.setdefault(watch.checkpoint.partition, []).append(watch)
         self._visited: dict[int, set[str]] = {}  # shards that each partition was read in
+        self.met: dict[Place, Met] = {}  # foreign records, but those relayed
         self._stopped: dict[int, Position] = {}  # records that ended a partition, halts apart
         self._expected: dict[int, int] = {}  # the next offset of each partition
 
@@ -63,6 +73,11 @@ class Walk(Reader):
                 for run in runs:
                     self._check_run(run)
                     events += len(run.columns)
+                for record in self.foreign:
+                    met = Met(record.partition_key, len(record.data), passed=False)
+                    self.met.setdefault(record.place, met)
+                for place in self.relayed:
+                    self.met.pop(place, None)
                 if tick is not None:
                     tick(events)
         except DamageError as error:
@@ -79,10 +94,27 @@ class Walk(Reader):
 
     # -- one record ------------------------------------------------------------------------------
 
-    def _refuse_foreign(self, shard: str, record: Record) -> None:
-        if self._log.params.foreign != "skip":
-            where = self._log.locate(Position(shard, record.sequence))
-            self._report("foreign", where, f"partition key {record.partition_key!r}")
+    def _meet_foreign(self, shard: str, record: Record, wanted: set[int]) -> None:
+        count = len(self.foreign)
+        super()._meet_foreign(shard, record, wanted)
+        for found in self.foreign[count:]:
+            home = home_of(self._shards[shard], found.partition_key, self._log.params.partitions)
+            passed = any(
+                shard in self._ancestors(watch.shard)
+                or (watch.shard == shard and watch.sequence >= found.sequence)
+                for watch in self._watches.get(-1 if home is None else home, ())
+            )
+            self.met[found.place] = Met(found.partition_key, len(found.data), passed)
+
+    def _ancestors(self, shard: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [shard]
+        while waiting:
+            known = self._shards.get(waiting.pop())
+            new = set(known.parents if known else ()) - found
+            found |= new
+            waiting += new
+        return found
 
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
         partition = record.partition
@@ -110,14 +142,14 @@ class Walk(Reader):
         if run.first_offset != expected:
             self._report(
                 "offsets",
-                self._place(run, 0),
+                self._event_place(run, 0),
                 f"offset {run.first_offset} follows {expected - 1}",
             )
         self._expected[run.partition] = run.last_offset + 1
         for index, envelope in enumerate(run.columns.envelopes()):
             reason = self._why_refused(envelope, run.partition)
             if reason is not None:
-                self._report("event", self._place(run, index), reason)
+                self._report("event", self._event_place(run, index), reason)
 
     def _why_refused(self, envelope: Envelope, partition: int) -> str | None:
         """What publish would not have let through."""
@@ -136,7 +168,7 @@ class Walk(Reader):
             return f"{envelope.type}: its key belongs to partition {owner}"
         return None
 
-    def _place(self, run: Run, index: int) -> str:
+    def _event_place(self, run: Run, index: int) -> str:
         return f"{self._log.name} partition {run.partition} offset {run.first_offset + index}"
 
     # -- checkpoints -----------------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import click
 
 from binlog.cli.options import log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.verb import Verb
+from binlog.foreign import Place
 from binlog.halt import halted_error
 from consumers.lag import Lag, PartitionLag, measure
+
+FOREIGN_SHOWN = 10  # places of foreign records that are named
 
 
 @click.command(
@@ -30,7 +34,8 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
 
     `lag_seconds` is for how long the oldest event that is not applied has been in the log, `held`
     the frames that wait for an earlier one. With a store only what lies beyond its checkpoints is
-    read. Exit status 1 if a partition is halted or the log is damaged.
+    read. Exit status 1 if a partition is halted, the log is damaged, or records lie in it that no
+    producer of ours wrote and nobody has relayed; `foreign` then tells how many, and where.
     """
     from appliers.address import open_store
     from binlog.address import open_log
@@ -44,8 +49,11 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
         troubles = [str(halted_error(halt, opened.locate(halt.position))) for halt in found.halts]
     if found.damage is not None:
         troubles.append(str(found.damage))
+    if found.foreign:
+        troubles.append(_foreign_trouble(found.foreign, log, store))
     if as_json:
-        write_json({"partitions": found.partitions})
+        foreign = {"foreign": _foreign_document(found.foreign)} if found.foreign else {}
+        write_json({"partitions": found.partitions, **foreign})
     else:
         _write_text(found, with_store=store is not None)
     for trouble in troubles:
@@ -83,6 +91,24 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
         line += f", for {_duration(since)}" if behind else ""
     halts = f"; {len(halted)} halted" if halted else ""
     write_text("", line + halts)
+
+
+def _foreign_document(foreign: list[Place]) -> dict[str, Any]:
+    return {
+        "records": len(foreign),
+        "where": [f"{shard}:{sequence}" for shard, sequence in foreign[:FOREIGN_SHOWN]],
+    }
+
+
+def _foreign_trouble(foreign: list[Place], log: str, store: str | None) -> str:
+    places = _foreign_document(foreign)["where"]
+    more = f" and {len(foreign) - len(places):,} more" if len(foreign) > len(places) else ""
+    records = "a foreign record" if len(foreign) == 1 else f"{len(foreign):,} foreign records"
+    see = f"`binlog dump {store} --foreign` shows them, " if store is not None else ""
+    return (
+        f"{records}: {log} at {', '.join(places)}{more}:"
+        f" {see}`binlog relay {log} {log}` makes events of them"
+    )
 
 
 def _behind(lag: PartitionLag) -> tuple[str, str, str]:
