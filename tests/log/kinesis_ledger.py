@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol
 
 from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Session
 from binlog.log import Log
-from binlog.producer import Delivery, Outcome, Producer
+from binlog.producer import Acks, Delivery, Outcome
+from binlog.producer.outcome import Frame
 from binlog.reader import Reader
 from binlog.values import encode_value
 
@@ -22,18 +25,28 @@ def event(name: str, number: int) -> Envelope:
     return Envelope(f"{name}/{number}", PUT_ITEM, 1, "tab", encode_value(key), data)
 
 
+class Publishes(Protocol):
+    """A `Producer`, or what a test has in its place."""
+
+    def publish_many(
+        self, envelopes: Sequence[Envelope], *, on_delivery: Callable[[Delivery], None]
+    ) -> Future[Acks] | None: ...
+
+
 class Ledger:
     """What was published, and what became of it. Any thread may write."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[str, int], Envelope] = event) -> None:
+        """``make`` gives an event of a name and a number, with the id ``NAME/NUMBER``."""
+        self._make = make
         self._lock = threading.Lock()
         self._published: dict[str, Envelope] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self.in_doubt: dict[object, list[str]] = defaultdict(list)  # ids by frame
+        self.in_doubt: dict[Frame, list[str]] = defaultdict(list)  # ids by frame
 
-    def publish(self, producer: Producer, name: str, numbers: Sequence[int]) -> None:
+    def publish(self, producer: Publishes, name: str, numbers: Sequence[int]) -> None:
         """One publish that nobody waits for; its outcomes are written down as they come."""
-        events = [event(name, number) for number in numbers]
+        events = [self._make(name, number) for number in numbers]
         with self._lock:
             self._published |= {each.id: each for each in events}
 
@@ -46,6 +59,14 @@ class Ledger:
                     self.in_doubt[delivery.frame] += ids
 
         producer.publish_many(events, on_delivery=decided)
+
+    def died(self, name: str) -> int:
+        """A process is gone: what had no outcome may be in the log or not; how many."""
+        with self._lock:
+            open_ = [i for i in self._published if i.startswith(f"{name}/")]
+            open_ = [i for i in open_ if i not in self.outcomes]
+            self.outcomes |= dict.fromkeys(open_, Outcome.UNKNOWN)
+        return len(open_)
 
     def count(self, outcome: Outcome) -> int:
         return sum(found is outcome for found in self.outcomes.values())
@@ -62,7 +83,11 @@ class Ledger:
             for run in runs:
                 assert run.first_offset == offsets[run.partition] + 1, "a gap in the offsets"
                 offsets[run.partition] = run.last_offset
-                found += [(run.session, envelope) for envelope in run.columns.envelopes()]
+                found += [
+                    (run.session, envelope)
+                    for envelope in run.columns.envelopes()
+                    if not envelope.is_control
+                ]
         reader.raise_halts()
         assert self.outcomes.keys() == self._published.keys(), "an event without an outcome"
         seen = Counter(envelope.id for _, envelope in found)
