@@ -21,7 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from scripts.standins.proxy_faults import Broken, Intruder, Reply, Request, encoded
+from scripts.standins.proxy_faults import Broken, Reply, Request, encoded
+from scripts.standins.proxy_intruder import Intruder
 
 UPSTREAM_S = 30.0
 SILENCE_MOST_S = 30.0  # a client that does not give up by then is given up

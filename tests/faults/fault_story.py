@@ -21,7 +21,8 @@ from binlog.producer.outcome import Frame
 from binlog.producer.resolve import Verdict, resolve
 from binlog.values import encode_value
 from consumers.local import Following, replicate
-from scripts.standins.proxy_faults import Fault, Intruder
+from scripts.standins.proxy_faults import Fault
+from scripts.standins.proxy_intruder import Intruder
 from tests.faults.fault_judge import Truth, check_ledger, check_replica, truth_of
 from tests.log.kinesis_ledger import Ledger, Publishes
 

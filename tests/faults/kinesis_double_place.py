@@ -16,7 +16,7 @@ from appliers.stores.sqlite import SQLiteStore
 from binlog.errors import BinlogError
 from binlog.logs.kinesis import KinesisLog
 from binlog.partition import explicit_hash_key
-from scripts.standins.proxy_faults import Intruder
+from scripts.standins.proxy_intruder import Intruder
 from tests.faults.fault_senders import SteppedProducer
 from tests.faults.fault_story import Replica, Story, play
 from tests.faults.kinesis_faulty import FaultyKinesis

@@ -17,7 +17,8 @@ from botocore.exceptions import (
 )
 
 from binlog.clock import ManualClock
-from scripts.standins.proxy_faults import Broken, How, Intruder, Reply, Request
+from scripts.standins.proxy_faults import Broken, How, Reply, Request
+from scripts.standins.proxy_intruder import Intruder
 from tests.log.kinesis_double import KinesisDouble
 
 ATTEMPTS = 6
