@@ -61,7 +61,7 @@ SESSIONS = Rows(
     b"\x97\x92\xc4\x10",
     b"\xc3\xc0\x90\x90",
     msgspec.msgpack.Decoder(
-        list[tuple[tuple[bytes, int], int, int, bool, None, list[Any], list[Any]]]
+        list[tuple[tuple[bytes, int], int, int, bool, None, tuple[()], tuple[()]]]
     ).decode,
     _session_columns,
     _session_values,

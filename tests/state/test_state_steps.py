@@ -43,7 +43,7 @@ from tests.state.state_worlds import crowd, step
 
 WHO = st.integers(0, 2)
 FATES = st.sampled_from(["heard", "heard", "heard", "unheard", "late"])
-GROWS = st.sampled_from([0, 0, 0, 40, -40])
+GROWS = st.sampled_from([0, 0, 0, 60, -60])
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ class Writer:
         )
         assert state == (row and row.state)
         self.version, self.base = shop.version, base
-        self.state = state or crowd(Random(7), 60).encode()
+        self.state = state or crowd(Random(7), 150).encode()
         self.steps = self.todo = None
 
     def begin(self, packed: Packed, state: bytes) -> None:
@@ -227,6 +227,13 @@ class Interleavings(RuleBasedStateMachine):
         """The last third, of what may be an old list by now."""
         for name in self.fenced:
             self.shop.delete_base(name)
+
+    @rule()
+    def sweep_at_once(self) -> None:
+        """All three, while the writers sleep."""
+        self.list_bases()
+        self.put_up_a_fence()
+        self.delete_orphans()
 
     @precondition(lambda self: self.shop.row is not None)
     @rule(target=rows)
