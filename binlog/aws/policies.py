@@ -146,7 +146,7 @@ def policy_of(role: Role, targets: Sequence[Target]) -> dict[str, Any]:
         statements += [statement(each.sid, each.actions, target.resources) for each in granted]
         if target.key is not None and not is_services_own(target.key):
             used = {action for each in granted for action in each.by_service}
-            statements += _key_statements(used, target, target.key)
+            statements += key_statements(used, target, target.key)
     return document(statements)
 
 
@@ -168,7 +168,7 @@ def is_services_own(key: str) -> bool:
     return key.rpartition(":")[2].startswith("alias/aws/")
 
 
-def _key_statements(actions: set[str], target: Target, key: str) -> list[dict[str, Any]]:
+def key_statements(actions: set[str], target: Target, key: str) -> list[dict[str, Any]]:
     """The key, through the service; what is done with data only for these resources.
 
     An alias in ``Resource`` would permit nothing on the key: there it is a condition.

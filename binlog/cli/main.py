@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "check": "Walk log and store and report every broken invariant.",
         "halted": "List the partitions that a rule has stopped.",
         "resolve": "Decide what becomes of a record that stopped one.",
+        "doctor": "Look at credentials, permissions, limits, budgets and clocks.",
         "policy": "Print the IAM policy that a role needs on a log and a store.",
     },
     "Code": {

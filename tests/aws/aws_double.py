@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.loaders import Loader
 
 from binlog.aws import account as account_module
 from binlog.aws.account import Account
 
+_LOADER = Loader()  # one for all: it remembers the services' descriptions, which take long to read
 ACCOUNT_ID = "123456789012"
 USER = f"arn:aws:iam::{ACCOUNT_ID}:user/ann"
 Answer = Mapping[str, Any] | Exception | Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -71,6 +73,7 @@ class Wire:
 
     def lay_under(self, session: Any) -> None:
         """All clients that a boto3 session makes from now on."""
+        session._session.register_component("data_loader", _LOADER)
         session.events.register("before-parameter-build", self._note)
         session.events.register("before-send", self._answer)
 

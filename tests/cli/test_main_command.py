@@ -37,6 +37,7 @@ SECTION_11 = [
     "check",
     "halted",
     "resolve",
+    "doctor",
     "policy",
     "schema",
 ]

@@ -1,0 +1,243 @@
+"""Whether a log, and a store that is made from it, are set up to go on: what ``doctor`` looks at.
+
+Nothing is changed: reads, and writes that cannot happen. One thing that cannot be looked at does not
+keep the others from it. What has to be read in full is the business of ``check`` and ``status``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from appliers.address import open_store
+from appliers.store import Store
+from appliers.stores.generations import check_binding
+from binlog.address import open_log, parse_address
+from binlog.aws.health import (
+    clock_finding,
+    credentials_findings,
+    endpoint_finding,
+    endpoint_of,
+    permission_findings,
+    sdk_finding,
+    skew_finding,
+)
+from binlog.aws.identity import Identity, place_of
+from binlog.aws.permissions import Permission, examine, missing
+from binlog.aws.policies import Role, Target, stream_target
+from binlog.clock import Clock, SystemClock
+from binlog.errors import BinlogError
+from binlog.health import Finding, State, found
+from binlog.log import Log
+from binlog.logs.kinesis import READS_PER_S
+from binlog.logs.kinesis_health import StreamHealth, probes, questions, reads_finding
+from binlog.logs.kinesis_service import Service
+from binlog.sequencer_state import SequencerState
+from consumers.lag import last_of_all
+
+_FREE_MIN_BYTES, _FREE_MIN_SHARE = 256 * 1024 * 1024, 0.02
+
+
+class Report(msgspec.Struct):
+    """What was found, and the IAM policy document that would grant what is missing."""
+
+    findings: list[Finding]
+    policy: dict[str, Any] | None = None
+
+    @property
+    def healthy(self) -> bool:
+        return not any(each.state == "unhealthy" for each in self.findings)
+
+
+class Doctor:
+    """One visit to a log, and a store.
+
+    ``role`` is whose permissions are looked at, ``other_reads`` the budgets of the stream's other
+    readers, in GetRecords calls a second and shard.
+
+    Raises:
+        RefusedError: addresses that are none of a log and a store.
+    """
+
+    def __init__(
+        self,
+        log: str,
+        store: str | None = None,
+        *,
+        role: Role = "reader",
+        other_reads: Sequence[float] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self.report = Report([])
+        self._log_url, self._store_url = log, store
+        self._log = parse_address(log)
+        self._store = None if store is None else parse_address(store)
+        self._role = role
+        self._other_reads = other_reads
+        self._clock: Clock = clock or SystemClock()
+
+    def examine(self) -> Report:
+        """All of it."""
+        self._versions()
+        if self._log.scheme == "kinesis":
+            self._stream()
+        else:
+            self._directory()
+        return self.report
+
+    def _add(self, *findings: Finding) -> None:
+        self.report.findings.extend(findings)
+
+    def _versions(self) -> None:
+        try:
+            ours = version("kinesis-binlog")
+        except PackageNotFoundError:
+            ours = "not installed"
+        self._add(Finding("versions", "ok", f"binlog {ours}, Python {platform.python_version()}"))
+        schemes = {self._log.scheme, self._store.scheme if self._store else ""}
+        if schemes & {"kinesis", "dynamodb", "s3"}:
+            self._add(sdk_finding())
+
+    # -- a log in a directory ----------------------------------------------------------------------
+
+    def _directory(self) -> None:
+        self._disk(Path(self._log.path), str(self._log))
+        log = self._open()
+        if log is None:
+            return
+        with contextlib.closing(log):
+            ahead_ms = self._clock.now_ms() - log.now_ms()
+            self._add(skew_finding(ahead_ms, log.name, "the log's, which its writers have set"))
+            self._oldest_needed(log)
+
+    def _open(self) -> Log | None:
+        """The log; why there is none is a finding, too."""
+        try:
+            log = open_log(self._log_url, clock=self._clock)
+        except BinlogError as error:
+            self._add(found("log", error))
+            return None
+        what = f"{log.params.partitions} partitions, log id {log.params.log_id}"
+        self._add(Finding("log", "ok", what, log.name))
+        return log
+
+    def _disk(self, folder: Path, where: str) -> None:
+        if not folder.exists():
+            return  # opening it says so
+        usage = shutil.disk_usage(folder)
+        free = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} are free"
+        is_full = usage.free < max(_FREE_MIN_BYTES, usage.total * _FREE_MIN_SHARE)
+        state: State = "unhealthy" if is_full else "ok"
+        do = "make room: a log that cannot grow acknowledges nothing" if is_full else ""
+        self._add(Finding("disk", state, free, where, do))
+        if not os.access(folder, os.W_OK):
+            self._add(Finding("disk", "noted", "not writable by this user", where, "reading works"))
+
+    # -- a log in a stream -------------------------------------------------------------------------
+
+    def _stream(self) -> None:
+        where, account = str(self._log), self._log.account
+        try:
+            self._add(endpoint_finding(endpoint_of(account, "kinesis", where), where))
+            findings, identity = credentials_findings(account, "kinesis", where, self._clock)
+        except BinlogError as error:
+            self._add(found("credentials", error))
+            return  # every call would say so again
+        self._add(*findings)
+        service = questions(self._log.path, account, self._clock)
+        with contextlib.closing(service.clients):
+            stream = self._described(service)
+            self._permissions(self._stream_target(stream, identity), probes(service), identity)
+        if stream is not None:
+            self._log_in(stream)
+
+    def _described(self, service: Service) -> StreamHealth | None:
+        try:
+            stream = StreamHealth(service, self._clock)
+        except BinlogError as error:
+            self._add(found("stream", error))
+            return None
+        self._add(clock_finding(stream.reply, stream.asked_ms, stream.heard_ms, service.name))
+        return stream
+
+    def _stream_target(
+        self, stream: StreamHealth | None, identity: Identity | None
+    ) -> Target | None:
+        """The stream as IAM knows it: as it calls itself, or as it has to be called."""
+        account, where = self._log.account, str(self._log)
+        account_id = None if identity is None else identity.account_id
+        if stream is not None:
+            account_id = stream.arn.split(":")[4]
+        if account_id is None and account.role is None:
+            return None
+        try:
+            place = place_of(account, where, account_id=account_id)
+        except BinlogError:
+            return None
+        return stream_target(place, self._log.path, stream.kms_key if stream else None)
+
+    def _permissions(self, target: Target | None, calls: Any, identity: Identity | None) -> None:
+        if target is None:
+            return
+        permissions: list[Permission] = examine(
+            self._role,
+            target,
+            calls,
+            account=self._log.account,
+            identity=identity,
+            where=str(self._log),
+        )
+        self._add(*permission_findings(self._role, permissions, str(self._log)))
+        granting = missing(target, permissions)
+        if granting is not None:
+            earlier = self.report.policy["Statement"] if self.report.policy else []
+            granting["Statement"] = earlier + granting["Statement"]
+            self.report.policy = granting
+
+    def _log_in(self, stream: StreamHealth) -> None:
+        log, params, oldest_ms, now_ms = self._open(), None, None, self._clock.now_ms()
+        if log is not None:
+            with contextlib.closing(log):
+                params, now_ms = log.params, log.now_ms()
+                oldest_ms = self._oldest_needed(log)
+        self._add(*stream.findings(params))
+        self._add(stream.retention(oldest_ms, now_ms))
+        if oldest_ms is None and (beginning := stream.beginning(now_ms)) is not None:
+            self._add(beginning)
+        mine = self._log.reads or READS_PER_S
+        self._add(reads_finding([mine, *self._other_reads], str(self._log)))
+
+    # -- a store -----------------------------------------------------------------------------------
+
+    def _oldest_needed(self, log: Log) -> int | None:
+        """Arrival of the last record that a store was given, of the partition furthest back."""
+        if self._store_url is None:
+            return None
+        try:
+            store = open_store(self._store_url, must_exist=True)
+            with contextlib.closing(store):
+                return self._bound_store(log, store)
+        except BinlogError as error:
+            self._add(found("store", error))
+            return None
+
+    def _bound_store(self, log: Log, store: Store) -> int | None:
+        with store.view() as view:
+            check_binding(store.name, view.genesis(), log.genesis)
+            generations = view.generations()
+            checkpoints = last_of_all(view)
+        tables = sorted({table for each in generations for table in each.tables})
+        applied = sum(each.applied for each in checkpoints.values())
+        what = f"{len(tables)} table{'s' * (len(tables) != 1)}, {applied:,} events applied"
+        self._add(Finding("store", "ok", what, store.name))
+        marks = [SequencerState.decode(each.state).mark for each in checkpoints.values()]
+        # A partition without a checkpoint begins at the beginning, whenever that was.
+        return min(marks) if len(marks) == log.params.partitions else None
