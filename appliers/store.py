@@ -110,14 +110,14 @@ class Sink(Protocol):
       every condition held, moves the checkpoints and records the rejections, durably on return.
       It returns the writes whose condition failed; where it returns any, no checkpoint moved, and
       the other writes and the rejections may or may not be there: a failed write is read again,
-      never assumed either way. A checkpoint never moves back (`moves_on`): if one would, if the generation is no
-      longer live, or if a table is another's by now, `LostError` and nothing else done. Tables of
-      an open generation are made when first written; ``tables`` names further ones that exist
-      although nothing is in them. ``foreign`` records (S7) are kept whole, each once by shard and
-      sequence, durable before any checkpoint moves; where none moves they may be kept or not. Those
-      ``relayed`` are in the log as events, and kept no longer, whichever of the two is told first.
-      Both are passed only where there are any: the sink of a log that no other tool writes to may
-      do without them.
+      never assumed either way. A checkpoint never moves back (`moves_on`): if one would, if the
+      generation is no longer live, or if a table is another's by now, `LostError` and nothing else
+      done. Tables of an open generation are made when first written; ``tables`` names further ones
+      that exist although nothing is in them. ``foreign`` records (S7) are kept whole, each once by
+      shard and sequence, durable before any checkpoint moves; where none moves they may be kept or
+      not. Those ``relayed`` are in the log as events, and kept no longer, whichever of the two is
+      told first. Both are passed only where there are any: the sink of a log that no other tool
+      writes to may do without them.
     """
 
     name: str  # the address, for messages

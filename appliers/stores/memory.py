@@ -95,6 +95,8 @@ class _Reader:
 class MemoryStore:
     """A `Store` whose content lives as long as a handle on it."""
 
+    keeps_moments = True
+
     def __init__(self, *, name: str = "memory:") -> None:
         self.name = name
         self._content = _Content()

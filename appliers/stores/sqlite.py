@@ -66,6 +66,8 @@ _WRITER = (
 class SQLiteStore:
     """A `Store` in the file ``path``, which is made by the first write."""
 
+    keeps_moments = True
+
     def __init__(self, path: str | Path, *, name: str | None = None) -> None:
         self.name = name or f"sqlite:{path}"
         self._path = Path(path).absolute()

@@ -10,6 +10,7 @@ import pytest
 from appliers.store import Store
 from appliers.stores import MemoryStore, SQLiteStore
 from tests.contracts import build_contract, store_contract
+from tests.contracts.dynamodb_places import on_double
 from tests.contracts.store_contract import Claim, Handles
 from tests.stores.soundness import assert_sound
 
@@ -24,7 +25,11 @@ def sqlite(directory: Path) -> Handles:
     return lambda: SQLiteStore(directory / "store.db")
 
 
-@pytest.fixture(params=[memory, sqlite], ids=lambda kind: kind.__name__)
+def dynamodb_double(directory: Path) -> Handles:
+    return on_double()
+
+
+@pytest.fixture(params=[memory, sqlite, dynamodb_double], ids=lambda kind: kind.__name__)
 def handles(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Handles]:
     make: Callable[[Path], Handles] = request.param
     opened: list[Store] = []
