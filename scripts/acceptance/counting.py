@@ -17,6 +17,8 @@ from binlog.logs.kinesis_price import SHARD_HOUR_DOLLARS, UNIT_BYTES, UNIT_DOLLA
 
 WRITE_UNIT_DOLLARS = 0.625 / 1e6  # DynamoDB on demand, an item of up to 1 KB
 READ_UNIT_DOLLARS = 0.125 / 1e6  # strongly consistent, up to 4 KB
+# An enhanced fan-out consumer pays for a shard what the stream does.
+_SHARDS_MADE = {"SplitShard": 2, "MergeShards": 1, "SubscribeToShard": 1}
 _WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 _READS = frozenset({"GetItem", "Query", "Scan", "BatchGetItem"})
 
@@ -59,8 +61,8 @@ class Calls:
                 self.put_units += sum(_units(record) for record in params["Records"])
             elif operation == "CreateStream":  # an hour begun is an hour paid for
                 self.shard_hours += params.get("ShardCount", 1)
-            elif operation in {"SplitShard", "MergeShards"}:
-                self.shard_hours += 2 if operation == "SplitShard" else 1
+            else:
+                self.shard_hours += _SHARDS_MADE.get(operation, 0)
 
     def parts(self) -> list[Part]:
         """What it comes to. An item is taken to be of one unit."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,17 +17,18 @@ class RefusedByGuardError(Exception):
     """Nothing was made and nothing spent; the message says what to do instead."""
 
 
-def check_endpoints(*, local: bool) -> None:
-    """Refuse to take a stand-in for AWS: the report would say what nobody has seen.
+def check_endpoints(clients: Iterable[Any], *, local: bool) -> None:
+    """Stand-ins are not taken for AWS, whose report would say what nobody has seen; nor AWS for them.
 
     Raises:
-        RefusedByGuardError: an endpoint of this machine is set, and it is not a local run.
+        RefusedByGuardError: an endpoint is of the other sort, whoever has set it.
     """
-    for name, value in os.environ.items():
-        if name.startswith("AWS_ENDPOINT_URL") and urlsplit(value).hostname in LOOPBACK:
-            if local:
-                continue
-            raise RefusedByGuardError(f"{name}={value} is not AWS: unset it, or say --local")
+    for client in clients:
+        url = str(client.meta.endpoint_url)
+        if local and urlsplit(url).hostname not in LOOPBACK:
+            raise RefusedByGuardError(f"{url} is not on this machine: leave out --local")
+        if not local and urlsplit(url).hostname in LOOPBACK:
+            raise RefusedByGuardError(f"{url} is not AWS: unset AWS_ENDPOINT_URL.., or say --local")
 
 
 def check_account(sts: Any, wanted: str | None, ask: Ask) -> str:

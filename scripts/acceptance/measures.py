@@ -12,32 +12,17 @@ Three runs of puts on one stream of two shards:
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from binlog.logs.kinesis_client import DATE_MS
 from binlog.logs.kinesis_shards import hash_keys, list_shards
-from binlog.partition import partition_key
+from scripts.acceptance.putting import KEYS, Acknowledged, Measure, Putting
+from scripts.acceptance.reading import FIRST, arrivals, dates, read, read_by_fan_out
 from scripts.acceptance.resources import Account
-
-KEYS = 8
-FIRST = "StartingSequenceNumber"
-
-
-class Measure(msgspec.Struct):
-    """One question to the service. ``holds`` None: nothing of ours depends on the answer."""
-
-    name: str
-    question: str
-    holds: bool | None
-    figures: dict[str, Any]
 
 
 class Sizes(NamedTuple):
@@ -49,87 +34,7 @@ class Sizes(NamedTuple):
     read_pause_s: float  # a shard answers five GetRecords a second
 
 
-SMALL, FULL = Sizes(1.2, 1, 2, 0.0), Sizes(10.0, 2, 50, 0.25)
-
-
-class Acknowledged(NamedTuple):
-    """A record as its put was answered; sequence numbers of one hash key in order of the puts."""
-
-    key: int
-    number: int
-    shard: str
-    sequence: int
-    date_ms: int
-
-
-class Putting:
-    """A thread that puts to every hash key, one after the other's answer, until it is stopped."""
-
-    def __init__(self, client: Any, stream: str) -> None:
-        self._client = client
-        self._stream = stream
-        self._hash_keys = hash_keys(KEYS)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._put, name="putting")
-        self.acknowledged: list[Acknowledged] = []
-        self.refused = 0  # records, tried again
-        self.lost = 0  # calls without an answer: what they put is read, and not compared
-        self.error: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _put(self) -> None:
-        try:
-            next_numbers = [0] * KEYS
-            while not self._stopping.is_set():
-                self._put_once(next_numbers)
-        except BaseException as error:  # noqa: BLE001 - told by whoever waits for the thread
-            self.error = error
-
-    def _put_once(self, next_numbers: list[int]) -> None:
-        records = [
-            {
-                "Data": b"%d %d" % (key, number),
-                "PartitionKey": partition_key(key),
-                "ExplicitHashKey": str(self._hash_keys[key]),
-            }
-            for key, number in enumerate(next_numbers)
-        ]
-        try:
-            reply = self._client.put_records(StreamName=self._stream, Records=records)
-        except (BotoCoreError, ClientError):
-            self.lost += 1
-            # Never the same number again: a late attempt of this call may still land.
-            next_numbers[:] = [number + 1 for number in next_numbers]
-            time.sleep(0.2)
-            return
-        date_ms = date_of(reply)
-        for key, entry in enumerate(reply["Records"]):
-            if entry.get("ErrorCode"):
-                self.refused += 1
-                continue
-            self.acknowledged.append(
-                Acknowledged(
-                    key,
-                    next_numbers[key],
-                    entry["ShardId"],
-                    int(entry["SequenceNumber"]),
-                    date_ms,
-                )
-            )
-            next_numbers[key] += 1
-
-
-def date_of(reply: Mapping[str, Any]) -> int:
-    """The Date of a reply, ms."""
-    headers = reply["ResponseMetadata"]["HTTPHeaders"]
-    return round(parsedate_to_datetime(headers["date"]).timestamp() * 1000)
+SMALL, FULL = Sizes(1.1, 1, 2, 0.0), Sizes(10.0, 2, 50, 0.25)
 
 
 # -- growth --------------------------------------------------------------------------------------
@@ -220,103 +125,6 @@ def growth(putting: Putting, changes: int) -> Measure:
     )
 
 
-# -- reading back --------------------------------------------------------------------------------
-
-Seen = dict[tuple[str, int], tuple[int, bytes]]
-"""By shard and sequence number: arrival, ms, and data."""
-
-
-def read(client: Any, stream: str, limit: int, starting: Mapping[str, Any], pause_s: float) -> Seen:
-    """All records of all shards, by an iterator of some kind."""
-    seen: Seen = {}
-    for shard in list_shards(client, stream):
-        request = {
-            name: shard["SequenceNumberRange"][value]
-            if value == "StartingSequenceNumber"
-            else value
-            for name, value in starting.items()
-        }
-        iterator = client.get_shard_iterator(
-            StreamName=stream, ShardId=shard["ShardId"], **request
-        )["ShardIterator"]
-        while iterator:
-            page = client.get_records(ShardIterator=iterator, Limit=limit)
-            for record in page["Records"]:
-                arrival_ms = round(record["ApproximateArrivalTimestamp"].timestamp() * 1000)
-                seen[shard["ShardId"], int(record["SequenceNumber"])] = arrival_ms, record["Data"]
-            iterator = page.get("NextShardIterator")
-            if not page["Records"] and not page.get("MillisBehindLatest"):
-                break
-            time.sleep(pause_s)
-    return seen
-
-
-def arrivals(readers: Mapping[str, Seen], putting: Putting) -> Measure:
-    """Whether every reader sees each acknowledged record, with the same bytes and arrival."""
-    whole = {(each.shard, each.sequence): each for each in putting.acknowledged}
-    first, *others = readers.values()
-    differing = sum(first.get(place) != other.get(place) for other in others for place in whole)
-    missing = {name: len(whole.keys() - seen.keys()) for name, seen in readers.items()}
-    wrong = sum(
-        first[place][1] != b"%d %d" % (each.key, each.number)
-        for place, each in whole.items()
-        if place in first
-    )
-    finest = sum(bool(arrival_ms % 1000) for arrival_ms, _ in first.values())
-    return Measure(
-        "arrivals",
-        "Do all readers see the same arrival time of a record, in whole milliseconds?",
-        holds=bool(whole) and not differing and not any(missing.values()) and not wrong,
-        figures={
-            "records": len(whole),
-            "readers": list(readers),
-            "differing": differing,
-            "missing": missing,
-            "wrong data": wrong,
-            "never acknowledged": len(first) - len(whole.keys() & first.keys()),
-            "arrivals finer than a second": finest,
-            "backward steps within a shard": _backward(first),
-        },
-    )
-
-
-def _backward(seen: Seen) -> int:
-    """How often arrival goes back from a record to the next; the sequencer allows for it (S1)."""
-    ordered = sorted((place, arrival_ms) for place, (arrival_ms, _) in seen.items())
-    return sum(
-        one[0][0] == two[0][0] and two[1] < one[1] for one, two in itertools.pairwise(ordered)
-    )
-
-
-def dates(seen: Seen, putting: Putting) -> Measure:
-    """How far a reply's Date is from the arrival that readers see."""
-    found = sorted(
-        each.date_ms - seen[each.shard, each.sequence][0]
-        for each in putting.acknowledged
-        if (each.shard, each.sequence) in seen
-    )
-    if not found:
-        return Measure(
-            "dates", "How far is Date from arrival?", holds=False, figures={"records": 0}
-        )
-    return Measure(
-        "dates",
-        f"Is the Date of a reply, cut off to {DATE_MS} ms, at or after arrival?",
-        # P4 takes the end of Date's second for the arrival: it must not be before it.
-        holds=found[0] > -DATE_MS,
-        figures={
-            "records": len(found),
-            "Date - arrival, ms": {
-                "least": found[0],
-                "1%": found[len(found) // 100],
-                "median": found[len(found) // 2],
-                "99%": found[len(found) * 99 // 100],
-                "most": found[-1],
-            },
-        },
-    )
-
-
 # -- order within a call -------------------------------------------------------------------------
 
 
@@ -325,20 +133,28 @@ def order(client: Any, stream: str, sizes: Sizes) -> Measure:
     by_size: dict[str, dict[str, int]] = {}
     key = str(hash_keys(KEYS)[0])
     for count in (2, 10, 100, 500):
-        calls = inverted = refused = 0
+        calls = inverted = refused = unanswered = 0
         for _ in range(sizes.order_calls):
             records = [
                 {"Data": b"%d" % number, "PartitionKey": "order", "ExplicitHashKey": key}
                 for number in range(count)
             ]
-            reply = client.put_records(StreamName=stream, Records=records)
-            entries = reply["Records"]
+            try:
+                entries = client.put_records(StreamName=stream, Records=records)["Records"]
+            except (BotoCoreError, ClientError):
+                unanswered += 1
+                continue
             numbers = [int(each["SequenceNumber"]) for each in entries if "SequenceNumber" in each]
             calls += 1
             refused += count - len(numbers)
             inverted += any(one >= two for one, two in itertools.pairwise(numbers))
             time.sleep(count / 1000)  # what a shard takes
-        by_size[f"{count} records"] = {"calls": calls, "out of order": inverted, "refused": refused}
+        by_size[f"{count} records"] = {
+            "calls": calls,
+            "out of order": inverted,
+            "records refused": refused,
+            "calls without an answer": unanswered,
+        }
     return Measure(
         "order",
         "Do records of one hash key in one PutRecords get growing sequence numbers?",
@@ -347,8 +163,13 @@ def order(client: Any, stream: str, sizes: Sizes) -> Measure:
     )
 
 
-def measure(account: Account, puts: Any, stream: str, sizes: Sizes) -> Iterator[Measure]:
-    """All of them, one by one, on a stream of two shards. ``puts`` makes one attempt a call."""
+def measure(
+    account: Account, puts: Any, stream: str, sizes: Sizes, *, fan_out: bool
+) -> Iterator[Measure]:
+    """All of them, one by one, on a stream of two shards. ``puts`` makes one attempt a call.
+
+    No stand-in has enhanced fan-out.
+    """
     client, begun = account.kinesis, time.time()
     with Putting(puts, stream) as putting:
         changes = reshard(client, stream, sizes, lambda: account.wait_for(stream))
@@ -370,6 +191,8 @@ def measure(account: Account, puts: Any, stream: str, sizes: Sizes) -> Iterator[
         name: read(client, stream, limit, starting, sizes.read_pause_s)
         for name, (limit, starting) in kinds.items()
     }
+    if fan_out:
+        readers["enhanced fan-out"] = read_by_fan_out(client, stream)
     yield arrivals(readers, putting)
     yield dates(next(iter(readers.values())), putting)
     yield order(puts, stream, sizes)

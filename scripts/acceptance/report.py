@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from scripts.acceptance.counting import Part, total
-from scripts.acceptance.measures import Measure
+from scripts.acceptance.putting import Measure
 from scripts.acceptance.suites import Outcome
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import pytest
 from appliers.store import Store
 from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_build import LANDING_S
-from appliers.stores.dynamodb_tables_spec import Declared, Specification
+from appliers.stores.dynamodb_tables_spec import Declared, KeySchema, Specification
 from binlog.aws.account import Account as Credentials
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog, kinesis_service
@@ -58,6 +58,7 @@ class Ground(NamedTuple):
     credentials: Credentials
     connect: Connect  # Kinesis
     reads_per_s: float = READS_PER_S
+    coarse_ms: int = 5_000
     landing_s: float = LANDING_S  # of a store's builds
 
 
@@ -102,10 +103,9 @@ def attempt(case: Case) -> Outcome:
 class AccountPlace(KinesisPlace):
     """A stream of one shard in the account."""
 
-    coarse_ms = 5_000
-
     def __init__(self, ground: Ground, name: str) -> None:
         self._ground = ground
+        self.coarse_ms = ground.coarse_ms
         stream = ground.account.make_stream(ground.run, name, 1)
         super().__init__(stream, ServiceClock(), connect=ground.connect)
         service = kinesis_service(stream, connect=ground.connect)
@@ -144,7 +144,10 @@ def log_cases(ground: Ground) -> list[Case]:
 def specification(ground: Ground, name: str) -> Specification:
     """A store's tables, every one with the tag of the run."""
     tagged = Declared(tags=ground.run.tags)
-    return Specification(f"{ground.run.prefix}-{name}", own=tagged, defaults=tagged)
+    pairs = msgspec.structs.replace(tagged, keys=KeySchema(("b", "B"), ("r", "N")))
+    return Specification(
+        f"{ground.run.prefix}-{name}", declared={"pairs": pairs}, own=tagged, defaults=tagged
+    )
 
 
 @contextlib.contextmanager
