@@ -1,7 +1,7 @@
 """Control records (S8): envelopes of type ``binlog.…`` that take offsets like any other.
 
 A RESOLVE lifts a halt (`binlog.halt`), a PARAMS changes a pinned value for the records after it, a
-no-op only moves the mark. Appliers never see them; ``cat`` shows them with ``--control``.
+no-op only moves the mark, a relay leaves marks of its own (`binlog.relay`). Appliers never see them; ``cat`` shows them with ``--control``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from binlog.values import decode_value, encode_value
 RESOLVE_TYPE = CONTROL_PREFIX + "resolve"
 PARAMS_TYPE = CONTROL_PREFIX + "params"
 NOOP_TYPE = CONTROL_PREFIX + "noop"
+RELAY_TYPE = CONTROL_PREFIX + "relay"
 
 # What a PARAMS record may change. Not the number of partitions: that is a new timeline.
 CHANGEABLE = frozenset(

@@ -14,7 +14,7 @@ import msgspec
 from binlog.columns import FrameError
 from binlog.errors import UpgradeError
 from binlog.frame import Header, decode_header
-from binlog.halt import DECISIONS, EXPIRED_HELD, HOLD_BOUND, Halt, Halted
+from binlog.halt import DECISIONS, EXPIRED_HELD, FOREIGN, HOLD_BOUND, Halt, Halted
 from binlog.lineage import records_after
 from binlog.log import Log, Position, Record
 from binlog.reader import Checked
@@ -49,11 +49,12 @@ def prospect(log: Log, halt: Halt, place: Checked, decision: str) -> Prospect:
     """What ``decision`` would do. Reads the partition's records from the halted one on."""
     trial = _Trial(log, halt, place, decision)
     records = records_after(log, place.position, halt.partition)
-    shard, record = next(records)
-    header = _header_of(record)
+    # A foreign record is none of the partition's: what follows it is all there is to try.
+    halted = [] if halt.rule == FOREIGN else [next(records)]
+    header = _header_of(halted[0][1]) if halted else None
     loses_nothing = False
     closed = 0
-    for shard, record in chain([(shard, record)], records):  # noqa: B020 - the same two, going on
+    for shard, record in chain(halted, records):
         closed_before = trial.sequencer.counters.closed
         if not trial.feed(shard, record):
             break

@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "init": "Make a log and pin its parameters.",
         "append": "Append events from JSON Lines; print each once it is durable.",
         "cat": "Print the events of a log, by partition and offset.",
+        "relay": "Bring in records of another stream, or foreign ones, as events.",
     },
     "Replicas": {
         "rebuild": "Build tables anew from the log, in place in one step.",

@@ -28,6 +28,7 @@ SECTION_11 = [
     "init",
     "append",
     "cat",
+    "relay",
     "rebuild",
     "replicate",
     "dump",

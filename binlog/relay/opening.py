@@ -1,0 +1,48 @@
+"""From an address to an inbox: another stream, another log, or the log itself."""
+
+from __future__ import annotations
+
+from binlog.address import open_log, parse_address
+from binlog.errors import MismatchError, RefusedError
+from binlog.log import Log
+from binlog.relay.inbox import ForeignInbox, Inbox, LogInbox
+
+
+def open_inbox(url: str, log: Log, *, accept_loss: bool = False) -> Inbox:
+    """The inbox at an address; its caller closes it.
+
+    Where ``log`` itself is there, its foreign records are the inbox; another log's events are.
+
+    Raises:
+        RefusedError: nothing that can be relayed is there.
+        MismatchError, DamageError, StorageError: see the log's own class.
+    """
+    address = parse_address(url)
+    if address.scheme not in ("file", "kinesis"):
+        raise RefusedError(f"{url!r} is no inbox", do="write kinesis://STREAM or file:DIR")
+    try:
+        found = open_log(url)
+    except MismatchError as error:
+        # A log that was made halfway is none to relay from either, and says so.
+        if address.scheme != "kinesis" or not error.what.startswith("a stream, but no log"):
+            raise
+        return _stream(url, accept_loss=accept_loss)
+    if found.params.log_id != log.params.log_id:
+        return LogInbox(found)
+    found.close()
+    return ForeignInbox(log)
+
+
+def _stream(url: str, *, accept_loss: bool) -> Inbox:
+    from binlog.logs.kinesis import READS_PER_S, kinesis_service
+    from binlog.relay.kinesis_inbox import StreamInbox
+
+    address = parse_address(url)
+    service = kinesis_service(address.path, account=address.account)
+    try:
+        return StreamInbox(
+            service, reads_per_s=address.reads or READS_PER_S, accept_loss=accept_loss
+        )
+    except BaseException:
+        service.clients.close()
+        raise
