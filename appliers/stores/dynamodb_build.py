@@ -54,8 +54,9 @@ class _Met(msgspec.Struct):
     """What a part was given, beside rows."""
 
     tables: dict[str, int]  # and the folder of each
-    foreign: list[Foreign]
-    relayed: list[ForeignPlace]
+    # A sequence number has up to 56 digits, and msgpack no integers of that size: it is text.
+    foreign: list[tuple[str, str, str, int, bytes]]
+    relayed: list[tuple[str, str]]
 
 
 _read_met = msgspec.msgpack.Decoder(_Met).decode
@@ -91,7 +92,14 @@ class DynamoDBPart:
         for runs in self._runs.values():
             runs.flush()
         tables = {table: number for number, table in enumerate(self._runs)}
-        met = _Met(tables, self._foreign, self._relayed)
+        met = _Met(
+            tables,
+            [
+                (f.shard, str(f.sequence), f.partition_key, f.arrival_ms, f.data)
+                for f in self._foreign
+            ],
+            [(shard, str(sequence)) for shard, sequence in self._relayed],
+        )
         (self.folder / "met").write_bytes(_encode(met))
 
     def met(self) -> _Met:
@@ -155,8 +163,12 @@ class DynamoDBBuild:
         session = self._session()
         keep_foreign(
             session,
-            [record for each in met for record in each.foreign],
-            [place for each in met for place in each.relayed],
+            [
+                Foreign(shard, int(sequence), partition_key, arrival_ms, data)
+                for each in met
+                for shard, sequence, partition_key, arrival_ms, data in each.foreign
+            ],
+            [(shard, int(sequence)) for each in met for shard, sequence in each.relayed],
         )
         for table in sorted(runs):
             self._tables.add(table)

@@ -128,6 +128,7 @@ def test_an_undecodable_record_can_only_be_skipped(log: HaltingLog) -> None:
             "dropped": None,
             "given_up": None,
             "late": 0,
+            "closed": 0,
             "loses_nothing": False,
             "next_halt": None,
         }

@@ -9,12 +9,12 @@ import pytest
 
 from appliers.store import Store
 from appliers.stores import MemoryStore, SQLiteStore
-from tests.contracts import build_contract, store_contract
+from tests.contracts import build_contract, foreign_contract, store_contract
 from tests.contracts.dynamodb_places import on_double
 from tests.contracts.store_contract import Claim, Handles
 from tests.stores.soundness import assert_sound
 
-CLAIMS = [*store_contract.CLAIMS, *build_contract.CLAIMS]
+CLAIMS = [*store_contract.CLAIMS, *build_contract.CLAIMS, *foreign_contract.CLAIMS]
 
 
 def memory(directory: Path) -> Handles:
