@@ -2,7 +2,8 @@
 
 Read, sequence, fold, write, checkpoint: rules C0 to C4. Invariants:
 
-* a checkpoint is committed with or after the writes that it covers, never before (C3);
+* a checkpoint is committed with or after the writes that it covers, never before (C3); how long
+  after, where a store is paid by the write, is the matter of `consumers.thrift`;
 * it stands at a record boundary and goes with the sequencer state of that place (C2);
 * so are the foreign records that it goes by (`binlog.foreign`);
 * a write whose condition failed is read again and folded again from the same runs, never taken
@@ -34,6 +35,7 @@ from binlog.logger import get_logger
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
 from consumers.checkpoint import starts_of
+from consumers.thrift import Thrift
 from snapshots.rebuild import checkpoint_of, duplicates_of
 
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
@@ -61,9 +63,11 @@ class Engine:
         taken: Iterable[str] = (),
         page_bytes: int = PAGE_BYTES,
         tell_halts: bool = True,
+        thrift: Thrift | None = None,
     ) -> None:
         """``taken`` are the tables that other generations have, if this is the open one.
 
+        ``thrift`` says which checkpoints go with a page; without it all that have moved do.
         ``tell_halts``: log a halt when it is met, for who goes on for long before raising it.
         """
         self._log = log
@@ -71,6 +75,7 @@ class Engine:
         self._generation = generation
         self._page_bytes = page_bytes
         self._tell_halts = tell_halts
+        self._thrift = thrift
         self._fingerprint = fingerprint(rules)
         self._types = frozenset(generation.types)
         self._routing = Routing(
@@ -90,6 +95,7 @@ class Engine:
         committed = self._store.checkpoints(self._generation.id)
         starts = starts_of(self._log, self._store.name, committed)
         page_bytes = 1 if self._careful else self._page_bytes
+        self._touched: set[int] = set()  # partitions whose place may not be committed
         self._reader = Reader(self._log, starts=starts, page_bytes=page_bytes)
         self._committed = {
             p: _place(checkpoint_of(self._reader, p)) for p in self._reader.partitions
@@ -130,7 +136,7 @@ class Engine:
                 place=self._log.locate(halt.position),
             )
         if runs is None:
-            self._checkpoint()
+            self._checkpoint(self._due(self._reader.partitions, idle=True))
             return None
         try:
             return self._commit(runs)
@@ -146,7 +152,7 @@ class Engine:
     def checkpoint(self) -> None:
         """Commit every partition's place, also where it only passed others' records."""
         self._settle_doubt()
-        self._checkpoint()
+        self._checkpoint(self._reader.partitions)
 
     def _settle_doubt(self) -> None:
         """Never go on behind what was read and then not committed: its events would be lost."""
@@ -154,18 +160,26 @@ class Engine:
             self._forget_reader()
             self._in_doubt = False
 
-    def _checkpoint(self) -> None:
-        places = self._moved(self._reader.partitions)
-        if places:
+    def _checkpoint(self, partitions: Sequence[int]) -> None:
+        if places := self._moved(partitions):
             try:
                 self._store.commit(self._generation.id, [], places)
             except LostError:
                 self._forget_reader()
-            else:
-                self._note_committed(places)
+                return
+        self._note_committed([], partitions, places)
+
+    def _due(
+        self, partitions: Sequence[int], writes: Sequence[Write] = (), *, idle: bool = False
+    ) -> Sequence[int]:
+        """Whose place is to be committed now."""
+        # Where an event is poison, all before it is to be behind the checkpoint.
+        if self._thrift is None or self._careful:
+            return partitions
+        return self._thrift.due(partitions, writes, idle=idle)
 
     def _commit(self, runs: Sequence[Run]) -> Step:
-        places = self._moved(sorted(self._reader.take_touched()))
+        self._touched |= self._reader.take_touched()
         # Only where there are any: the sink of a log that no other tool writes to may do without.
         foreign, relayed = self._reader.foreign, self._reader.relayed
         aside: dict[str, Any] = (
@@ -175,6 +189,8 @@ class Engine:
         for attempt in range(TRIES_MAX):
             batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
             self._note_types(batch.types)
+            due = self._due(sorted(self._touched), batch.writes)
+            places = self._moved(due)
             failed = self._store.commit(
                 self._generation.id,
                 batch.writes,
@@ -184,7 +200,7 @@ class Engine:
                 **aside,
             )
             if not failed:
-                self._note_committed(places)
+                self._note_committed(batch.writes, due, places)
                 self._log_advance(batch, places)
                 return Step(len(batch.writes), batch.counts)
             _logger.info("writes.failed", count=len(failed), attempt=attempt)
@@ -210,8 +226,13 @@ class Engine:
         places = [checkpoint_of(self._reader, partition) for partition in partitions]
         return [place for place in places if _place(place) != self._committed[place.partition]]
 
-    def _note_committed(self, places: Iterable[Checkpoint]) -> None:
+    def _note_committed(
+        self, writes: Sequence[Write], saved: Sequence[int], places: Iterable[Checkpoint]
+    ) -> None:
         self._committed.update((place.partition, _place(place)) for place in places)
+        self._touched.difference_update(saved)
+        if self._thrift is not None:
+            self._thrift.note(writes, saved)
 
     def _forget_reader(self) -> None:
         self.duplicates += duplicates_of(self._reader)

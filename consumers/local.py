@@ -24,6 +24,7 @@ from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
 from consumers.engine import Engine
 from consumers.pace import Pace
+from consumers.thrift import Thrift, is_paid_by_the_write
 from snapshots.rebuild import Report
 
 _WAIT_S = 0.5  # for new records, before looking whether to stop
@@ -68,7 +69,7 @@ def replicate(
     started = clock.monotonic()
     store.lock()
     store.bind(log.genesis)
-    engines = _engines(log, store, how)
+    engines = _engines(log, store, how, clock)
     pace = None if how.rate is None else Pace(how.rate, now=started)
     total = Counts()
     asked: set[Halt] = set()  # halts for which a RESOLVE was looked for a second time
@@ -110,7 +111,7 @@ def replicate(
     )
 
 
-def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
+def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine]:
     current = fingerprint(how.rules)
     exclusions = parse_exclusions(how.excluded, partitions=log.params.partitions)
     excluded = () if exclusions is None else exclusions.rules
@@ -148,6 +149,7 @@ def _engines(log: Log, store: Sink, how: Following) -> list[Engine]:
             taken=closed if g.open else (),
             page_bytes=page_bytes,
             tell_halts=not how.once,  # the error that ends it soon says the same
+            thrift=Thrift(clock.monotonic) if is_paid_by_the_write(store) else None,
         )
         for g in generations
     ]

@@ -86,6 +86,7 @@ class DynamoDBStore:
     """
 
     keeps_moments = False
+    paid_by_the_write = True  # `consumers.thrift`
 
     def __init__(
         self,
