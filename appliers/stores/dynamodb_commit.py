@@ -197,6 +197,8 @@ def put_checkpoint(
     standings, partition = session.standings(generation), checkpoint.partition
     old = standings.get(partition)
     before, rev = (old.checkpoint.state, old.rev) if old else (None, 0)
+    # What a row says of an earlier commit stays true, and may be said nowhere else.
+    number = number or (old.commit if old else 0)
     packed = session.states.pack(generation, partition, checkpoint.state, before)
     item = checkpoint_item(generation, Standing(checkpoint, rev + 1, number), packed.row)
     if not session.rows.put(item, rev=rev):

@@ -23,12 +23,12 @@ Record = tuple[bytes, bytes]
 
 
 class SortedRuns:
-    """Records by key, in a directory of their own that goes with `close`. Not for several threads."""
+    """Records by key, in ``folder``, or in one of their own that goes with `close`; one thread's."""
 
     def __init__(self, *, run_bytes: int = RUN_BYTES, folder: Path | None = None) -> None:
         self._run_bytes = run_bytes
-        self._own = tempfile.TemporaryDirectory(prefix="binlog-sort-") if folder is None else None
-        self._folder = Path(self._own.name) if self._own else folder
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = folder
         self._records: list[Record] = []
         self._bytes = 0
         self.runs: list[Path] = []
@@ -41,8 +41,11 @@ class SortedRuns:
 
     def flush(self) -> None:
         """Write what is in memory to a run."""
-        if not self._records or self._folder is None:
+        if not self._records:
             return
+        if self._folder is None:
+            self._own = tempfile.TemporaryDirectory(prefix="binlog-sort-")
+            self._folder = Path(self._own.name)
         self._records.sort(key=_KEY)
         path = self._folder / f"run-{len(self.runs)}"
         with path.open("xb") as file:

@@ -43,6 +43,12 @@ def on_double(double: DynamoDBDouble | None = None) -> Handles:
     return lambda: store_on(service)
 
 
+def one_by_one() -> Handles:
+    """Without threads, which take longer than calls do here."""
+    service = DynamoDBDouble()
+    return lambda: store_on(service, width=1)
+
+
 def on_service(prefix: str, connect: Connect) -> Callable[[], DynamoDBStore]:
     return lambda: DynamoDBStore(specification(prefix), connect=connect)
 

@@ -27,8 +27,9 @@ from appliers.item import Rejection, Row, Write
 from appliers.store import Build, Checkpoint, Store
 from appliers.stores import MemoryStore, SQLiteStore
 from binlog.errors import BinlogError
-from binlog.values import encode_item
-from tests.contracts.store_contract import GENESIS, key
+from binlog.values import decode_value, encode_item
+from tests.contracts.dynamodb_places import one_by_one
+from tests.contracts.store_contract import GENESIS, Handles, key
 from tests.stores.soundness import assert_sound
 
 # Few of each, so that they meet.
@@ -44,7 +45,7 @@ rows = st.builds(
     lambda version, partition, value, parked, tail: Row(
         version,
         partition,
-        None if value is None else encode_item({"v": value}),
+        None if value is None else encode_item({"id": "", "v": value}),  # see `of_key`
         parked,
         tail if parked else 0,
     ),
@@ -54,9 +55,18 @@ rows = st.builds(
     st.sampled_from([False] * 9 + [True]),
     VERSIONS,
 )
+
+
+def of_key(name: str, row: Row) -> Row:
+    """The row as one of that key: an item holds its key's attributes."""
+    if row.data is None:
+        return row
+    return msgspec.structs.replace(row, data=encode_item({**decode_value(row.data), "id": name}))
+
+
 writes = st.lists(
     st.builds(
-        lambda table, name, row, base: Write(table, key(name), row, base),
+        lambda table, name, row, base: Write(table, key(name), of_key(name, row), base),
         TABLES,
         NAMES,
         rows,
@@ -99,7 +109,7 @@ reached: Counter[str] = Counter()
 class StoreAgreement(RuleBasedStateMachine):
     """Memory is the reference; each other store is compared with it after every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, third: Callable[[], Handles] | None = None) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
         content = MemoryStore()
@@ -107,6 +117,8 @@ class StoreAgreement(RuleBasedStateMachine):
             content.open,
             lambda: SQLiteStore(self.directory / "store.db"),
         ]
+        if third is not None:
+            self.open.append(third())
         self.stores = [open_() for open_ in self.open]
         # Generations have random ids: by number of making, the id in each store. Dead ones stay.
         self.ids: list[list[str]] = []
@@ -191,6 +203,8 @@ class StoreAgreement(RuleBasedStateMachine):
                 ids[number], writes, checkpoints, rejections=rejections, tables=also
             )
         )[0]
+        if failed and not isinstance(failed, str) and len(self.stores) > 2:
+            self.level(ids, writes, rejections)
         if not isinstance(failed, str):
             reached["write applied"] += bool(writes) and not failed
             reached["condition failed"] += bool(failed)
@@ -208,7 +222,7 @@ class StoreAgreement(RuleBasedStateMachine):
         names = {"orders", "Orders", "users", "~Orders"} if generation.open else generation.tables
         keys = [(table, name) for table in sorted(set(names) - taken) for name in "abc"]
         writes = [
-            self.based(Write(table, key(name), data.draw(rows), -1))
+            self.based(Write(table, key(name), of_key(name, data.draw(rows)), -1))
             for table, name in data.draw(st.permutations(keys))[:count]
         ]
         places: list[Checkpoint] = []
@@ -223,11 +237,23 @@ class StoreAgreement(RuleBasedStateMachine):
         answer = self.all_do(
             lambda store, number: store.commit(self.ids[place][number], writes, places)
         )[0]
+        if answer and len(self.stores) > 2:
+            self.level(self.ids[place], writes, [])
         parked = {w.key for w in writes if w.base and self.standing(w).parked}
         assert parked or answer == []
         reached["write applied"] += bool(writes) and not answer
         reached["checkpoint moved"] += bool(places) and not answer
         reached["parked met"] += bool(parked)
+
+    def level(self, ids: list[str], writes: list[Write], rejections: list[Rejection]) -> None:
+        """After a commit that failed, what one store may have of it all stores get."""
+        last = self.stores[-1]
+        there = [w for w in writes if dict(last.scan(w.table)).get(w.key) == w.row]
+        for store, id_ in zip(self.stores[:-1], ids[:-1], strict=True):
+            for write in there:  # one by one: some may stand there already, and fail
+                store.commit(id_, [write], [])
+        if rejections:
+            self.all_do(lambda store, n: store.commit(ids[n], [], [], rejections=rejections))
 
     def standing(self, write: Write) -> Row:
         return dict(self.stores[0].scan(write.table))[write.key]
@@ -267,7 +293,8 @@ class StoreAgreement(RuleBasedStateMachine):
                 if table not in (tables or content) and end != "refused":
                     continue
                 part = build.part() if table in by_part else None
-                (part or build).load(table, [(key(name), row) for name, row in rows.items()])
+                pairs = [(key(name), of_key(name, row)) for name, row in rows.items()]
+                (part or build).load(table, pairs)
                 if part is not None:
                     part.close()
                     parts.append(part)
@@ -314,6 +341,7 @@ class StoreAgreement(RuleBasedStateMachine):
             tables = [table for generation in generations for table in generation.tables]
             assert len(tables) == len(set(tables))
             assert sum(generation.open for generation in generations) <= 1
+            rows = {table: list(view.scan(table)) for table in tables}
             numbers = {ids[number]: place for place, ids in enumerate(self.ids)}
             return (
                 generations and view.genesis(),  # a file is made by the first write
@@ -321,8 +349,8 @@ class StoreAgreement(RuleBasedStateMachine):
                     (numbers[g.id], g.tables, g.open, g.excluded, view.checkpoints(g.id))
                     for g in generations
                 ],
-                {table: list(view.scan(table)) for table in tables},
-                {table: TableDigest(table).add(view.scan(table)).hexdigest() for table in tables},
+                rows,
+                {table: TableDigest(table).add(rows[table]).hexdigest() for table in tables},
                 list(view.rejections()),
             )
 
@@ -341,16 +369,29 @@ SITUATIONS = [
 ]
 
 
-def test_every_store_does_what_the_one_in_memory_does() -> None:
-    """Also under writes of zombies, lost checkpoints, and builds that end in any way."""
+def agree(
+    third: Callable[[], Handles] | None, *, max_examples: int, step_count: int, at_least: int
+) -> None:
+    """Memory, SQLite and ``third`` do the same; it gives a place of its own at each call."""
     reached.clear()
-    long = settings.get_current_profile_name() == "long"
     run_state_machine_as_test(
-        StoreAgreement,
-        settings=settings(
-            max_examples=2_000 if long else 80, stateful_step_count=60 if long else 30
-        ),
+        lambda: StoreAgreement(third),
+        settings=settings(max_examples=max_examples, stateful_step_count=step_count),
     )
     print(dict(reached))
-    missing = [situation for situation in SITUATIONS if reached[situation] < 20]
+    missing = [situation for situation in SITUATIONS if reached[situation] < at_least]
     assert not missing, f"hardly ever reached: {missing} of {dict(reached)}"
+
+
+def test_every_store_does_what_the_one_in_memory_does() -> None:
+    """Also under writes of zombies, lost checkpoints, and builds that end in any way."""
+    long = settings.get_current_profile_name() == "long"
+    examples, steps = (2_000, 60) if long else (80, 30)
+    agree(None, max_examples=examples, step_count=steps, at_least=20)
+
+
+def test_dynamodb_does_what_the_one_in_memory_does() -> None:
+    """The same; what it may leave half done, the others get as well before they are compared."""
+    long = settings.get_current_profile_name() == "long"
+    examples, steps = (500, 60) if long else (15, 30)
+    agree(one_by_one, max_examples=examples, step_count=steps, at_least=3)
