@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from scripts.standins.proxy_faults import Broken, Fault, Forward, How, Reply, Request
 
 _TIMES = ("ApproximateArrivalTimestamp", "StreamCreationTimestamp")
+_OK = 200
 
 
 class Host(Protocol):
@@ -19,6 +20,8 @@ class Host(Protocol):
     def actions(self) -> Mapping[str, Callable[[tuple[int, ...]], object]]: ...
 
     def count(self, fault: Fault, *more: str) -> None: ...
+
+    def again(self, fault: Fault) -> None: ...
 
     def delay(self, fault: Fault, land: Callable[[], object]) -> None: ...
 
@@ -64,12 +67,25 @@ def _breaks(how: How) -> Effect:
     return effect
 
 
+def _done(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
+    """The reply of a call that is meant to be done; of one that is not, the fault waits on."""
+    try:
+        reply = go_on(request)
+    except Broken:
+        host.again(fault)
+        raise
+    if reply.status != _OK:
+        host.again(fault)
+    return reply
+
+
 def _breaks_after(how: How) -> Effect:
     def effect(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
-        reply = go_on(request)
-        if reply.status == 200:
+        reply = _done(host, fault, request, go_on)
+        if reply.status == _OK:
             host.count(fault)
-        raise Broken(how, reply)
+            raise Broken(how, reply)
+        return reply
 
     return effect
 
@@ -77,10 +93,10 @@ def _breaks_after(how: How) -> Effect:
 def _late(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
     def land() -> None:
         try:
-            if go_on(request).status == 200:
-                host.count(fault)
+            go_on(request)
         except Broken:
-            pass  # it met something else on its way, which was counted
+            return  # it met something else on its way, which was counted
+        host.count(fault)  # whatever it came to: a condition that fails by now is as late
 
     host.delay(fault, land)
     raise Broken("silence")
@@ -97,8 +113,10 @@ def _error(host: Host, fault: Fault, _: Request, __: Forward) -> Reply:
 
 
 def _error_after(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
-    if go_on(request).status == 200:
-        host.count(fault)
+    reply = _done(host, fault, request, go_on)
+    if reply.status != _OK:
+        return reply
+    host.count(fault)
     return host.refusal(fault.code or "InternalFailure")
 
 
@@ -109,7 +127,7 @@ def _partial(host: Host, fault: Fault, request: Request, go_on: Forward) -> Repl
     passed = [record for index, record in enumerate(records) if index not in withheld]
     if passed:
         reply = go_on({**request, "Records": passed})
-        if reply.status != 200:
+        if reply.status != _OK:
             return reply
     else:
         reply = host.reply({"Records": []})
@@ -122,8 +140,8 @@ def _partial(host: Host, fault: Fault, request: Request, go_on: Forward) -> Repl
 
 
 def _partial_lie(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
-    reply = go_on(request)
-    if reply.status != 200:
+    reply = _done(host, fault, request, go_on)
+    if reply.status != _OK:
         return reply
     entries = list(reply.body["Records"])
     failed = {"ErrorCode": fault.code or "InternalFailure", "ErrorMessage": "by schedule"}
@@ -160,7 +178,7 @@ def _unprocessed(host: Host, fault: Fault, request: Request, go_on: Forward) -> 
         if kept
         else host.reply({"Responses": {}} if is_get else {})
     )
-    if reply.status != 200:
+    if reply.status != _OK:
         return reply
     name = "UnprocessedKeys" if is_get else "UnprocessedItems"
     host.count(fault)

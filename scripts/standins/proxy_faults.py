@@ -30,6 +30,8 @@ act              something is done by the test before the service gets the call 
 act after        the same after the service answered, before the client hears it       code, of
 ===============  ====================================================================  ============
 
+What needs a call that was done waits for one: it passes calls that the service has refused.
+
 Several faults of one call are nested, the first one nearest to the client. Each is counted in
 ``met`` when it has had its effect, never before: by (kind, operation), a refusal or an action by
 (kind, operation, code).

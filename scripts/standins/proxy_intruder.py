@@ -113,6 +113,15 @@ class Intruder:
         body = {"__type": code, "message": "by schedule"}
         return self.reply(body, _STATUS.get(code, 400), **{"x-amzn-errortype": code})
 
+    def again(self, fault: Fault) -> None:
+        """It did not fit this call: let it happen to the next one that meets nothing else."""
+        with self._lock:
+            placed = self._faults[fault.operation]
+            at = self.calls[fault.operation] + 1
+            while placed.get(at):
+                at += 1
+            placed[at] = [fault]
+
     def delay(self, fault: Fault, land: Callable[[], object]) -> None:
         """Let it land behind ``fault.number`` more calls of the operation."""
         with self._lock:

@@ -6,6 +6,7 @@ other. Small numbers on purpose: faults have to meet calls that are made, and ea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
@@ -56,6 +57,15 @@ CONTROL = [
     fault
     for operation in ("GetShardIterator", "ListShards", "DescribeStreamSummary")
     for fault in _faults(operation, "lose request", "lose reply", "error")
+]
+TABLES = [
+    *_faults("PutItem", *_BREAKS[1:], "stall", "time out", "error after"),
+    *[Fault("PutItem", 1, "late", number=number) for number in (1, 4)],
+    *[Fault("PutItem", 1, "refuse", code=code) for code in (THROTTLE, "ThrottlingException")],
+    *_faults("BatchGetItem", "lose request", "lose reply", "error", "unprocessed"),
+    Fault("BatchGetItem", 1, "refuse", code=THROTTLE),
+    *_faults("GetItem", "lose reply", "error"),
+    *_faults("Query", "lose reply", "error"),
 ]
 
 
@@ -133,6 +143,29 @@ def large_stories(draw: st.DrawFn) -> Story:
         shards=draw(st.integers(1, 3)),
         skew_ms=draw(st.sampled_from([0, -7_200_000, 7_200_000])),
     )
+
+
+@st.composite
+def small_stories(draw: st.DrawFn, kinds: Sequence[Fault], *, replicas: int) -> Story:
+    """For a stand-in, where a step takes its time."""
+    steps = steps_of(replicas, count_max=9)
+    return Story(
+        steps=[Publish(0, 9), *draw(st.lists(steps, min_size=4, max_size=9)), Publish(1, 9)],
+        faults=draw(st.lists(faults_of(kinds, calls=12), min_size=4, max_size=12)),
+        shards=draw(st.integers(1, 2)),
+        skew_ms=draw(st.sampled_from([0, -7_200_000, 7_200_000])),
+    )
+
+
+def one_each(kinds: Sequence[Fault], *, first: int = 2) -> list[Fault]:
+    """Every kind, at one call of its operation after the other."""
+    calls: Counter[str] = Counter()
+    placed = []
+    for kind in kinds:
+        at = first + calls[kind.operation]
+        calls[kind.operation] += 1
+        placed.append(kind._replace(at=at, of=(at,) if kind.kind.startswith("act") else (0,)))
+    return placed
 
 
 def names_of(kinds: Sequence[Fault]) -> list[str]:

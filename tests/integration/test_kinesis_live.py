@@ -22,6 +22,7 @@ from binlog.reader import Reader, Start
 from scripts.standins.server import Server
 from scripts.standins.services import KINESALITE
 from tests.integration.kinesis_hooks import Faults
+from tests.integration.kinesis_streams import merge, split
 from tests.log.kinesis_ledger import Ledger
 
 PARTITIONS = 8
@@ -50,37 +51,6 @@ def open_log(server: Server, service: Service, **options: Any) -> KinesisLog:
     )
 
 
-def open_shards(service: Service) -> list[Any]:
-    """The open shards by hash key, when nothing is being changed."""
-    service.wait(lambda _: True)
-    listed = service.clients.calls.list_shards(StreamName=service.stream)["Shards"]
-    ended = [s for s in listed if "EndingSequenceNumber" not in s["SequenceNumberRange"]]
-    return sorted(ended, key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
-
-
-def split(service: Service, index: int) -> None:
-    shard = open_shards(service)[index]
-    low, high = (int(shard["HashKeyRange"][e]) for e in ("StartingHashKey", "EndingHashKey"))
-    service.call(
-        "split_shard",
-        StreamName=service.stream,
-        ShardToSplit=shard["ShardId"],
-        NewStartingHashKey=str((low + high) // 2),
-    )
-    service.wait(lambda _: True)
-
-
-def merge(service: Service, index: int) -> None:
-    one, two = open_shards(service)[index : index + 2]
-    service.call(
-        "merge_shards",
-        StreamName=service.stream,
-        ShardToMerge=one["ShardId"],
-        AdjacentShardToMerge=two["ShardId"],
-    )
-    service.wait(lambda _: True)
-
-
 def test_shards_split_and_merge_under_load_and_faults(
     server: Server, stream_name: Callable[[], str]
 ) -> None:
@@ -96,7 +66,7 @@ def test_shards_split_and_merge_under_load_and_faults(
             for run in runs:
                 followed[run.partition] += len(run.columns)
 
-    steps: list[Callable[[], None]] = [
+    steps: list[Callable[[], object]] = [
         lambda: split(service, 0),
         lambda: split(service, 2),
         lambda: merge(service, 0),

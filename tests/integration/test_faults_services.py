@@ -1,0 +1,105 @@
+"""Stories of faults on running stand-ins, through the proxy; the ledger and the reference judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, given, settings
+
+from scripts.standins.proxy_faults import Fault
+from scripts.standins.server import Server
+from scripts.standins.services import KINESALITE
+from tests.faults.aws_place import Killable, hasten, play_on
+from tests.faults.fault_story import Ask, Follow, Land, Publish, Restart, Step, Story, check_met
+from tests.faults.fault_strategies import (
+    CONTROL,
+    PUTS,
+    READS,
+    TABLES,
+    acts,
+    names_of,
+    one_each,
+    small_stories,
+)
+from tests.faults.kinesis_double_place import SQLiteReplica
+
+MEMORY, SQLITE, TABLES_ = 0, 1, 1  # the replicas of a place, the third one if it has both
+PUBLISHING: list[Step] = [Publish(0, 9), Publish(1, 9), Publish(2, 5, 0)]
+SMALL = [*PUTS, *READS, *acts("split", "merge")]
+
+
+@pytest.fixture(autouse=True)
+def _hasten(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasten(monkeypatch.setattr)
+
+
+@pytest.fixture
+def killable(tmp_path: Path, kinesalite: Server) -> Iterator[Killable]:
+    """A stand-in of the test's own."""
+    mortal = Killable(lambda port: Server(KINESALITE, tmp_path, port=port))
+    yield mortal
+    mortal.server.kill()
+
+
+def test_every_kind_of_fault_of_a_stream(kinesis_local: Server, tmp_path: Path) -> None:
+    """Each kind once, on the wire, in one story."""
+    kinds = [*PUTS, *READS, *CONTROL, *acts("split", "merge")]
+    following: list[Step] = [Follow(SQLITE), Follow(MEMORY)]
+    steps = [*PUBLISHING, *following] * 2 + [*PUBLISHING, Follow(SQLITE, "between"), Ask()]
+    rest: list[Step] = [Restart(1, dies=True), *PUBLISHING, Land(), *following, *PUBLISHING]
+    replica = SQLiteReplica(tmp_path / "replica.db")
+    story = Story([*steps, *rest], one_each(kinds))
+    met = play_on(kinesis_local.url, story, replicas=[replica])
+    cases = ("acknowledged", "copies (model)", "consumer killed between commit")
+    check_met(met, [*names_of(kinds), *cases])
+
+
+def test_every_kind_of_fault_of_tables(kinesalite: Server, ministack: Server) -> None:
+    """The same of DynamoDB, whose consumer is killed between its item writes and the checkpoint."""
+    following: list[Step] = [Follow(TABLES_), Publish(0, 9), Follow(TABLES_, "between")]
+    steps: list[Step] = [Publish(0, 9), *following, Follow(TABLES_), Publish(1, 9)]
+    met = play_on(
+        kinesalite.url,
+        Story([*steps, Follow(TABLES_, "after"), *PUBLISHING, *following], one_each(TABLES)),
+        dynamodb_url=ministack.url,
+    )
+    check_met(met, [*names_of(TABLES), "acknowledged", "consumer killed between commit"])
+
+
+def test_schedules_that_hypothesis_finds(kinesalite: Server, tmp_path: Path) -> None:
+    """Few here, many in `scripts/soak-services`, and on the double."""
+    met: Counter[str] = Counter()
+
+    @settings(max_examples=6, phases=[Phase.explicit, Phase.generate], database=None)
+    @given(small_stories(SMALL, replicas=2))
+    def told(story: Story) -> None:
+        met["stories"] += 1
+        replica = SQLiteReplica(tmp_path / f"{met['stories']}.db")
+        met.update(play_on(kinesalite.url, story, replicas=[replica]))
+
+    told()
+    check_met(met, ["acknowledged", "copies (model)"])
+
+
+@pytest.mark.parametrize("where", ["PutRecords", "GetRecords"])
+def test_a_service_that_is_killed_and_comes_back_loses_nothing(
+    where: str, killable: Killable, ministack: Server
+) -> None:
+    """With SIGKILL, before a call and behind one: while producers send, and while consumers read."""
+    faults = [
+        Fault(where, 2, "act after", code="kill"),
+        Fault(where, 9, "act", code="kill"),
+        Fault("PutRecords", 5, "lose reply"),
+    ]
+    steps: list[Step] = [Publish(0, 9), Publish(1, 9, 0), Follow(0), Follow(1), Publish(2, 9)]
+    met = play_on(
+        killable.server.url,
+        Story([*steps, *steps, Follow(1, "between"), *steps], faults),
+        dynamodb_url=ministack.url,
+        killable=killable,
+    )
+    check_met(met, [f"act {where} kill", f"act after {where} kill", "acknowledged"])
+    assert killable.kills == 2
