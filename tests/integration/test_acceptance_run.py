@@ -22,6 +22,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, kinesis_local: Server, ministack: Ser
 CLAIMS = ["one_shard_holds", "I4_a_tombstone", "arrival_never_goes_back"]
 
 
+@pytest.mark.timeout(300)
 def test_the_script_runs_measures_reports_and_cleans_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

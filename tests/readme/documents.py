@@ -2,7 +2,7 @@
 
 From top to bottom, in one folder:
 
-* a block ``python`` whose first line is ``# NAME.py`` is that file;
+* a block ``python`` or ``toml`` whose first line is ``# NAME.py`` or ``# NAME.toml`` is that file;
 * a block ``diff`` whose first line is ``--- NAME.py`` replaces its ``-`` lines, which stand in the
   file exactly once, by its ``+`` lines;
 * a block ``console`` holds commands behind ``$``, each with what it prints; a line ``...`` stands
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```(python|diff|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(python|toml|diff|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w/]+\.(?:py|toml|lock))\n")
 _EDITED = re.compile(r"--- ([\w/]+\.py)\n")
 
@@ -97,7 +97,7 @@ def follow(document: Path, folder: Path) -> str:
         language, block = found.groups()
         if language == "console":
             return f"```console\n{_run_all(commands(block), folder)}```"
-        named = (_FILE if language == "python" else _EDITED).match(block)
+        named = (_EDITED if language == "diff" else _FILE).match(block)
         if named is None:
             raise ValueError(f"a block of {language} that names no file: {block[:60]!r}")
         path = folder / named[1]
