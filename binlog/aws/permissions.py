@@ -21,7 +21,6 @@ from binlog.aws.policies import (
     Role,
     Target,
     document,
-    is_services_own,
     key_statements,
     statement,
 )
@@ -46,7 +45,7 @@ def needed(role: Role, target: Target) -> list[str]:
     """The actions of a role on a target, with those on its key, sorted."""
     granted = [each for each in GRANTS[role] if each.on == target.on]
     actions = {action for each in granted for action in each.actions}
-    if target.key is not None and not is_services_own(target.key):
+    if target.own_keys:
         actions |= {action for each in granted for action in each.by_service}
     return sorted(actions)
 
@@ -165,6 +164,5 @@ def missing(target: Target, permissions: Iterable[Permission]) -> dict[str, Any]
     own = [action for action in denied if not action.startswith("kms:")]
     if own:
         statements.append(statement(f"Missing{target.on.capitalize()}", own, target.resources))
-    if (of_key := set(denied) - set(own)) and target.key is not None:
-        statements += key_statements(of_key, target, target.key)
+    statements += key_statements(set(denied) - set(own), target)
     return document(statements)

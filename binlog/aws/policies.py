@@ -6,8 +6,8 @@ is not here is refused in production, an action that nothing calls is a permissi
 =========  ==========================================================================
 producer   finds the log, appends; reads, to resolve what it could not know (P5)
 reader     finds the log and reads it; with a store reads that, too
-applier    reads the log, and writes the items and checkpoints of a store
-operator   all of that, and makes logs and tables, rebuilds, resolves halts
+applier    reads the log, writes a store's items and checkpoints; makes a table for what is new
+operator   all of that, and makes logs, changes and deletes tables, rebuilds, resolves halts
 =========  ==========================================================================
 
 Resources are exact: one stream, a store's control table, and the tables under its prefix or that
@@ -24,7 +24,10 @@ import msgspec
 
 Role = Literal["producer", "reader", "applier", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
-Resource = Literal["stream", "tables"]
+_BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "operator")
+Resource = Literal["stream", "control", "tables", "owned", "models"]
+"""A stream; a store's own table; its items' tables; those of them that others make; and those that
+are only looked at, to make one like them."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -42,13 +45,15 @@ class Grant(msgspec.Struct, frozen=True):
 _FIND = Grant("FindLog", "stream", ("kinesis:DescribeStreamSummary", "kinesis:ListTagsForStream"))
 # Developer Guide, "Permissions to use user-generated KMS keys": producers need GenerateDataKey,
 # consumers Decrypt, administrators DescribeKey.
-_READ = Grant(
+_READ_LOG = Grant(
     "ReadLog",
     "stream",
     ("kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords"),
     by_service=("kms:Decrypt",),
 )
-_WRITE = Grant("WriteLog", "stream", ("kinesis:PutRecords",), by_service=("kms:GenerateDataKey",))
+_WRITE_LOG = Grant(
+    "WriteLog", "stream", ("kinesis:PutRecords",), by_service=("kms:GenerateDataKey",)
+)
 _MAKE = Grant(
     "MakeLog",
     "stream",
@@ -61,14 +66,67 @@ _MAKE = Grant(
     by_service=("kms:DescribeKey",),
 )
 
+# A table's key has to let whoever makes it hand it on to the service by a grant; Developer Guide,
+# "Encryption at rest: how it works", key policy for a customer managed key.
+_SEE_CONTROL = Grant(
+    "SeeStore", "control", ("dynamodb:GetItem", "dynamodb:Query"), by_service=("kms:Decrypt",)
+)
+_KEEP_CONTROL = Grant("KeepStore", "control", ("dynamodb:BatchWriteItem", "dynamodb:PutItem"))
+_SWEEP_CONTROL = Grant("SweepStore", "control", ("dynamodb:Scan", "dynamodb:UpdateTable"))
+_MADE = (
+    "dynamodb:CreateTable",
+    "dynamodb:DescribeContinuousBackups",
+    "dynamodb:DescribeTable",
+    "dynamodb:DescribeTimeToLive",
+    "dynamodb:ListTagsOfResource",
+    "dynamodb:TagResource",
+    "dynamodb:UpdateContinuousBackups",
+)
+_MADE_KEY = (
+    "kms:CreateGrant",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+_MAKE_CONTROL = Grant("MakeStore", "control", _MADE, by_service=_MADE_KEY)
+_MAKE_TABLES = Grant("MakeTables", "tables", _MADE, by_service=_MADE_KEY)
+_CHANGE_TABLES = Grant(
+    "ChangeTables",
+    "tables",
+    ("dynamodb:BatchWriteItem", "dynamodb:DeleteTable", "dynamodb:UpdateTable"),
+)
+_LOOK = ("dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive")
+_READ = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan")
+_APPLY = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan")
+
+
+def _items(sid: str, actions: tuple[str, ...], look: tuple[str, ...] = ()) -> tuple[Grant, ...]:
+    """On the tables that we make, and on those that others make and that we only look at."""
+    tables = Grant(sid, "tables", actions, by_service=("kms:Decrypt",))
+    owned = Grant(f"{sid}OfOthers", "owned", actions + look, by_service=("kms:Decrypt",))
+    return tables, owned
+
+
+_MODELS = Grant("SeeModels", "models", ("dynamodb:DescribeTable",))
+_READING = (_SEE_CONTROL, *_items("ReadItems", _READ))
+_APPLYING = (
+    *(_SEE_CONTROL, _KEEP_CONTROL, _MAKE_CONTROL, _MAKE_TABLES, _MODELS),
+    *_items("ApplyItems", _APPLY, _LOOK),
+)
+
 GRANTS: Mapping[Role, tuple[Grant, ...]] = {
-    "producer": (_FIND, _WRITE, _READ),
-    "reader": (_FIND, _READ),
-    "applier": (_FIND, _READ),
-    "operator": (_FIND, _READ, _WRITE, _MAKE),
+    "producer": (_FIND, _WRITE_LOG, _READ_LOG),
+    "reader": (_FIND, _READ_LOG, *_READING),
+    "applier": (_FIND, _READ_LOG, *_APPLYING),
+    "operator": (
+        *(_FIND, _READ_LOG, _WRITE_LOG, _MAKE),
+        *(*_APPLYING, _SWEEP_CONTROL, _CHANGE_TABLES),
+    ),
 }
-
-
+# The store's own table is under its prefix, as those are that a rebuild deletes.
+_DELETE = "dynamodb:DeleteTable"
 _ON_THE_KEY = frozenset({"kms:CreateGrant", "kms:DescribeKey"})  # and not on anybody's data
 
 
@@ -89,64 +147,73 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A stream, or a store's tables: what a role is to have its permissions on.
+    """A stream, or tables of a store: what a role is to have its permissions on.
 
-    ``key`` is the KMS key that encrypts it: an ARN, an id, an alias; ``None`` for none.
+    ``keys`` are the KMS keys that encrypt it: ARNs, ids, aliases.
     """
 
     on: Resource
     service: str
     place: Place
     resources: tuple[str, ...]  # ARNs
-    key: str | None = None
-    context: tuple[str, str] | None = None  # of the key's use: name and value
+    keys: tuple[str, ...] = ()
+    context: tuple[str, str] | None = None  # of a key's use: name and value
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """Those that need a permission."""
+        return tuple(key for key in self.keys if not is_services_own(key))
 
 
 def stream_target(place: Place, stream: str, key: str | None = None) -> Target:
     """A stream, whose ARN is the context of all that Kinesis asks KMS for."""
     arn = place.arn("kinesis", f"stream/{stream}")
-    return Target("stream", "kinesis", place, (arn,), key, ("aws:kinesis:arn", arn))
+    keys = () if key is None else (key,)
+    return Target("stream", "kinesis", place, (arn,), keys, ("aws:kinesis:arn", arn))
 
 
-def tables_target(place: Place, names: Iterable[str], key: str | None = None) -> Target:
+def tables_target(
+    on: Resource, place: Place, names: Iterable[str], keys: Iterable[str] = ()
+) -> Target:
     """``names`` are physical ones, with ``*`` for those that are not known yet."""
     arns = tuple(place.arn("dynamodb", f"table/{name}") for name in names)
-    return Target("tables", "dynamodb", place, arns, key)
+    return Target(on, "dynamodb", place, arns, tuple(keys))
 
 
 def actions_of(role: Role, on: Resource) -> tuple[str, ...]:
     """What a role calls, sorted; without what the services do on its behalf."""
-    return tuple(
-        sorted(action for each in GRANTS[role] if each.on == on for action in each.actions)
-    )
+    return tuple(sorted({a for each in GRANTS[role] if each.on == on for a in each.actions}))
 
 
 def role_for(action: str) -> Role | None:
-    """The role with the fewest permissions that has this one."""
-    having = [
-        role
-        for role, grants in GRANTS.items()
-        if any(action in each.actions + each.by_service for each in grants)
-    ]
-    return min(having, key=_size, default=None)
-
-
-def _size(role: Role) -> int:
-    return sum(len(each.actions) for each in GRANTS[role])
+    """The role that may do the least of those that have this action."""
+    for role in _BY_POWER:
+        if any(action in each.actions + each.by_service for each in GRANTS[role]):
+            return role
+    return None
 
 
 # -- documents -----------------------------------------------------------------------------------
 
 
 def policy_of(role: Role, targets: Sequence[Target]) -> dict[str, Any]:
-    """The policy document of a role on these targets."""
-    statements = []
+    """The policy document of a role on these targets; those that have no resources are left out."""
+    statements: list[dict[str, Any]] = []
+    of_keys: dict[Target, set[str]] = {}  # tables of one store share them
     for target in targets:
         granted = [each for each in GRANTS[role] if each.on == target.on]
+        if not target.resources or not granted:
+            continue
         statements += [statement(each.sid, each.actions, target.resources) for each in granted]
-        if target.key is not None and not is_services_own(target.key):
-            used = {action for each in granted for action in each.by_service}
-            statements += key_statements(used, target, target.key)
+        if role == "operator" and target.on == "control":
+            kept = statement("KeepTheStore", [_DELETE], target.resources)
+            statements.append(kept | {"Effect": "Deny"})
+        user = target
+        if target.context is None:
+            user = msgspec.structs.replace(target, on="control", resources=())
+        of_keys.setdefault(user, set()).update(a for each in granted for a in each.by_service)
+    for user, actions in of_keys.items():
+        statements += key_statements(actions, user)
     return document(statements)
 
 
@@ -168,28 +235,30 @@ def is_services_own(key: str) -> bool:
     return key.rpartition(":")[2].startswith("alias/aws/")
 
 
-def key_statements(actions: set[str], target: Target, key: str) -> list[dict[str, Any]]:
-    """The key, through the service; what is done with data only for these resources.
+def key_statements(actions: set[str], target: Target) -> list[dict[str, Any]]:
+    """A target's keys, through the service; what is done with data only for these resources.
 
     An alias in ``Resource`` would permit nothing on the key: there it is a condition.
     """
-    place, name = target.place, key.rpartition(":")[2]
-    equals = {"kms:ViaService": place.endpoint_of(target.service)}
-    more: dict[str, Any] = {}
-    resource = key if key.startswith("arn:") else place.arn("kms", f"key/{key}")
-    if name.startswith("alias/"):
-        more["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": name}
-        resource = place.arn("kms", "key/*")
+    place, made = target.place, []
+    via = {"kms:ViaService": place.endpoint_of(target.service)}
     context = {}
     if target.context is not None:
         context[f"kms:EncryptionContext:{target.context[0]}"] = target.context[1]
-    kind = target.on.capitalize()
-    made = []
-    for sid, used, bound in (
-        (f"UseKeyOf{kind}", actions - _ON_THE_KEY, context),
-        (f"SeeKeyOf{kind}", actions & _ON_THE_KEY, {}),
-    ):
-        if used:
-            condition = {"StringEquals": equals | bound} | more
-            made.append(statement(sid, used, [resource], Condition=condition))
+    for number, key in enumerate(target.own_keys, 1):
+        name = key.rpartition(":")[2]
+        more: dict[str, Any] = {}
+        resource = key if key.startswith("arn:") else place.arn("kms", f"key/{key}")
+        if name.startswith("alias/"):
+            more["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": name}
+            resource = place.arn("kms", "key/*")
+        kind = "Stream" if target.on == "stream" else "Store"
+        kind += str(number) if len(target.own_keys) > 1 else ""
+        for sid, used, bound in (
+            (f"UseKeyOf{kind}", actions - _ON_THE_KEY, context),
+            (f"SeeKeyOf{kind}", actions & _ON_THE_KEY, {}),
+        ):
+            if used:
+                condition = {"StringEquals": via | bound} | more
+                made.append(statement(sid, used, [resource], Condition=condition))
     return made

@@ -42,7 +42,11 @@ _NONE = "none"
     metavar="KEY",
     help="The KMS key that encrypts LOG: an ARN, an id, alias/NAME, or none; else LOG is asked.",
 )
-@click.option("--store-key", metavar="KEY", help="The same of STORE's tables.")
+@click.option(
+    "--store-key",
+    metavar="KEY",
+    help="The same of STORE's tables; else what the tables file says.",
+)
 @json_option
 def command(
     *,
@@ -70,7 +74,7 @@ def command(
     targets = log_targets(parse_address(log), account_id, log_key)
     if store is not None:
         targets += store_targets(parse_address(store), account_id, store_key)
-    if not targets:
+    if not any(target.resources for target in targets):
         raise RefusedError(
             "nothing here is a service's", log, "write kinesis://STREAM; files have permissions"
         )
@@ -88,27 +92,28 @@ def log_targets(address: Address, account_id: str | None, key: str | None) -> li
     if address.scheme != "kinesis":
         return []
     place = place_of(address.account, str(address), account_id=account_id)
-    return [stream_target(place, address.path, _given(key) or _stream_key(address, key))]
+    return [stream_target(place, address.path, _stream_key(address, key))]
 
 
 def store_targets(address: Address, account_id: str | None, key: str | None) -> list[Target]:
     """What of a store IAM decides on: nothing of a file."""
-    del account_id, key
     if address.scheme != "dynamodb":
         return []
-    raise RefusedError(f"{address} is no store yet", do="write sqlite:FILE")
+    from appliers.stores.dynamodb_access import targets_of
+    from appliers.stores.dynamodb_tables_spec import Specification
 
-
-def _given(key: str | None) -> str | None:
-    return None if key == _NONE else key
+    specification = Specification.load(address.tables, address.path)
+    place = place_of(address.account, str(address), account_id=account_id)
+    keys = None if key is None else [] if key == _NONE else [key]
+    return targets_of(specification, place, keys)
 
 
 def _stream_key(address: Address, key: str | None) -> str | None:
-    """The key that a stream says it has, if it was not said that it has none."""
+    """The key that was said, or else that the stream says it has."""
     from binlog.logs.kinesis import kinesis_service
 
-    if key == _NONE:
-        return None
+    if key is not None:
+        return None if key == _NONE else key
     service = kinesis_service(address.path, account=address.account)
     try:
         return service.describe().kms_key

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
 from binlog.aws import account as account_module
-from binlog.aws.account import Account
+from binlog.aws.account import Account, _Locked
 
 # Whoever has credentials may ask whose they are; a role's own trust policy decides who assumes it.
 FREE = frozenset({"sts:GetCallerIdentity", "sts:AssumeRole"})
@@ -25,6 +26,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.asked: set[tuple[str, str]] = set()
+        self.also: list[Callable[[Any], None]] = []  # what else is to be told of new sessions
 
     @property
     def actions(self) -> set[str]:
@@ -32,6 +34,15 @@ class Calls:
 
     def watch(self, session: Any) -> None:
         session.events.register("before-parameter-build", self._note)
+        for tell in self.also:
+            tell(session)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is asked meanwhile is another role's."""
+        asked = set(self.asked)
+        yield
+        self.asked = asked
 
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         operation = f"{model.service_model.service_name}:{model.name}"
@@ -55,7 +66,21 @@ def recording(patch: pytest.MonkeyPatch) -> Iterator[Calls]:
         return session
 
     with patch.context() as during:
-        during.setattr(account_module, "_new_session", new_session)
-        account_module._sessions.forget()
+        during.setattr(
+            account_module._sessions, "get", lambda account: _Locked(new_session(account))
+        )
         yield calls
-    account_module._sessions.forget()
+
+
+def is_allowed(document: dict[str, Any], action: str, name: str) -> bool:
+    """As IAM decides, for statements of exact actions and resources with ``*``."""
+    allowed = False
+    for each in document["Statement"]:
+        resources = [each["Resource"]] if isinstance(each["Resource"], str) else each["Resource"]
+        if action in each["Action"] and any(
+            fnmatchcase(name, resource.rpartition("/")[2]) for resource in resources
+        ):
+            if each["Effect"] == "Deny":
+                return False
+            allowed = True
+    return allowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from binlog.aws.policies import (
     stream_target,
 )
 from tests.aws.aws_double import ACCOUNT_ID, Refusal, Wire
+from tests.aws.recording import is_allowed
 from tests.cli.running import binlog
 
+LOG = "kinesis://orders"
 HERE = Place("aws", "eu-west-1", ACCOUNT_ID)
 STREAM = f"arn:aws:kinesis:eu-west-1:{ACCOUNT_ID}:stream/orders"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT_ID}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -39,7 +42,8 @@ def allowed(document: dict[str, Any]) -> dict[str, set[str]]:
     """The actions, by resource."""
     found: dict[str, set[str]] = {}
     for each in document["Statement"]:
-        assert each["Effect"] == "Allow"
+        if each["Effect"] == "Deny":
+            continue
         resources = each["Resource"]
         for resource in [resources] if isinstance(resources, str) else resources:
             found.setdefault(resource, set()).update(each["Action"])
@@ -196,3 +200,119 @@ def test_without_a_region_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = binlog("policy", "reader", "kinesis://s", "--account=123456789012", "--log-key=none")
     assert ran.status == 2
     assert "AWS_REGION" in ran.err
+
+
+# -- stores ----------------------------------------------------------------------------------------
+
+TABLES = """
+[control]
+kms = "alias/control"
+
+[tables.users]
+physical = "people"
+kms = "alias/people"
+
+[tables.stock]
+physical = "Stock-1QX2"
+owned = true
+
+[tables.copies]
+like = "Users-2023"
+"""
+
+
+def table(name: str) -> str:
+    return f"arn:aws:dynamodb:eu-west-1:{ACCOUNT_ID}:table/{name}"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    file = tmp_path / "tables.toml"
+    file.write_text(TABLES)
+    return f"dynamodb://live?tables={file}"
+
+
+def policy(role: str, *arguments: str) -> dict[str, Any]:
+    ran = binlog("policy", role, LOG, *arguments, f"--account={ACCOUNT_ID}", "--log-key=none")
+    assert ran.status == 0, ran.err
+    document: dict[str, Any] = json.loads(ran.out)
+    return document
+
+
+def test_a_stores_tables_are_those_under_its_prefix_and_those_that_its_file_names(
+    store: str,
+) -> None:
+    found = allowed(policy("applier", store, "--store-key=none"))
+    own = {table("live.*"), table("people"), table("people.*")}
+    assert (
+        set(found) == {STREAM, table("live.binlog"), table("Stock-1QX2"), table("Users-2023")} | own
+    )
+    for resource in own:
+        assert found[resource] == set(actions_of("applier", "tables"))
+    assert found[table("live.binlog")] == set(actions_of("applier", "control"))
+    assert found[table("Users-2023")] == {"dynamodb:DescribeTable"}
+    assert allowed(policy("applier", "dynamodb://live")).keys() == {
+        *(STREAM, table("live.binlog"), table("live.*"))
+    }
+
+
+def test_what_others_made_is_never_created_changed_or_deleted(store: str) -> None:
+    for role in ("applier", "operator"):
+        actions = allowed(policy(role, store, "--store-key=none"))[table("Stock-1QX2")]
+        assert not {a for a in actions if "Table" in a} - {"dynamodb:DescribeTable"}
+        assert "dynamodb:PutItem" in actions
+
+
+def test_only_an_operator_deletes_tables_and_never_the_stores_own(store: str) -> None:
+    """It is under the same prefix, and with it all checkpoints would go."""
+    for role in ("reader", "applier"):
+        assert "dynamodb:DeleteTable" not in json.dumps(policy(role, store))
+    document = policy("operator", store, "--store-key=none")
+    denied = [each for each in document["Statement"] if each["Effect"] == "Deny"]
+    assert [(each["Action"], each["Resource"]) for each in denied] == [
+        (["dynamodb:DeleteTable"], table("live.binlog"))
+    ]
+    assert is_allowed(document, "dynamodb:DeleteTable", "live.users.1a2b3c4d")
+    assert not is_allowed(document, "dynamodb:DeleteTable", "live.binlog")
+    assert not is_allowed(document, "dynamodb:DeleteTable", "other.users")
+
+
+def test_a_reader_of_a_store_writes_nothing(store: str) -> None:
+    for actions in allowed(policy("reader", store)).values():
+        assert all(
+            action.split(":")[1].startswith(
+                ("Get", "BatchGet", "Query", "Scan", "List", "Describe", "Decrypt")
+            )
+            for action in actions
+        ), actions
+
+
+def test_the_keys_of_tables_are_those_that_are_declared_once_each(store: str) -> None:
+    document = policy("applier", store)
+    aliases = [
+        each["Condition"]["ForAnyValue:StringEquals"]["kms:ResourceAliases"]
+        for each in document["Statement"]
+        if "kms:Decrypt" in each["Action"]
+    ]
+    assert aliases == ["alias/control", "alias/people"]
+    sids = [each["Sid"] for each in document["Statement"]]
+    assert len(set(sids)) == len(sids)
+    for each in document["Statement"]:
+        if "kms:Decrypt" in each["Action"]:
+            assert each["Condition"]["StringEquals"] == {
+                "kms:ViaService": "dynamodb.eu-west-1.amazonaws.com"
+            }
+    [one] = [
+        s
+        for s in policy("reader", store, f"--store-key={KEY}")["Statement"]
+        if s["Resource"] == KEY
+    ]
+    assert one["Action"] == ["kms:Decrypt"]
+    assert len(json.dumps(policy("operator", store), separators=(",", ":"))) < 6_144
+
+
+def test_a_log_in_files_and_a_store_that_is_a_services(store: str) -> None:
+    ran = binlog("policy", "applier", "file:log", store, f"--account={ACCOUNT_ID}")
+    assert ran.status == 0, ran.err
+    assert STREAM not in ran.out
+    assert table("live.binlog") in ran.out

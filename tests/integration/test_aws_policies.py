@@ -1,99 +1,216 @@
 """Each role's policy is what the code calls in that role: no action missing, none too many.
 
 The stories are told by the command, as the role tells them, on the stand-ins; every call of every
-client is recorded by botocore's events.
+client is recorded by botocore's events, with the stream or table that it is on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
+from appliers.address import open_store
+from appliers.stores.dynamodb_reading import LiveTables
 from binlog.actions import build
 from binlog.address import open_log, parse_address
-from binlog.aws.policies import Role, actions_of, policy_of
-from binlog.cli.policy import log_targets
+from binlog.aws.account import Account, connector
+from binlog.aws.policies import Resource, Role, actions_of, policy_of
+from binlog.cli.policy import log_targets, store_targets
+from binlog.foreign import Foreign
 from binlog.producer import Frame, Producer, Verdict
 from scripts.standins.server import Server
-from tests.aws.recording import Calls, recording
+from tests.aws.recording import FREE, Calls, is_allowed, recording
 from tests.cli.running import append, binlog
 
 ACCOUNT_ID = "000000000000"
+TABLES = """
+[control]
+pitr = true
+deletion_protection = {protected}
+
+[defaults]
+pitr = true
+deletion_protection = {protected}
+
+[tables.users]
+physical = "{prefix}-people"
+
+[tables.stock]
+physical = "{prefix}-stock"
+owned = true
+
+[tables.copies]
+like = "{prefix}-stock"
+"""
+
+
+class World:
+    """A log, a store, and a table that others have made."""
+
+    def __init__(self, log: str, prefix: str, file: Path, client: Any) -> None:
+        self.log, self.prefix, self.file = log, prefix, file
+        self.store = f"dynamodb://{prefix}?tables={file}"
+        self.owned = f"{prefix}-stock"
+        client.create_table(
+            TableName=self.owned,
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        self.declare(protected=False)
+
+    def declare(self, *, protected: bool) -> None:
+        text = TABLES.format(prefix=self.prefix, protected=str(protected).lower())
+        self.file.write_text(text)
+
+    def ok(self, verb: str, *arguments: str) -> None:
+        ran = binlog(verb, *arguments)
+        assert ran.status == 0, ran.err
+
+    def kind(self, name: str) -> Resource:
+        if name == f"{self.prefix}.binlog":
+            return "control"
+        if name == self.owned:
+            return "owned"
+        return "tables" if name.startswith(self.prefix) else "stream"
+
+    def check(self, role: Role, calls: Calls) -> None:
+        """Every action of the role was called on each kind of resource, and no other."""
+        found: dict[Resource, set[str]] = {}
+        for action, name in calls.asked:
+            if action not in FREE:
+                found.setdefault(self.kind(name), set()).add(action)
+        for on in ("control", "tables", "stream"):
+            assert found.get(on, set()) == set(actions_of(role, on)), on
+        # A model is a table that others have made, too.
+        assert found.get("owned", set()) <= {
+            *actions_of(role, "owned"),
+            *actions_of(role, "models"),
+        }
+        targets = log_targets(parse_address(self.log), ACCOUNT_ID, "none")
+        targets += store_targets(parse_address(self.store), ACCOUNT_ID, "none")
+        document = policy_of(role, targets)
+        stream = parse_address(self.log).path
+        for action, name in calls.asked:
+            assert is_allowed(document, action, name or stream), (action, name)
 
 
 @pytest.fixture
-def log(
-    kinesis_local: Server, monkeypatch: pytest.MonkeyPatch, stream_name: Callable[[], str]
-) -> str:
+def world(
+    kinesis_local: Server,
+    ministack: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    stream_name: Callable[[], str],
+    tmp_path: Path,
+) -> World:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", kinesis_local.url)
-    return f"kinesis://{stream_name()}?reads=100"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", ministack.url)
+    log = f"kinesis://{stream_name()}?reads=100"
+    made = World(log, stream_name(), tmp_path / "tables.toml", boto3.client("dynamodb"))
+    made.ok("init", log, "--partitions=2", "--shards=1")
+    append(log, {"id": "a", "n": 1}, {"id": "b", "n": 1})
+    for table in ("stock", "copies", "others"):
+        append(log, {"id": "a", "n": 1}, table=table)
+    return made
 
 
-def ok(*arguments: str) -> None:
-    ran = binlog(*arguments)
-    assert ran.status == 0, ran.err
+class LostReply:
+    """The reply to one PutItem into a table of items."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tables: list[str] = []
+        self.lost = 0
+
+    def watch(self, session: Any) -> None:
+        session.events.register("before-parameter-build.dynamodb.PutItem", self._note)
+        session.events.register("after-call.dynamodb.PutItem", self._lose)
+
+    def _note(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["table"] = params["TableName"]
+
+    def _lose(self, context: dict[str, Any], **_: Any) -> None:
+        if not self.lost and self._world.kind(context["table"]) == "tables":
+            self.lost += 1
+            raise ReadTimeoutError(endpoint_url="lost")
 
 
-def make(log: str) -> None:
-    key = "alias/aws/kinesis"
-    ok("init", log, "--partitions=2", "--shards=1", "--retention=2d", f"--encrypt={key}")
+def apply(world: World, calls: Calls) -> None:
+    """Tables are made, items folded and written, a reply is lost, a foreign record is relayed."""
+    loses = LostReply(world)
+    calls.also.append(loses.watch)
+    world.ok("replicate", world.log, world.store, "--once")
+    calls.also.clear()
+    assert loses.lost
+    change = {"Action": "UpdateItem", "Key": {"id": "a"}, "Data": {"Add": {"n": 1}}}
+    with calls.paused():  # a producer's
+        for table in ("users", "stock"):
+            append(world.log, change, table=table)
+    world.ok("replicate", world.log, world.store, "--once")
+    with closing(open_store(world.store)) as store:
+        [generation] = store.generations()
+        record = Foreign("shardId-000000000000", 7, "key", 1, b"data")
+        store.commit(generation.id, [], [], foreign=[record])
+        store.commit(generation.id, [], [], relayed=[record.place])
 
 
-def is_allowed(document: dict[str, Any], action: str, name: str) -> bool:
-    """As IAM decides, for statements of exact actions and resources with ``*``."""
-    for each in document["Statement"]:
-        resources = [each["Resource"]] if isinstance(each["Resource"], str) else each["Resource"]
-        if action in each["Action"] and any(
-            fnmatchcase(name, resource.rpartition("/")[2]) for resource in resources
-        ):
-            return True
-    return False
-
-
-def check(role: Role, calls: Calls, log: str) -> None:
-    assert calls.actions == set(actions_of(role, "stream"))
-    document = policy_of(role, log_targets(parse_address(log), ACCOUNT_ID, "none"))
-    stream = parse_address(log).path
-    for action, name in calls.asked:
-        # An iterator names the stream that it is of, which only the service can read.
-        assert is_allowed(document, action, name or stream), (action, name)
-
-
-def test_the_operator(log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_applier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with recording(monkeypatch) as calls:
-        make(log)
-        append(log, {"id": "a"}, {"id": "b"})
-        ok("rebuild", log, f"sqlite:{tmp_path}/one.db", "--workers=1")
-        ok("halted", log)
-    check("operator", calls, log)
+        apply(world, calls)
+    world.check("applier", calls)
 
 
-def test_the_reader(log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(log)
-    append(log, {"id": "a"}, {"id": "b"})
+def test_the_operator(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with recording(monkeypatch) as calls:
-        ok("cat", log)
-        ok("status", log)
-        ok("replicate", log, f"sqlite:{tmp_path}/one.db", "--once")
-        ok("verify", f"sqlite:{tmp_path}/one.db", log)
-    check("reader", calls, log)
+        stream = f"kinesis://{world.prefix}?reads=100"
+        key = "--encrypt=alias/aws/kinesis"
+        world.ok("init", stream, "--partitions=1", "--shards=1", "--retention=2d", key)
+        append(world.log, {"id": "c"})
+        apply(world, calls)
+        world.declare(protected=True)
+        world.ok("rebuild", world.log, world.store, "--table=users", "--workers=1")
+        world.declare(protected=False)
+        world.ok("rebuild", world.log, world.store, "--table=users", "--workers=1")
+    calls.asked = {each for each in calls.asked if each[1] != world.prefix} | {
+        (action, "") for action, name in calls.asked if name == world.prefix
+    }
+    world.check("operator", calls)
 
 
-def test_the_producer(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_producer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads only to learn what became of a frame that was not answered."""
-    make(log)
     with recording(monkeypatch) as calls:
-        append(log, {"id": "a"})
-        with closing(open_log(log)) as opened, closing(Producer(opened)) as producer:
-            envelopes = build({"n": 1}, table="users", now_ms=opened.now_ms(), new_id=lambda: "1")
+        append(world.log, {"id": "a"})
+        with closing(open_log(world.log)) as log, closing(Producer(log)) as producer:
+            envelopes = build({"n": 1}, table="users", now_ms=log.now_ms(), new_id=lambda: "1")
             [delivery] = producer.append_many(envelopes).deliveries
             assert delivery.session is not None
-            frame = Frame(delivery.session, opened.now_ms(), delivery.partition, 1, 1)
+            frame = Frame(delivery.session, log.now_ms(), delivery.partition, 1, 1)
             [resolved] = producer.resolve([frame]).values()
         assert resolved.verdict is Verdict.ACKNOWLEDGED
-    check("producer", calls, log)
+    world.check("producer", calls)
+
+
+def test_the_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, and an application that reads the live tables."""
+    world.ok("replicate", world.log, world.store, "--once")
+    with recording(monkeypatch) as calls:
+        world.ok("status", world.log, world.store)
+        world.ok("digest", world.store)
+        world.ok("dump", world.store, "--table=users")
+        tables = LiveTables(connector(Account(), "dynamodb", world.store)(), world.prefix)
+        users = tables.table("users")
+        key = {"id": {"S": "a"}}
+        assert users.get(key)
+        assert list(users.get_many([key]))
+        condition = {":id": {"S": "a"}}
+        assert list(
+            users.query(KeyConditionExpression="id = :id", ExpressionAttributeValues=condition)
+        )
+    world.check("reader", calls)
