@@ -89,12 +89,14 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     """No certainty: the frame may be in the log, or arrive later. Send the same bytes again.
 
     ``untouched``: certainly nothing of it was written in this attempt (lock not got, disk full
-    before the first byte, throttled, an earlier frame of its partition failed). ``final``: a retry is pointless (disk full, read-only, damage).
+    before the first byte, throttled, an earlier frame of its partition failed). ``throttled``: the
+    frame itself was one too many. ``final``: a retry is pointless (disk full, read-only, damage).
     """
 
     error: Exception
     untouched: bool = False
     final: bool = False
+    throttled: bool = False
 
 
 Reply = Appended | Expired | Failed

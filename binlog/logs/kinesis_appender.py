@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from binlog.aws.errors import THROTTLES, trouble, was_refused
+from binlog.aws.errors import THROTTLES, error_code, trouble, was_refused
 from binlog.errors import BinlogError, StorageError
 from binlog.frame import stamp_born
 from binlog.log import Appended, Failed, Position, Put, Reply
@@ -180,7 +180,7 @@ class Appender:
             if code in THROTTLES:
                 self._count(throttled=1)
                 error = StorageError(f"throttled ({said})", self._name, "add shards, or wait")
-                return Failed(error, untouched=True)
+                return Failed(error, untouched=True, throttled=True)
             self._count(failed=1)
             return Failed(StorageError(said, self._name, "send it again"))
         try:
@@ -197,7 +197,8 @@ class Appender:
         refused = was_refused(error)
         is_throttle = refused and ours.retriable
         self._count(throttled=records * is_throttle, failed=records * (not is_throttle))
-        return Failed(ours, untouched=refused, final=not ours.retriable)
+        throttled = error_code(error) in THROTTLES
+        return Failed(ours, untouched=refused, final=not ours.retriable, throttled=throttled)
 
     def _check_growth(self, partition: int, sequence: int, shard: str) -> None:
         with self._lock:

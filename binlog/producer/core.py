@@ -36,6 +36,7 @@ from binlog.producer.lane import Chunk, Flight, Lane, sizes_of
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Delivery, Frame, Outcome
 from binlog.producer.packer import Packer
+from binlog.producer.resting import Resting
 from binlog.producer.router import Router
 from binlog.producer.session import Lineage, SessionState
 
@@ -65,7 +66,6 @@ class ProducerCore:
         self._params = params
         self._options = options
         self._lineage = lineage
-        self._random = random
         self._birth_ms = birth_ms
         self._calls_max = options.calls_max or 1
         self._call_at = 0.0  # when the last call began
@@ -83,7 +83,7 @@ class ProducerCore:
         self._flights: dict[int, Flight] = {}  # by partition
         self._calls: dict[int, list[Flight]] = {}
         self._call = 0
-        self._resting: dict[int, Flight] = {}  # in no call: they wait for their next attempt
+        self._resting = Resting(options, random, self._budget)  # in no call, between two attempts
         self._first_deadline = _NEVER  # of all that is open, or earlier
         self._done: list[tuple[object, Delivery]] = []
         self.pending_bytes = 0
@@ -145,6 +145,9 @@ class ProducerCore:
         flights = self._calls.pop(call)
         if len(replies) != len(flights):
             raise ValueError(f"{len(replies)} replies to {len(flights)} frames")
+        if self._budget is not None:
+            shards = [self._lanes[flight.partition].shard for flight in flights]
+            self._budget.hear(zip(shards, replies, strict=True), now)
         for flight, reply in zip(flights, replies, strict=True):
             if flight.call != call:
                 continue
@@ -166,12 +169,7 @@ class ProducerCore:
         self._pass_deadlines(now)
         if len(self._calls) >= self._calls_max or now < self._next_call_at():
             return None
-        flights: list[Flight] = []
-        if self._resting:
-            flights = [f for f in self._resting.values() if f.retry_at <= now]
-            del flights[self._options.call_frames_max :]
-            for flight in flights:
-                del self._resting[flight.partition]
+        flights = self._resting.take(now, self._options.call_frames_max)
         if self._queued:
             self._launch_due(flights, now)
         if not flights:
@@ -199,7 +197,7 @@ class ProducerCore:
             launch_from = max(launch_from, session.renew_at)
         times = [f.deadline for f in self._flights.values()]
         if may_call:
-            times += [max(f.retry_at, next_call_at) for f in self._resting.values()]
+            times += [max(time, next_call_at) for time in self._resting.times()]
         for lane in self._queued.values():
             times.append(lane.queue[0].deadline)
             if may_call and lane.flight is None:
@@ -321,10 +319,8 @@ class ProducerCore:
         if reply.final or now >= flight.deadline:
             self._end(flight)
             return
-        options = self._options
-        doubled = options.retry_first_s * 2.0 ** min(flight.attempts - 1, 60)
-        flight.retry_at = now + self._random.uniform(0.0, min(options.retry_most_s, doubled))
-        self._resting[flight.partition] = flight
+        shard = self._lanes[flight.partition].shard if reply.throttled else None
+        self._resting.add(flight, now, throttled_by=shard)
 
     # -- outcomes --------------------------------------------------------------------------------
 
@@ -373,8 +369,7 @@ class ProducerCore:
         """Tell the outcome to each publish that has events in the frame."""
         flight.call = 0
         partition = flight.partition
-        if self._resting:
-            self._resting.pop(partition, None)
+        self._resting.drop(partition)
         del self._flights[partition]
         frame = flight.frame() if outcome is Outcome.UNKNOWN else None
         first = flight.first if session is not None else 0

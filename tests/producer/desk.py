@@ -58,6 +58,7 @@ def appended(arrival_ms: int = BORN, *, born_ms: int = BORN) -> Appended:
 
 LOST = Failed(StorageError("no reply"))
 THROTTLED = Failed(StorageError("throttled"), untouched=True)
+REFUSED = Failed(StorageError("one too many"), untouched=True, throttled=True)
 EXPIRED = Expired(BORN)
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import pytest
 
 from binlog.log import Appended, Position
+from binlog.logs.kinesis import FRAMES_PER_S
 from binlog.producer import ProducerOptions
 from binlog.producer.budget import BURST_S, Budget
-from tests.producer.desk import BORN, PARAMS, THROTTLED, Desk, events, header_of, key_in
+from tests.producer.desk import (
+    BORN,
+    LOST,
+    PARAMS,
+    REFUSED,
+    THROTTLED,
+    Desk,
+    events,
+    header_of,
+    key_in,
+)
 
 KEYS = [key_in(partition) for partition in range(PARAMS.partitions)]
 RATE = 10.0
@@ -20,16 +31,15 @@ def desk_of(**options: object) -> Desk:
 
 def run(desk: Desk, rate: float, seconds: float, *, shards: int = 1) -> tuple[int, int, float]:
     """Frames and events sent, and the longest wait; events come evenly, and replies at once."""
-    came: dict[str, float] = {}
+    came: list[float] = []
     frames = sent = 0
     longest, end, number = 0.0, desk.now + seconds, 0
     next_at = desk.now
     while desk.now < end:
         while next_at <= desk.now:
             key = KEYS[number % len(KEYS)]
-            [event] = events(key, 1, start=number)
-            came[event.id] = next_at
-            desk.offer([event])
+            came.append(next_at)
+            desk.offer(events(key, 1, start=number))
             number += 1
             next_at += 1 / rate
         while (send := desk.poll()) is not None:
@@ -42,7 +52,7 @@ def run(desk: Desk, rate: float, seconds: float, *, shards: int = 1) -> tuple[in
             ]
             desk.reply(send, *replies)
         waiting = desk.core.pending_events
-        oldest = list(came.values())[number - waiting] if waiting else desk.now
+        oldest = came[number - waiting] if waiting else desk.now
         longest = max(longest, desk.now - oldest)
         wakeup = desk.core.wakeup()
         step = min(time for time in (wakeup, next_at) if time is not None)
@@ -65,6 +75,20 @@ def test_above_it_frames_keep_to_the_budget_and_events_share_them() -> None:
     assert longest <= len(KEYS) / RATE + 0.2  # each lane has its turn
 
 
+@pytest.mark.parametrize("rate", [10, 100, 1_000, 10_000])
+def test_at_any_rate_records_stay_within_the_default_and_events_wait_as_long_as_stated(
+    rate: int,
+) -> None:
+    """A shard's share of 100 records a second: below it no event waits, above it k / rate at most,
+    of k partitions, and 10,000 events a second are no more records than 1,000."""
+    share, seconds = FRAMES_PER_S, 20.0 if rate < 1_000 else 4.0
+    desk = Desk(birth_ms=lambda: BORN, frames_per_s=share, calls_max=10)
+    frames, sent, longest = run(desk, rate, seconds)
+    assert frames <= min(rate, share) * seconds + share * BURST_S + len(KEYS) + 1
+    assert sent >= rate * (seconds - 0.2)
+    assert longest <= (0.0 if rate < share else len(KEYS) / share + 1e-6)
+
+
 def test_each_shard_has_its_own_budget() -> None:
     """As replies tell where a partition is; after a split there is more."""
     frames, _, _ = run(desk_of(), RATE * 20, 60.0, shards=2)
@@ -84,17 +108,38 @@ def test_a_flush_does_not_break_it() -> None:
     assert 0 < wakeup - desk.now <= 1 / RATE
 
 
-def test_a_second_attempt_is_not_kept_waiting() -> None:
-    """What waits behind it is: its partition has one frame at a time."""
+def used_up() -> Desk:
+    """A desk whose budget gives one frame now, and the next after 1 / RATE."""
     desk = desk_of()
     for _ in range(BURST):
         desk.offer(events(KEYS[0], 1))
         desk.reply(desk.send(), Appended(BORN, Position("", 1), BORN))
     desk.now += 1 / RATE
     desk.offer(events(KEYS[0], 1))
-    desk.reply(desk.send(), THROTTLED)
-    desk.now += 10 * 0.001 + ProducerOptions().retry_first_s
-    assert desk.poll() is not None
+    return desk
+
+
+def test_a_second_attempt_is_not_kept_waiting() -> None:
+    """What waits behind it is: its partition has one frame at a time."""
+    desk = used_up()
+    desk.reply(desk.send(), LOST)
+    desk.now += ProducerOptions().retry_first_s
+    assert [put.tried for put in desk.send().puts] == [True]
+
+
+def test_a_throttled_frame_waits_for_its_turn() -> None:
+    """Refused for being one too many, it is not sent again until there is room for one."""
+    desk = used_up()
+    desk.offer(events(KEYS[1], 1))
+    desk.reply(desk.send(), REFUSED)  # both are in the shard that is not known yet
+    began = desk.now
+    for _ in range(2):
+        wakeup = desk.core.wakeup()
+        assert wakeup is not None
+        desk.now = wakeup
+        [again] = desk.send().puts
+        assert not again.tried
+    assert desk.now - began >= 1 / RATE
 
 
 def test_a_burst_is_what_was_not_used() -> None:
