@@ -179,6 +179,7 @@ class DynamoDBDouble(Double):
         data = getattr(self, f"_data_{operation}", None)
         if data is None:
             return super().__getattr__(operation)(**request)
+        self.calls.append((operation, request))
         if operation.startswith("batch"):
             reply = data(request, partly=partly)
         else:
