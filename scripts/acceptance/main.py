@@ -51,6 +51,7 @@ from scripts.acceptance.guard import (
     check_spending,
 )
 from scripts.acceptance.measures import FULL, SMALL, Sizes, measure
+from scripts.acceptance.putting import KEYS, PAUSE_S
 from scripts.acceptance.resources import STALE_H, Account, Resource, Run
 from scripts.acceptance.suites import Case, Ground, Outcome, log_cases, store_cases, try_all
 from scripts.standins.install import CANNOT_RUN, CannotRunError
@@ -236,7 +237,7 @@ def estimate(cases: Sequence[Case], sizes: Sizes | None) -> list[Part]:
         made = 2 + sizes.rounds * (2 + 2 + 1 + 1)
         shards += 2 * made  # as many again for the fan-out consumer, at the same price
         puts_s = sizes.rounds * 4 * (sizes.pause_s + 40)  # a change takes some 30 s
-        units += 8 * 20 * puts_s + sizes.order_calls * 612
+        units += KEYS / PAUSE_S * puts_s + sizes.order_calls * 612
     return [
         Part("Kinesis shard hours", shards, SHARD_HOUR_DOLLARS),
         Part("Kinesis PUT payload units", units, UNIT_DOLLARS),

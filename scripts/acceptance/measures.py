@@ -176,6 +176,7 @@ def measure(
     if putting.error is not None:
         raise putting.error
     yield growth(putting, changes)
+    time.sleep(min(sizes.pause_s, 3.0))  # until all of it can be read
     kinds: dict[str, tuple[int, dict[str, Any]]] = {
         "from TRIM_HORIZON, 10,000 a page": (10_000, {"ShardIteratorType": "TRIM_HORIZON"}),
         "from the first sequence number, 500 a page": (

@@ -15,6 +15,7 @@ from binlog.logs.kinesis_shards import hash_keys
 from binlog.partition import partition_key
 
 KEYS = 8
+PAUSE_S = 0.02
 
 
 class Measure(msgspec.Struct):
@@ -63,6 +64,7 @@ class Putting:
             next_numbers = [0] * KEYS
             while not self._stopping.is_set():
                 self._put_once(next_numbers)
+                time.sleep(PAUSE_S)
         except BaseException as error:  # noqa: BLE001 - told by whoever waits for the thread
             self.error = error
 

@@ -98,18 +98,25 @@ class Account:
             self._pause(0.2)
 
     def _status(self, stream: str) -> str:
-        reply = self.kinesis.describe_stream_summary(StreamName=stream)
+        try:
+            reply = self.kinesis.describe_stream_summary(StreamName=stream)
+        except ClientError as error:
+            if _code(error) in _MISSING:  # just made, and not known everywhere
+                return "CREATING"
+            raise
         return str(reply["StreamDescriptionSummary"]["StreamStatus"])
 
     # -- all of them ---------------------------------------------------------------------------
 
-    def find(self) -> list[Resource]:
+    def find(self, *kinds: Literal["stream", "table"]) -> list[Resource]:
         """Those that have the names of runs; whether they are of one, their tags say."""
         named: list[Resource] = []
-        for page in self.kinesis.get_paginator("list_streams").paginate():
-            named += _named("stream", page["StreamNames"])
-        for page in self.dynamodb.get_paginator("list_tables").paginate():
-            named += _named("table", page["TableNames"])
+        if "stream" in kinds or not kinds:
+            for page in self.kinesis.get_paginator("list_streams").paginate():
+                named += _named("stream", page["StreamNames"])
+        if "table" in kinds or not kinds:
+            for page in self.dynamodb.get_paginator("list_tables").paginate():
+                named += _named("table", page["TableNames"])
         return named
 
     def is_ours(self, resource: Resource) -> bool:

@@ -16,15 +16,16 @@ import pytest
 from appliers.store import Store
 from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_build import LANDING_S
-from appliers.stores.dynamodb_tables_spec import Declared, KeySchema, Specification
+from appliers.stores.dynamodb_tables_spec import Declared, Specification
 from binlog.aws.account import Account as Credentials
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog, kinesis_service
 from binlog.logs.kinesis_client import Connect
 from binlog.logs.kinesis_genesis import begin_kinesis_log
 from binlog.params import encode_genesis
-from scripts.acceptance.resources import Account, Run
-from tests.contracts import build_contract, log_contract, store_contract
+from scripts.acceptance.resources import Account, Resource, Run
+from tests.contracts import build_contract, foreign_contract, log_contract, store_contract
+from tests.contracts.dynamodb_places import specification as contract_tables
 from tests.contracts.kinesis_places import KinesisPlace, ServiceClock
 from tests.log.log_frames import PARAMS
 
@@ -125,7 +126,7 @@ def log_cases(ground: Ground) -> list[Case]:
         finally:
             for log in place.opened:
                 log.close()
-            ground.account.kinesis.delete_stream(StreamName=place.stream)
+            ground.account.remove(Resource("stream", place.stream, ground.run))
 
     return [
         Case(
@@ -143,10 +144,16 @@ def log_cases(ground: Ground) -> list[Case]:
 
 def specification(ground: Ground, name: str) -> Specification:
     """A store's tables, every one with the tag of the run."""
+    wanted = contract_tables(f"{ground.run.prefix}-{name}")
     tagged = Declared(tags=ground.run.tags)
-    pairs = msgspec.structs.replace(tagged, keys=KeySchema(("b", "B"), ("r", "N")))
-    return Specification(
-        f"{ground.run.prefix}-{name}", declared={"pairs": pairs}, own=tagged, defaults=tagged
+    return msgspec.structs.replace(
+        wanted,
+        declared={
+            table: msgspec.structs.replace(each, tags=ground.run.tags)
+            for table, each in wanted.declared.items()
+        },
+        own=tagged,
+        defaults=tagged,
     )
 
 
@@ -166,19 +173,19 @@ def opened_handles(ground: Ground, name: str) -> Iterator[Callable[[], Store]]:
         for store in opened:
             store.close()
         prefix = f"{wanted.prefix}."
-        for resource in ground.account.find():
+        for resource in ground.account.find("table"):
             if resource.name.startswith(prefix):
                 ground.account.remove(resource)
 
 
 def store_cases(ground: Ground) -> list[Case]:
-    """The claims of stores and of builds, on DynamoDB."""
+    """The claims of stores, of builds and of what they keep of foreign records, on DynamoDB."""
 
     def work(claim: Any, name: str) -> None:
         with opened_handles(ground, name) as handles:
             claim(handles)
 
-    claims = [*store_contract.CLAIMS, *build_contract.CLAIMS]
+    claims = [*store_contract.CLAIMS, *build_contract.CLAIMS, *foreign_contract.CLAIMS]
     return [
         Case(
             "store",

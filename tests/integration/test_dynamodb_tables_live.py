@@ -172,6 +172,8 @@ def test_readers_of_a_resource_see_the_same(ministack: Server, table: str) -> No
     reply = resource.Table(table).query(**hide({"KeyConditionExpression": of_c}))
     assert reply["Count"] == 10
     assert live.get({"customer": "c", "number": 1}) is None
+    several = live.get_many({"customer": "c", "number": number} for number in range(7))
+    assert sorted(int(item["number"]) for item in several) == [0, 3, 6]
     assert live.get({"customer": "c", "number": 3}) == {
         "customer": "c",
         "number": 3,
