@@ -10,7 +10,7 @@ import contextlib
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import msgspec
 from appliers.address import open_store
 from appliers.store import Store
 from appliers.stores.generations import check_binding
-from binlog.address import open_log, parse_address
+from binlog.address import Address, open_log, parse_address
 from binlog.aws.health import (
     clock_finding,
     credentials_findings,
@@ -31,7 +31,7 @@ from binlog.aws.health import (
     skew_finding,
 )
 from binlog.aws.identity import Identity, place_of
-from binlog.aws.permissions import Permission, examine, missing
+from binlog.aws.permissions import Permission, Probe, examine, missing
 from binlog.aws.policies import Role, Target, stream_target
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
@@ -91,6 +91,8 @@ class Doctor:
             self._stream()
         else:
             self._directory()
+        if self._store is not None and self._store.scheme == "dynamodb":
+            self._tables(self._store)
         return self.report
 
     def _add(self, *findings: Finding) -> None:
@@ -143,19 +145,28 @@ class Doctor:
 
     # -- a log in a stream -------------------------------------------------------------------------
 
-    def _stream(self) -> None:
-        where, account = str(self._log), self._log.account
+    def _credentials(self, address: Address) -> tuple[bool, Identity | None]:
+        """Whether there are any that can be used, and whose they are, if that can be known."""
+        where, account, service = str(address), address.account, address.scheme
         try:
-            self._add(endpoint_finding(endpoint_of(account, "kinesis", where), where))
-            findings, identity = credentials_findings(account, "kinesis", where, self._clock)
+            self._add(endpoint_finding(endpoint_of(account, service, where), where))
+            findings, identity = credentials_findings(account, service, where, self._clock)
         except BinlogError as error:
             self._add(found("credentials", error))
-            return  # every call would say so again
+            return False, None
         self._add(*findings)
-        service = questions(self._log.path, account, self._clock)
+        return True, identity
+
+    def _stream(self) -> None:
+        usable, identity = self._credentials(self._log)
+        if not usable:
+            return  # every call would say so again
+        service = questions(self._log.path, self._log.account, self._clock)
         with contextlib.closing(service.clients):
             stream = self._described(service)
-            self._permissions(self._stream_target(stream, identity), probes(service), identity)
+            target = self._stream_target(stream, identity)
+            if target is not None:
+                self._permissions(self._log, [(target, probes(service))], identity)
         if stream is not None:
             self._log_in(stream)
 
@@ -184,23 +195,29 @@ class Doctor:
             return None
         return stream_target(place, self._log.path, stream.kms_key if stream else None)
 
-    def _permissions(self, target: Target | None, calls: Any, identity: Identity | None) -> None:
-        if target is None:
-            return
-        permissions: list[Permission] = examine(
-            self._role,
-            target,
-            calls,
-            account=self._log.account,
-            identity=identity,
-            where=str(self._log),
-        )
-        self._add(*permission_findings(self._role, permissions, str(self._log)))
-        granting = missing(target, permissions)
-        if granting is not None:
-            earlier = self.report.policy["Statement"] if self.report.policy else []
-            granting["Statement"] = earlier + granting["Statement"]
-            self.report.policy = granting
+    def _permissions(
+        self,
+        address: Address,
+        asked: Sequence[tuple[Target, Mapping[str, Probe]]],
+        identity: Identity | None,
+    ) -> None:
+        permissions: list[Permission] = []
+        for target, calls in asked:
+            known = examine(
+                self._role,
+                target,
+                calls,
+                account=address.account,
+                identity=identity,
+                where=str(address),
+            )
+            permissions += known
+            granting = missing(target, known)
+            if granting is not None:
+                earlier = self.report.policy["Statement"] if self.report.policy else []
+                granting["Statement"] = earlier + granting["Statement"]
+                self.report.policy = granting
+        self._add(*permission_findings(self._role, permissions, str(address)))
 
     def _log_in(self, stream: StreamHealth) -> None:
         log, params, oldest_ms, now_ms = self._open(), None, None, self._clock.now_ms()
@@ -241,3 +258,26 @@ class Doctor:
         marks = [SequencerState.decode(each.state).mark for each in checkpoints.values()]
         # A partition without a checkpoint begins at the beginning, whenever that was.
         return min(marks) if len(marks) == log.params.partitions else None
+
+    def _tables(self, address: Address) -> None:
+        from appliers.stores.dynamodb_access import targets_of
+        from appliers.stores.dynamodb_health import StoreHealth
+        from appliers.stores.dynamodb_tables_spec import Specification
+
+        usable, identity = self._credentials(address)
+        if not usable:
+            return
+        try:
+            specification = Specification.load(address.tables, address.path)
+            store = StoreHealth(specification, address.account, str(address))
+        except BinlogError as error:
+            self._add(found("tables", error))
+            return
+        with contextlib.closing(store):
+            account_id = store.account_id or (identity.account_id if identity else None)
+            if account_id is not None or address.account.role is not None:
+                place = place_of(address.account, str(address), account_id=account_id)
+                targets = [each for each in targets_of(specification, place) if each.resources]
+                asked = [(target, store.probes(target.on)) for target in targets]
+                self._permissions(address, asked, identity)
+            self._add(*store.findings())

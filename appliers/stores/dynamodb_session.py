@@ -27,8 +27,11 @@ from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_states import States
 from appliers.stores.dynamodb_tables import Specification, TableSpec, ensure, remove
 from appliers.stores.dynamodb_tables_spec import LOG_TAG, STORE_TAG, TABLE_TAG, KeySchema
-from binlog.errors import ConflictError, LostError
+from binlog.errors import ConflictError, LostError, RefusedError
+from binlog.logger import get_logger
 from binlog.values import RESERVED_ATTRIBUTE
+
+_logger = get_logger(__name__)
 
 
 class Session:
@@ -126,12 +129,23 @@ class Session:
             )
 
     def remove_gone(self) -> None:
-        """Remove the physical tables that no generation has any more."""
+        """Remove the physical tables that no generation has any more.
+
+        Who only applies may not delete any (`binlog.aws.policies`), and goes on: the next one may.
+        """
         if not self.catalog.gone:
             return
+        left: list[Gone] = []
         for gone in self.catalog.gone:
-            self.remove(gone)
-        self.change(gone=())
+            try:
+                self.remove(gone)
+            except RefusedError as error:
+                if "action" not in error.details:
+                    raise
+                left.append(gone)
+                _logger.warning("table.left", store=self.name, table=gone.physical, why=str(error))
+        if len(left) < len(self.catalog.gone):
+            self.change(gone=tuple(left))
 
     def remove(self, gone: Gone) -> None:
         """Remove one, unless it is made by others."""

@@ -127,18 +127,18 @@ def permission_findings(role: Role, permissions: Sequence[Permission], where: st
             "unhealthy",
             f"{each.action} is denied ({each.why})",
             where,
-            f"a {role} needs it; the statement that grants it is below",
+            f"the role {role} needs it; the policy that grants it comes with this",
         )
         for each in denied
     ]
     if unknown:
         reasons = sorted({each.why for each in unknown})
+        actions = ", ".join(sorted({each.action for each in unknown}))
         findings.append(
             Finding(
                 "permissions",
                 "unknown",
-                f"whether {', '.join(each.action for each in unknown)} is permitted cannot be"
-                f" known ({'; '.join(reasons)})",
+                f"whether {actions} is permitted cannot be known ({'; '.join(reasons)})",
                 where,
                 f"try it, or ask as somebody who may {SIMULATE}",
             )
@@ -146,7 +146,7 @@ def permission_findings(role: Role, permissions: Sequence[Permission], where: st
     allowed = len(permissions) - len(denied) - len(unknown)
     if allowed and not denied:
         of = f"{allowed} of the {len(permissions)}" if unknown else f"all {allowed}"
-        findings.append(Finding("permissions", "ok", f"{of} actions of a {role}", where))
+        findings.append(Finding("permissions", "ok", f"{of} permissions of the role {role}", where))
     return findings
 
 

@@ -196,7 +196,9 @@ def test_what_nobody_may_ask_cannot_be_known(wire: Wire) -> None:
     unknown = of(document, "permissions", "unknown")
     assert "whether kinesis:PutRecords is permitted cannot be known" in unknown["what"]
     assert "iam:SimulatePrincipalPolicy" in unknown["do"]
-    assert of(document, "permissions", "ok")["what"] == "5 of the 6 actions of a producer"
+    assert (
+        of(document, "permissions", "ok")["what"] == "5 of the 6 permissions of the role producer"
+    )
 
 
 def test_a_role_is_asked_for_by_the_role_and_not_by_its_session(wire: Wire) -> None:

@@ -37,5 +37,27 @@ def test_a_log_and_its_store_are_healthy(
     assert "the stream forgets that place in 2" in found["retention"]["what"]
     assert found["clock"]["state"] == "ok"
     assert found["mode"]["what"] == "provisioned, 1 open shard for 2 partitions"
-    assert found["permissions"]["what"] == "all 5 actions of a reader"
+    assert found["permissions"]["what"] == "all 5 permissions of the role reader"
     assert found["reads"]["what"].startswith("4 + 1 of 5")
+
+
+def test_a_store_in_dynamodb_is_healthy(
+    kinesis_local: Server,
+    ministack: Server,
+    stream_name: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", kinesis_local.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", ministack.url)
+    log, store = f"kinesis://{stream_name()}?reads=5", f"dynamodb://{stream_name()}"
+    assert binlog("init", log, "--partitions=2", "--shards=1").status == 0
+    append(log, {"id": "a"}, {"id": "b"})
+    assert binlog("replicate", log, store, "--once").status == 0
+    before = binlog("digest", store, "--json").out
+    ran = binlog("doctor", log, store, "--json")
+    assert ran.status == 0, ran.out + ran.err
+    what = {each["check"]: each["what"] for each in json.loads(ran.out)["findings"]}
+    assert what["tables"] == "2 tables with the store's own, 2 of them on demand"
+    assert what["store"] == "1 table, 2 events applied"
+    assert what["ttl"] == "no table has a TTL"
+    assert binlog("digest", store, "--json").out == before
