@@ -23,6 +23,7 @@ import msgspec
 
 from binlog.aws.credentials import provide
 from binlog.aws.errors import trouble
+from binlog.aws.replies import refuse_cut_replies
 from binlog.errors import RefusedError
 
 CONNECT_TIMEOUT_S = 2.0
@@ -35,6 +36,7 @@ _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", re.ASC
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _PROFILE = re.compile(r"[^\s\x00-\x1f\[\]]+(?: [^\s\x00-\x1f\[\]]+)*")
 _SESSIONS_KEPT = 32
+_JSON_SERVICES = frozenset({"dynamodb", "kinesis"})
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +176,8 @@ def connector(
             parsed.setdefault("ResponseMetadata", {})["Region"] = region
 
         client.meta.events.register_last("after-call", name_region)
+        if service in _JSON_SERVICES:
+            refuse_cut_replies(client, service, total_max_attempts)
         return client
 
     return connect

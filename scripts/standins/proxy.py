@@ -98,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if broken.how == "cut" and broken.reply is not None:
             self._answer(broken.reply, cut=True)
-        elif broken.how == "silence":
+            return  # a reset would take back what was sent, if it was not read yet
+        if broken.how == "silence":
             with suppress(OSError):  # until it has closed its end
                 self.connection.settimeout(SILENCE_MOST_S)
                 self.connection.recv(1)

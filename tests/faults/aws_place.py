@@ -9,17 +9,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache
 from random import Random
 from typing import Any, Self
 
-import boto3
 import botocore.retries.standard
-from botocore.config import Config
 
 from appliers.store import Store
 from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_tables_spec import Specification
+from binlog.aws.account import Account, connector
 from binlog.errors import BinlogError
 from binlog.logs.kinesis import KinesisLog, kinesis_service
 from binlog.logs.kinesis_genesis import begin_kinesis_log
@@ -37,6 +35,7 @@ from tests.log.kinesis_ledger import Publishes
 from tests.log.log_frames import PARAMS
 
 PUT_TIMEOUT_S, READ_TIMEOUT_S = 0.4, 0.6
+REST_TIMEOUT_S = 10.0  # past the faults, on a machine that has other things to do
 OPTIONS = ProducerOptions(
     linger_s=0.002,
     frame_bytes_goal=400,
@@ -46,7 +45,7 @@ OPTIONS = ProducerOptions(
     queue_wait_s=30,
     calls_max=3,
 )
-FLUSH_S = 30.0
+FLUSH_S = 60.0
 _streams = itertools.count(1)
 
 
@@ -60,40 +59,37 @@ def pause(seconds: float) -> None:
     time.sleep(min(seconds, 0.02))
 
 
-@cache
-def _session() -> Any:
-    return boto3.session.Session(
-        aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION
-    )
-
-
 def client_of(service: str, url: str, *, attempts: int, timeout_s: float) -> Any:
-    return _session().client(
+    """A client as the product makes them; only its patience is another one."""
+    account = Account(region=REGION, endpoint=url)
+    return connector(
+        account,
         service,
-        endpoint_url=url,
-        config=Config(
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            connect_timeout=2,
-            read_timeout=timeout_s,
-            max_pool_connections=16,
-        ),
-    )
+        url,
+        total_max_attempts=attempts,
+        read_timeout_s=timeout_s,
+        connections=16,
+    )()
 
 
 class DynamoDBReplica:
-    """Tables behind the same faults. ``past``: how the judge reads them, past the faults."""
+    """Tables behind the same faults."""
 
     name = "dynamodb"
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, intruder: Intruder) -> None:
         self._url = url
         self._prefix = prefix
+        self._intruder = intruder
 
     def open(self) -> Store:
         return DynamoDBStore(
             Specification.load(None, self._prefix),
             connect=lambda is_once: client_of(
-                "dynamodb", self._url, attempts=1 if is_once else 6, timeout_s=READ_TIMEOUT_S
+                "dynamodb",
+                self._url,
+                attempts=1 if is_once else 6,
+                timeout_s=READ_TIMEOUT_S if self._intruder.active else REST_TIMEOUT_S,
             ),
             pause=pause,
             random=Random(1),
@@ -148,7 +144,10 @@ class StandInPlace:
         self.replicas: Sequence[Replica] = [MemoryReplica(), *replicas]
         if dynamodb_url is not None:
             tables = self._open.enter_context(Proxy(dynamodb_url, self.intruder))
-            self.replicas = [*self.replicas, DynamoDBReplica(tables.url, self.stream)]
+            self.replicas = [
+                *self.replicas,
+                DynamoDBReplica(tables.url, self.stream, self.intruder),
+            ]
 
     def _make(self, url: str, shards: int) -> Service:
         service = kinesis_service(
@@ -179,13 +178,14 @@ class StandInPlace:
 
     def open(self, *, faults: bool) -> KinesisLog:
         url = self._proxy.url if faults else self._past_url
+        timeout_s = {True: PUT_TIMEOUT_S, False: READ_TIMEOUT_S}
         return KinesisLog(
             self.stream,
             connect=lambda puts: client_of(
                 "kinesis",
                 url,
                 attempts=1 if puts else 6,
-                timeout_s=PUT_TIMEOUT_S if puts else READ_TIMEOUT_S,
+                timeout_s=REST_TIMEOUT_S if not faults else timeout_s[puts],
             ),
             pause=pause,
             reads_per_s=200.0,

@@ -12,8 +12,8 @@ from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
+    IncompleteReadError,
     ReadTimeoutError,
-    ResponseStreamingError,
 )
 
 from binlog.clock import ManualClock
@@ -59,8 +59,8 @@ class FaultyKinesis:
                 except (
                     ConnectionClosedError,
                     EndpointConnectionError,
+                    IncompleteReadError,
                     ReadTimeoutError,
-                    ResponseStreamingError,
                 ):
                     if not left:
                         raise
@@ -111,7 +111,7 @@ def sdk_error(how: How, url: str) -> Exception:
     elif how == "unreached":
         made = EndpointConnectionError(endpoint_url=url)
     elif how == "cut":
-        made = ResponseStreamingError(error="cut")
+        made = IncompleteReadError(actual_bytes=1, expected_bytes=2)
     else:
         made = ConnectionClosedError(endpoint_url=url)
     return made
