@@ -180,7 +180,7 @@ def test_a_forked_child_makes_sessions_of_its_own(wire: Wire) -> None:
     if pid == 0:
         status = 1
         try:
-            threading.Timer(10, os._exit, (2,)).start()
+            threading.Timer(4, os._exit, (2,)).start()
             connect().describe_limits()
             status = 0
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from binlog.aws import identity
 from binlog.aws.account import Account
+from binlog.aws.health import clock_finding
 from binlog.clock import SystemClock
 from binlog.logs.kinesis_genesis import tags_of
 from binlog.logs.kinesis_health import StreamHealth, questions
@@ -449,3 +451,21 @@ def test_a_store_has_to_read_within_half_of_the_retention(
     assert found.state == state
     assert what in found.what
     assert do in found.do
+
+
+def test_a_date_is_cut_off_to_the_second() -> None:
+    """A clock that is right would be called up to a second fast."""
+    second_ms = 1_800_000_000_000
+    date = format_datetime(datetime.fromtimestamp(second_ms / 1000, UTC), usegmt=True)
+    reply = {"ResponseMetadata": {"HTTPHeaders": {"date": date}}}
+    for asked_ms, heard_ms, skew in (
+        (second_ms + 900, second_ms + 950, None),
+        (second_ms - 300, second_ms - 100, None),  # the reply was under way for some of it
+        (second_ms - 3_000, second_ms + 5_000, None),
+        (second_ms + 5_000, second_ms + 5_100, "4.0 s ahead"),
+        (second_ms - 5_100, second_ms - 5_000, "5.0 s behind"),
+    ):
+        found = clock_finding(reply, asked_ms, heard_ms, LOG)
+        assert (found.state == "ok") == (skew is None), found
+        assert skew is None or skew in found.what
+    assert clock_finding({}, 0, 0, LOG).state == "unhealthy"
