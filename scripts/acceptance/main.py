@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace) -> int:
         ground = Ground(run, account, credentials, _shared(connector(credentials)))
         if options.local:
             # A machine that is busy with other tests is slow; stand-ins are asked what they like.
-            ground = ground._replace(reads_per_s=200.0, coarse_ms=60_000, landing_s=0.0)
+            ground = ground._replace(reads_per_s=200.0, coarse_ms=30_000, landing_s=0.0)
         if options.cleanup:
             return _clean_up(account)
         cases = _cases(options, ground)

@@ -110,6 +110,7 @@ class AccountPlace(KinesisPlace):
         stream = ground.account.make_stream(ground.run, name, 1)
         super().__init__(stream, ServiceClock(), connect=ground.connect)
         service = kinesis_service(stream, connect=ground.connect)
+        service.wait(lambda _: True)  # and hear the service's time, at which the records are born
         begin_kinesis_log(service, encode_genesis(PARAMS), PARAMS)
 
     def open_one(self) -> Log:

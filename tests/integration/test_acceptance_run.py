@@ -19,7 +19,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, kinesis_local: Server, ministack: Ser
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", ministack.url)
 
 
-CLAIMS = ["one_shard_holds", "I4_a_tombstone", "arrival_never_goes_back"]
+CLAIMS = ["begins_with_the_genesis", "I4_a_tombstone", "arrival_never_goes_back"]
 
 
 @pytest.mark.timeout(300)

@@ -152,6 +152,10 @@ def test_readers_see_live_items_only(client: Any, table: str) -> None:
     assert live.get(keys[1], ProjectionExpression="customer") is None
     assert live.get(keys[3], ProjectionExpression="customer") == {"customer": {"S": "c"}}
     assert sorted(int(item["number"]["N"]) for item in live.get_many(keys)) == numbers
+    alike = client.execute_statement(
+        Statement=f'SELECT "number" FROM "{table}" WHERE "_binlog"."d" IS MISSING'
+    )
+    assert sorted(int(item["number"]["N"]) for item in alike["Items"]) == numbers
     pages: list[list[int]] = []
     after: dict[str, Any] | None = None
     while True:
