@@ -167,7 +167,7 @@ class Engine:
             except LostError:
                 self._forget_reader()
                 return
-        self._note_committed([], partitions, places)
+        self._note_committed(partitions, places)
 
     def _due(
         self, partitions: Sequence[int], writes: Sequence[Write] = (), *, idle: bool = False
@@ -200,7 +200,9 @@ class Engine:
                 **aside,
             )
             if not failed:
-                self._note_committed(batch.writes, due, places)
+                if self._thrift is not None:
+                    self._thrift.note_page(batch.writes)
+                self._note_committed(due, places)
                 self._log_advance(batch, places)
                 return Step(len(batch.writes), batch.counts)
             _logger.info("writes.failed", count=len(failed), attempt=attempt)
@@ -226,13 +228,11 @@ class Engine:
         places = [checkpoint_of(self._reader, partition) for partition in partitions]
         return [place for place in places if _place(place) != self._committed[place.partition]]
 
-    def _note_committed(
-        self, writes: Sequence[Write], saved: Sequence[int], places: Iterable[Checkpoint]
-    ) -> None:
+    def _note_committed(self, due: Sequence[int], places: Iterable[Checkpoint]) -> None:
         self._committed.update((place.partition, _place(place)) for place in places)
-        self._touched.difference_update(saved)
+        self._touched.difference_update(due)
         if self._thrift is not None:
-            self._thrift.note(writes, saved)
+            self._thrift.note_saved(due)
 
     def _forget_reader(self) -> None:
         self.duplicates += duplicates_of(self._reader)

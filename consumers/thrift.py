@@ -3,10 +3,11 @@
 A checkpoint behind the data is safe (C3): what lies between is read again after a crash, and asks for
 no write, since the items are there. So a row need not go with every page. A partition's row is due
 
-* when `ITEMS` items of it have been written since the last one. A row with the state of 5,000
-  sessions is 3 write units, so rows stay below 2 % of what the items cost, at any rate;
-* when it has waited for `LONGEST_S`, or for `IDLE_S` while there is nothing to read: whoever looks at
-  the store of a quiet log is to find its items and its vector of one moment, and no lag.
+* when `ITEMS` items of it have been written since the last one. With the state of 5,000 sessions, all
+  renewed every quarter of an hour, a row is 3 to 9 write units, and its share of a base as much again
+  at most: below 2 % of what the items cost (``scripts/bench --cost``);
+* when it has waited for `LONGEST_S`, or the log has been quiet for `IDLE_S`: whoever then looks at the
+  store is to find its items and its vector of one moment, and no lag.
 
 What a crash costs: that many items of each partition are read again, and their events.
 """
@@ -18,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 from appliers.item import Write
 
-ITEMS = 200
+ITEMS = 1_000
 LONGEST_S = 30.0
 IDLE_S = 2.0
 
@@ -46,16 +47,18 @@ class Thrift:
         self._longest_s = longest_s
         self._written: dict[int, int] = {}  # since the last row, by partition
         self._waiting: dict[int, float] = {}  # since when
+        self._page_at = monotonic()  # when the last one was committed
 
     def due(
         self, partitions: Iterable[int], writes: Iterable[Write] = (), *, idle: bool = False
     ) -> list[int]:
         """Those of ``partitions``, which have moved, whose row is to go with ``writes``.
 
-        ``idle``: there is nothing to read.
+        ``idle``: there is nothing to read at the moment.
         """
         now = self._monotonic()
-        longest_s = IDLE_S if idle else self._longest_s
+        if idle and now - self._page_at >= IDLE_S:
+            return list(partitions)
         more: dict[int, int] = {}
         for write in writes:
             more[write.row.partition] = more.get(write.row.partition, 0) + 1
@@ -63,14 +66,18 @@ class Thrift:
         for partition in partitions:
             count = self._written.get(partition, 0) + more.get(partition, 0)
             waited_s = now - self._waiting.setdefault(partition, now)
-            if count >= self._items or waited_s >= longest_s:
+            if count >= self._items or waited_s >= self._longest_s:
                 found.append(partition)
         return found
 
-    def note(self, writes: Iterable[Write], saved: Iterable[int]) -> None:
-        """``writes`` are done, and so are the rows of ``saved``."""
+    def note_page(self, writes: Iterable[Write]) -> None:
+        """A page is committed, with or without rows; ``writes`` are done."""
+        self._page_at = self._monotonic()
         for write in writes:
             self._written[write.row.partition] = self._written.get(write.row.partition, 0) + 1
-        for partition in saved:
+
+    def note_saved(self, partitions: Iterable[int]) -> None:
+        """Their rows stand where they are."""
+        for partition in partitions:
             self._written.pop(partition, None)
             self._waiting.pop(partition, None)

@@ -38,6 +38,7 @@ checks every result by digest. Takes about five minutes.
   scripts/bench --small                   a minute, for CI: numbers mean little, results are checked
   scripts/bench --long                    a million events, and MariaDB where it is installed
   scripts/bench --only replay --rounds 9  one group of figures
+  scripts/bench --cost                    what the services bill, counted; --cost --help
 
 Exit status: 0 every result is right (goals may be missed), 1 a result is wrong, 2 usage.
 """
@@ -45,7 +46,14 @@ Exit status: 0 every result is right (goals may be missed), 1 a result is wrong,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit status."""
-    options = _parse(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--cost" in given:
+        # Imported only here: it needs the services' doubles of the tests, and boto3.
+        from scripts.benchmarks import cost
+
+        given.remove("--cost")
+        return cost.main(given)
+    options = _parse(given)
     sizes = _sizes(options)
     errors = Console(stderr=True)
     facts = machine()  # the load before we make it ourselves

@@ -23,7 +23,7 @@ from snapshots.rebuild import Wanted, rebuild
 
 
 def writes(count: int, partition: int = 0) -> list[Write]:
-    return [Write("t", bytes((n,)), Row(n + 1, partition, b"x"), None) for n in range(count)]
+    return [Write("t", n.to_bytes(2), Row(n + 1, partition, b"x"), None) for n in range(count)]
 
 
 class Counting(MemoryStore):
@@ -65,18 +65,31 @@ def test_a_row_is_due_by_items_by_time_and_sooner_when_idle() -> None:
     clock = ManualClock()
     thrift = Thrift(clock.monotonic)
     assert thrift.due([0, 1], writes(ITEMS - 1)) == []
-    thrift.note(writes(ITEMS - 1), [])
+    thrift.note_page(writes(ITEMS - 1))
     assert thrift.due([0, 1], writes(1)) == [0]
     assert thrift.due([0, 1], writes(1, partition=1)) == []
-    thrift.note(writes(1), [0])
+    thrift.note_page(writes(1))
+    thrift.note_saved([0])
     assert thrift.due([0, 1], writes(1)) == []
-    clock.advance(round(IDLE_S * 1000))
+    clock.advance(round(LONGEST_S * 1000) - 1)
+    assert thrift.due([0, 1]) == []
+    clock.advance(1)
+    assert thrift.due([0, 1]) == [0, 1]
+    thrift.note_saved([0, 1])
+    assert thrift.due([0, 1]) == []
+
+
+def test_a_quiet_log_is_one_where_nothing_came_for_a_while() -> None:
+    """Between two frames of a producer that lingers there is nothing either, and no row is due."""
+    clock = ManualClock()
+    thrift = Thrift(clock.monotonic)
+    for _ in range(5):
+        thrift.note_page(writes(1))
+        clock.advance(round(IDLE_S * 1000) - 1)
+        assert thrift.due([0, 1], idle=True) == []
+    clock.advance(1)
     assert thrift.due([0, 1]) == []
     assert thrift.due([0, 1], idle=True) == [0, 1]
-    clock.advance(round((LONGEST_S - IDLE_S) * 1000))
-    assert thrift.due([0, 1]) == [0, 1]
-    thrift.note([], [0, 1])
-    assert thrift.due([0, 1]) == []
 
 
 def test_fewer_rows_are_written_than_pages_read(tmp_path: Path) -> None:
