@@ -192,7 +192,7 @@ class DynamoDBBuild:
         """The physical table, made when its first row comes."""
         place = self._places.get(table)
         if place is None:
-            named = check_key(table, key, row, None, session.name)
+            named = check_key(table, key, row, session.declared(table), session.name)
             spec = session.specification.of(table, named, generation=self.generation)
             self._note(session, Gone(table, spec.physical))
             place = self._places[table] = session.make(spec)

@@ -118,11 +118,10 @@ def _check_keys(session: Session, generation: str, writes: Sequence[Write]) -> d
     for write in writes:
         known = session.catalog.keys(write.table)
         spec = specs.get(write.table)
-        schema = known.schema if known else spec.keys if spec else None
+        schema = known.schema if known else spec.keys if spec else session.declared(write.table)
         key = check_key(write.table, write.key, write.row, schema, session.name)
-        if schema is None:
-            specs[write.table] = spec = session.spec_of(write.table, key, generation)
-            check_key(write.table, write.key, write.row, spec.keys, session.name)
+        if known is None and spec is None:
+            specs[write.table] = session.spec_of(write.table, key, generation)
     return specs
 
 

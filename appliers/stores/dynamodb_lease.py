@@ -34,6 +34,7 @@ from binlog.logger import get_logger
 
 LEASE_S = 30
 BUILD_LEASE_S = 900
+BEAT_S = LEASE_S / 3
 LOCK = {"pk": {"S": "store"}, "sk": {"S": "lock"}}
 _ASK_S = 0.25
 
@@ -178,7 +179,7 @@ class Lease:
         self._renewer.start()
 
     def _renew(self, stop: threading.Event) -> None:
-        while not stop.wait(LEASE_S / 3):
+        while not stop.wait(BEAT_S):
             # Commits renew it, too.
             if self._lock.until_ms - self._calls.now_ms() > LEASE_S * 1000 * 2 // 3:
                 continue

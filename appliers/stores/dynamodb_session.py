@@ -95,6 +95,11 @@ class Session:
         is_first = table not in self.catalog.first_names
         return self.specification.of(table, key, generation=None if is_first else generation)
 
+    def declared(self, table: str) -> KeySchema | None:
+        """The key schema that is declared for a table."""
+        found = self.specification.declared.get(table)
+        return found.keys if found else None
+
     def make(self, spec: TableSpec) -> Place:
         """Make the physical table, or take the one that is there if it is empty.
 

@@ -375,7 +375,7 @@ def agree(
     """Memory, SQLite and ``third`` do the same; it gives a place of its own at each call."""
     reached.clear()
     run_state_machine_as_test(
-        lambda: StoreAgreement(third),
+        lambda: StoreAgreement(third),  # type: ignore[arg-type]  # called as the class is
         settings=settings(max_examples=max_examples, stateful_step_count=step_count),
     )
     print(dict(reached))

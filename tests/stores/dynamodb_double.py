@@ -257,7 +257,7 @@ class DynamoDBDouble(Double):
         assert used(expression) == names.keys() | values.keys(), "unused or undefined"
         if holds(expression, old or {}, names, values):
             return
-        more = {}
+        more: dict[str, Any] = {}
         if request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and old is not None:
             more = {"Item": old} if self.hands_over_old else {}
         raise refusal("ConditionalCheckFailedException", "The conditional request failed", **more)

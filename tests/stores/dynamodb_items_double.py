@@ -100,7 +100,7 @@ def _value_size(value: Attribute) -> int:
         return len(content)
     if kind == "N":
         digits = content.lstrip("-").replace(".", "").strip("0")
-        return (len(digits) + 1) // 2 + 1 + content.startswith("-")
+        return int((len(digits) + 1) // 2 + 1 + content.startswith("-"))
     if kind in ("BOOL", "NULL"):
         return 1
     if kind == "M":

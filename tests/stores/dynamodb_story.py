@@ -16,7 +16,7 @@ def begin(
     double: DynamoDBDouble, *, tables: list[str] | None = None, **options: object
 ) -> tuple[DynamoDBStore, str]:
     """A store with one live generation."""
-    store = store_on(double, **options)
+    store = store_on(double, "shop", **options)
     store.bind(GENESIS)
     return store, store.create(tables=tables, fingerprint="f1", excluded=()).id
 
