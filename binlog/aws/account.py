@@ -183,11 +183,16 @@ def connector(
     return connect
 
 
+def is_aws(url: str) -> bool:
+    """Whether an endpoint is the service's own, in a VPC or not, by its name."""
+    host = urlsplit(url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+
 def _check_fips(url: str, where: str) -> None:
     """The SDK lets an endpoint of the environment, or of a profile, win without a word."""
-    host = urlsplit(url).hostname or ""
     # In some regions (us-gov-*) the ordinary endpoints are the FIPS ones.
-    if "fips" not in host and not host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".aws")):
+    if "fips" not in url and not is_aws(url):
         raise RefusedError(
             f"fips=true, and the environment or the profile names an endpoint, {url}",
             where,

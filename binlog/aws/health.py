@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from binlog.aws.account import Account, connector
+from binlog.aws.account import Account, connector, is_aws
 from binlog.aws.errors import trouble
 from binlog.aws.identity import Identity, Source, identity_of, source_of
 from binlog.aws.permissions import SIMULATE, Permission
@@ -73,10 +73,10 @@ def credentials_findings(
 
         raise trouble(NoCredentialsError(), where)
     expiry = _expiry(source, where, clock)
-    if is_loopback(endpoint_of(account, service, where)) and not is_loopback(
-        endpoint_of(_plain(account), "sts", where)
-    ):
-        who = Finding("credentials", "ok", "a stand-in on this machine takes any", where)
+    sts = endpoint_of(msgspec.structs.replace(account, endpoint=None), "sts", where)
+    if is_aws(sts) and not is_aws(endpoint_of(account, service, where)):
+        # AWS itself is not asked about what is a stand-in's.
+        who = Finding("credentials", "ok", "not AWS: a stand-in takes any", where)
         return [who], None
     try:
         identity = identity_of(account, where)
@@ -87,10 +87,6 @@ def credentials_findings(
         do = "is there a way to STS (AWS_ENDPOINT_URL_STS, a VPC endpoint)?"
         return [Finding("credentials", "unknown", what, where, do), expiry], None
     return [Finding("credentials", "ok", identity.arn, where), expiry], identity
-
-
-def _plain(account: Account) -> Account:
-    return msgspec.structs.replace(account, endpoint=None)
 
 
 def _expiry(source: Source, where: str, clock: Clock) -> Finding:

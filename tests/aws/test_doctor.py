@@ -417,9 +417,12 @@ def test_the_budgets_of_all_readers_are_added_up(
 
 def test_a_stand_in_is_not_asked_for_by_a_real_sts(wire: Wire) -> None:
     """Else a laptop's story would wait for the internet, with somebody's real credentials."""
-    document = look(log=f"{LOG}?endpoint=http://127.0.0.1:4567")
-    assert "stand-in" in of(document, "credentials", "ok")["what"]
+    for endpoint, status in (("http://127.0.0.1:4567", 0), ("http://localstack:4566", 1)):
+        document = look(log=f"{LOG}?endpoint={endpoint}", status=status)
+        assert "stand-in" in of(document, "credentials", "ok")["what"]
     assert not any(name.startswith(("sts", "iam")) for name in wire.asked())
+    vpc = "https://vpce-0a.kinesis.eu-west-1.vpce.amazonaws.com"
+    assert of(look(log=f"{LOG}?endpoint={vpc}"), "credentials", "ok")["what"] == USER
 
 
 # -- retention against lag -------------------------------------------------------------------------

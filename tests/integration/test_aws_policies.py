@@ -214,3 +214,21 @@ def test_the_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             users.query(KeyConditionExpression="id = :id", ExpressionAttributeValues=condition)
         )
     world.check("reader", calls)
+
+
+def test_a_relay_is_a_reader_of_its_inbox_and_a_producer_of_its_log(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, inbox = boto3.client("kinesis"), f"{world.prefix}-inbox"
+    client.create_stream(StreamName=inbox, ShardCount=1)
+    client.get_waiter("stream_exists").wait(StreamName=inbox, WaiterConfig={"Delay": 1})
+    client.put_record(StreamName=inbox, Data=b"{}", PartitionKey="k")
+    with recording(monkeypatch) as calls:
+        options = ("--once", "--format=json", "--type=Seen")
+        world.ok("relay", f"kinesis://{inbox}?reads=100", world.log, *options)
+    roles: list[tuple[str, Role]] = [(inbox, "reader"), (parse_address(world.log).path, "producer")]
+    for name, role in roles:
+        asked = {action for action, on in calls.asked if on in {name, ""}}
+        named = {action for action, on in calls.asked if on == name}
+        assert named
+        assert asked <= set(actions_of(role, "stream")), name
