@@ -171,6 +171,18 @@ class Remote(Protocol):
 
 
 @runtime_checkable
+class AsksTime(Protocol):
+    """A log whose time is a service's, reckoned on from the last reply."""
+
+    def ask_time(self) -> None:
+        """Hear it again: after the machine slept what was reckoned on is behind.
+
+        Raises:
+            StorageError, RefusedError: there was no answer.
+        """
+
+
+@runtime_checkable
 class ReadsAhead(Protocol):
     """A log that answers slowly, and can fetch one thing while another is worked on."""
 

@@ -31,7 +31,14 @@ from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.logs.admission import Admission
 from binlog.logs.kinesis_ahead import StreamReader
 from binlog.logs.kinesis_appender import Appender, Counters
-from binlog.logs.kinesis_client import DATE_MS, Clients, Connect, ServiceTime, connector
+from binlog.logs.kinesis_client import (
+    DATE_MS,
+    Clients,
+    Connect,
+    ServiceTime,
+    connector,
+    is_in_lambda,
+)
 from binlog.logs.kinesis_genesis import read_genesis
 from binlog.logs.kinesis_parsing import with_quick_replies
 from binlog.logs.kinesis_service import Service
@@ -99,12 +106,12 @@ class KinesisLog:
         )
         self.name = service.name
         # In a Lambda no thread of ours may be at work between two invocations (P8).
-        is_in_lambda = bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
         self.frames_per_s = FRAMES_PER_S
         self.call_spacing_s = CALL_SPACING_S
-        self.calls_max = 1 if is_in_lambda else CALLS_MAX
+        self.calls_max = 1 if is_in_lambda() else CALLS_MAX
         self.genesis, summary = read_genesis(service)
         self.params = decode_genesis(self.genesis, self.name)
+        self._service = service
         self._time = service.time
         self._clients = service.clients
         self._appender = Appender(
@@ -122,7 +129,7 @@ class KinesisLog:
             reads_per_s=reads_per_s,
             check_open=self._check_open,
         )
-        self._reader = StreamReader(self._stream, pages_ahead=0 if is_in_lambda else pages_ahead)
+        self._reader = StreamReader(self._stream, pages_ahead=0 if is_in_lambda() else pages_ahead)
         self._last_arrival_ms = 0
         self._closed = False
         self._pid = os.getpid()
@@ -182,6 +189,10 @@ class KinesisLog:
     def birth_ms(self) -> int:
         """The birth of a session that begins now: never later than the service's own time."""
         return self._time.now_ms()
+
+    def ask_time(self) -> None:
+        self._check_open()
+        self._service.describe()
 
     def close(self) -> None:
         if not self._closed:

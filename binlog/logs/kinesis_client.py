@@ -14,25 +14,33 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from binlog.aws.account import Account
+from binlog.aws.account import CONNECT_TIMEOUT_S, Account
 from binlog.aws.account import connector as aws_connector
 from binlog.clock import Clock
 
 PUT_TIMEOUT_S = 5.0
+PUT_TIMEOUT_LAMBDA_S, PUT_CONNECT_LAMBDA_S = 2.0, 1.0  # an attempt has to end in the invocation
 DATE_MS = 1_000  # how exact a reply's Date is: it says the second, cut off
 
 Connect = Callable[[bool], Any]
 """Makes a client; given whether it is the one that puts."""
 
 
+def is_in_lambda() -> bool:
+    """Whether this process is a Lambda function's, and may be frozen whenever a handler returns."""
+    return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
+
+
 def connector(account: Account) -> Connect:
     """What makes the clients of an account."""
+    in_lambda = is_in_lambda()
     puts = aws_connector(
         account,
         "kinesis",
         "kinesis://",
         total_max_attempts=1,
-        read_timeout_s=PUT_TIMEOUT_S,
+        connect_timeout_s=PUT_CONNECT_LAMBDA_S if in_lambda else CONNECT_TIMEOUT_S,
+        read_timeout_s=PUT_TIMEOUT_LAMBDA_S if in_lambda else PUT_TIMEOUT_S,
     )
     calls = aws_connector(account, "kinesis", "kinesis://")
     return lambda is_for_puts: puts() if is_for_puts else calls()

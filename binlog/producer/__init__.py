@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binlog.producer.core import ProducerCore, Send
+from binlog.producer.invocation import Invocation, LambdaProducer
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Ack, Acks, Delivery, Frame, Outcome
 from binlog.producer.resolve import Resolved, Verdict, resolve
@@ -14,6 +15,8 @@ __all__ = [
     "Acks",
     "Delivery",
     "Frame",
+    "Invocation",
+    "LambdaProducer",
     "Lineage",
     "Outcome",
     "Producer",

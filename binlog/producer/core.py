@@ -220,12 +220,12 @@ class ProducerCore:
             for flight in flights
         )
 
-    def abandon(self) -> None:
+    def abandon(self, why: str = "the producer was closed") -> None:
         """Decide all that is open: queued events fail, what may have left becomes unknown."""
         for flight in list(self._flights.values()):
             self._end(flight)
         for lane in list(self._queued.values()):
-            self._fail_queue(lane, len(lane.queue), "the producer was closed")
+            self._fail_queue(lane, len(lane.queue), why)
 
     # -- sending ---------------------------------------------------------------------------------
 

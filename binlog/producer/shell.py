@@ -12,10 +12,8 @@ had published belongs to the parent, which goes on with it; its futures never fi
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -30,14 +28,13 @@ from binlog.errors import BinlogError, NotSentError, RefusedError, StorageError
 from binlog.log import Failed, Log, Put, Remote, Reply
 from binlog.producer.callers import Callers
 from binlog.producer.core import ProducerCore, Send
+from binlog.producer.lives import PRODUCERS
 from binlog.producer.options import ProducerOptions
 from binlog.producer.outcome import Ack, Acks, Delivery, Frame, Outcome
 from binlog.producer.resolve import Resolved, Verdict, resolve
 from binlog.producer.session import Lineage
 from binlog.producer.ticket import OnDelivery, Ticket
 from binlog.reader import Start
-
-_AT_EXIT_S = 10.0
 
 
 def get_logger(name: str) -> Any:
@@ -64,7 +61,8 @@ class Producer:
     ``on_delivery`` gets each frame's outcome before the call returns or the future finishes. It
     runs in whichever thread does the I/O and must not wait for this producer.
 
-    Use it as a context manager, or `close` it. The log stays the caller's.
+    Use it as a context manager, or `close` it. The log stays the caller's. Where ``has_thread`` is
+    false, what was published goes only while somebody waits: in `flush`, for room, at the end.
     """
 
     def __init__(
@@ -75,6 +73,7 @@ class Producer:
         clock: Clock | None = None,
         random: Random | None = None,
         lineage: Lineage | None = None,
+        has_thread: bool = True,
     ) -> None:
         self._log = log
         self._remote = log if isinstance(log, Remote) else None
@@ -83,9 +82,16 @@ class Producer:
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._lineage = lineage or Lineage()
+        self._has_thread = has_thread
         self._closed = False
         self._begin()
-        _producers.add(self)
+        PRODUCERS.add(self)
+
+    def begin_again(self) -> None:
+        """Forget whose memory this was, in a copy of it; see `binlog.producer.lives`."""
+        # Not left to the process id: a grandchild may be given that of the family's owner.
+        self._lineage.forget()
+        self._begin()
 
     def _begin(self) -> None:
         """State of this process alone: at the start, and in a child after a fork."""
@@ -195,6 +201,13 @@ class Producer:
                     self._unknown.pop(frame, None)
         return found
 
+    def abandon(self, why: str = "the producer was closed") -> None:
+        """Decide all that is open: unknown if it was tried, else failed, and then certainly."""
+        with self._changed:
+            self._core.abandon(why)
+            self._untold += self._core.outcomes()
+        self._tell()
+
     def close(self, timeout_s: float | None = None) -> None:
         """Flush, then refuse all that comes later. Repeats do nothing.
 
@@ -208,10 +221,7 @@ class Producer:
         try:
             self.flush(timeout_s)
         except TimeoutError:
-            with self._changed:
-                self._core.abandon()
-                self._untold += self._core.outcomes()
-            self._tell()
+            self.abandon()
         self._callers.close()
         with self._changed:
             self._changed.notify_all()
@@ -261,6 +271,8 @@ class Producer:
             )
 
     def _wake_sender(self) -> None:
+        if not self._has_thread:
+            return
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -367,26 +379,3 @@ class Producer:
             ticket = self._told.pop()
             ticket.finish()
             del self._open[ticket]
-
-
-_producers: weakref.WeakSet[Producer] = weakref.WeakSet()
-
-
-def _begin_in_child() -> None:
-    for producer in list(_producers):
-        # Not left to the process id: a grandchild may be given that of the family's owner.
-        producer._lineage.forget()  # noqa: SLF001 - the class's own hook
-        producer._begin()  # noqa: SLF001
-
-
-def _flush_at_exit() -> None:
-    """Futures that nobody waited for: a daemon thread would be stopped in the middle."""
-    for producer in list(_producers):
-        try:
-            producer.flush(_AT_EXIT_S)
-        except TimeoutError as error:
-            get_logger("binlog.producer").error("producer.cut_off", error=str(error))
-
-
-os.register_at_fork(after_in_child=_begin_in_child)
-atexit.register(_flush_at_exit)

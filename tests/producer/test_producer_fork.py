@@ -98,8 +98,8 @@ def work():
     # As after a fork in C: the hooks have not run for the producer.
     ack = producer.append(event(KEY, "child-1"))
     assert ack.number == 1
-from binlog.producer import shell
-shell._producers.clear()
+from binlog.producer import lives
+lives.PRODUCERS.clear()
 in_child(work)
 producer.close()
 """,
