@@ -28,6 +28,7 @@ from scripts.standins.proxy import Proxy
 from scripts.standins.proxy_intruder import Intruder
 from scripts.standins.server import Server
 from scripts.standins.services import REGION
+from tests.faults.aws_hooks import attach
 from tests.faults.fault_story import Replica, Story, play
 from tests.faults.kinesis_double_place import MemoryReplica
 from tests.integration.kinesis_streams import merge, split
@@ -126,7 +127,12 @@ class StandInPlace:
         dynamodb_url: str | None = None,
         replicas: Sequence[Replica] = (),
         killable: Killable | None = None,
+        hooks: bool = False,
     ) -> None:
+        """``hooks``: the stream's faults happen in the client, by botocore's events."""
+        self.story = story
+        self._url = url
+        self._hooks = hooks
         self.stream = f"faults-{os.getpid()}-{next(_streams)}"
         self._killable = killable
         self._busy = threading.Lock()  # one change of the shards at a time
@@ -142,8 +148,10 @@ class StandInPlace:
         self.client = client_of("kinesis", url, attempts=6, timeout_s=10)
         self._service = self._make(url, story.shards)
         self.replicas: Sequence[Replica] = [MemoryReplica(), *replicas]
+        self._tables_url = ""
         if dynamodb_url is not None:
             tables = self._open.enter_context(Proxy(dynamodb_url, self.intruder))
+            self._tables_url = tables.url
             self.replicas = [
                 *self.replicas,
                 DynamoDBReplica(tables.url, self.stream, self.intruder),
@@ -177,19 +185,29 @@ class StandInPlace:
     # -- a place -----------------------------------------------------------------------------------
 
     def open(self, *, faults: bool) -> KinesisLog:
-        url = self._proxy.url if faults else self._past_url
+        by_hooks = faults and self._hooks
+        url = self._url if by_hooks else self._proxy.url if faults else self._past_url
         timeout_s = {True: PUT_TIMEOUT_S, False: READ_TIMEOUT_S}
-        return KinesisLog(
-            self.stream,
-            connect=lambda puts: client_of(
+
+        def connect(puts: bool) -> Any:
+            client = client_of(
                 "kinesis",
                 url,
                 attempts=1 if puts else 6,
-                timeout_s=REST_TIMEOUT_S if not faults else timeout_s[puts],
-            ),
-            pause=pause,
-            reads_per_s=200.0,
-        )
+                timeout_s=timeout_s[puts] if faults else REST_TIMEOUT_S,
+            )
+            if by_hooks:
+                attach(client, self.intruder)
+            return client
+
+        return KinesisLog(self.stream, connect=connect, pause=pause, reads_per_s=200.0)
+
+    def addresses(self) -> list[str]:
+        """Of the log and of the tables, behind the faults, for a process of its own."""
+        return [
+            f"kinesis://{self.stream}?region={REGION}&endpoint={self._proxy.url}",
+            f"dynamodb://{self.stream}?region={REGION}&endpoint={self._tables_url}",
+        ]
 
     def producer(self, log: KinesisLog, life: int) -> Producer:
         return Producer(log, options=OPTIONS, random=Random(life))

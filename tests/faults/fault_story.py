@@ -193,7 +193,7 @@ class Run:
         """All steps, then rest, then judgement; what occurred."""
         try:
             for step in self.story.steps:
-                self._do(step)
+                self.do(step)
             self._come_to_rest()
         finally:
             for _, log, producer in self._lives.values():
@@ -210,7 +210,7 @@ class Run:
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def _do(self, step: Step) -> None:
+    def do(self, step: Step) -> None:
         match step:
             case Publish(by, events, calls):
                 name, _, producer = self._life(by)

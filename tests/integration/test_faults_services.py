@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, given, settings
 
+from binlog.errors import BusyError
 from scripts.standins.proxy_faults import Fault
 from scripts.standins.server import Server
 from scripts.standins.services import KINESALITE
-from tests.faults.aws_place import Killable, hasten, play_on
-from tests.faults.fault_story import Ask, Follow, Land, Publish, Restart, Step, Story, check_met
+from tests.faults.aws_place import Killable, StandInPlace, hasten, play_on
+from tests.faults.fault_story import (
+    Ask,
+    Follow,
+    Land,
+    Publish,
+    Replica,
+    Restart,
+    Run,
+    Step,
+    Story,
+    check_met,
+)
 from tests.faults.fault_strategies import (
     CONTROL,
     PUTS,
@@ -28,6 +44,7 @@ from tests.faults.kinesis_double_place import SQLiteReplica
 
 MEMORY, SQLITE, TABLES_ = 0, 1, 1  # the replicas of a place, the third one if it has both
 PUBLISHING: list[Step] = [Publish(0, 9), Publish(1, 9), Publish(2, 5, 0)]
+REPLICATE = [sys.executable, "-m", "binlog.cli", "replicate"]
 SMALL = [*PUTS, *READS, *acts("split", "merge")]
 
 
@@ -103,3 +120,52 @@ def test_a_service_that_is_killed_and_comes_back_loses_nothing(
     )
     check_met(met, [f"act {where} kill", f"act after {where} kill", "acknowledged"])
     assert killable.kills == 2
+
+
+def test_a_consumer_s_process_is_killed_in_the_middle_of_its_writes(
+    kinesalite: Server, ministack: Server, tmp_path: Path
+) -> None:
+    """With SIGKILL, when the proxy sees one of them; the next process goes on and repeats none."""
+    story = Story([Publish(1, 9), Follow(TABLES_), Publish(0, 9), Follow(MEMORY)])
+    unfinished = 0
+    with StandInPlace(story, kinesalite.url, dynamodb_url=ministack.url) as place:
+        run = Run(place, story)
+        process: list[subprocess.Popen[bytes]] = []
+        place.intruder.actions["kill consumer"] = lambda _: process[-1].kill()
+        for writes in (5, 8):
+            run.do(Publish(0, 9))
+            at = place.intruder.calls["PutItem"] + writes
+            place.intruder.add([Fault("PutItem", at, "act after", code="kill consumer")])
+            command = [*REPLICATE, *place.addresses(), "--once", "--json"]
+            with (tmp_path / "said").open("wb") as said:
+                process.append(subprocess.Popen(command, stdout=said, stderr=said))
+                status = process[-1].wait(60)
+            assert status == -signal.SIGKILL, (tmp_path / "said").read_text()
+            unfinished += is_unfinished(place.replicas[TABLES_])
+        place.intruder.quiet()
+        run.play()
+    assert unfinished > 0, "no process was killed between an item and its checkpoint"
+
+
+def is_unfinished(replica: Replica) -> bool:
+    """Whether some of a commit is in the tables and its checkpoint is not: readers are told so."""
+    try:
+        with closing(replica.open()) as store:
+            for _ in store.scan("tab"):
+                pass
+    except BusyError as error:
+        return "left unfinished" in str(error)
+    return False
+
+
+def test_the_same_schedules_by_botocore_s_own_hooks(kinesalite: Server, tmp_path: Path) -> None:
+    """No proxy: what a call meets happens in the client, before it is sent and behind its reply."""
+    kinds = [*PUTS, *READS]
+    steps: list[Step] = [*PUBLISHING, Follow(MEMORY), Follow(SQLITE)] * 3
+    met = play_on(
+        kinesalite.url,
+        Story([*steps, Ask(), Land(), *PUBLISHING], one_each(kinds)),
+        replicas=[SQLiteReplica(tmp_path / "replica.db")],
+        hooks=True,
+    )
+    check_met(met, [*names_of(kinds), "acknowledged"])
