@@ -152,6 +152,8 @@ def _of_service(error: BaseException, where: str) -> BinlogError:
         )
     if code in THROTTLES:
         more = f", or {thing.more}" if thing.more else ""
+        if code == "LimitExceededException":  # of calls a second, or of what an account may have
+            more = ", or ask for a higher quota of the account"
         do = f"try again later{more}"
         return StorageError(f"throttled ({code}: {said})", where, do, **known)
     if code in EXPIRED:

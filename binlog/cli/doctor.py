@@ -93,9 +93,13 @@ def _write_text(report: Report) -> None:
 
     findings = sorted(report.findings, key=lambda each: STATES.index(each.state))
     write_table(
-        ("state", "check", "what", "where", "do"),
-        [(each.state, each.check, each.what, each.where, each.do) for each in findings],
+        ("state", "check", "where", "what"),
+        [(each.state, each.check, each.where, each.what) for each in findings],
     )
+    advice = [each for each in findings if each.do and each.state != "ok"]
+    if advice:
+        write_text("", "What to do:")
+        write_text(*(f"  {each.check}, {each.where or 'here'}: {each.do}" for each in advice))
     if report.policy is not None:
         write_text("", "What is missing, as an IAM policy:", "")
         write_text(*json.dumps(report.policy, indent=2).splitlines())
@@ -105,4 +109,6 @@ def _write_text(report: Report) -> None:
         if (count := sum(each.state == state for each in findings))
     ]
     verdict = "healthy" if report.healthy else "not healthy"
+    if report.healthy and any(each.state == "failed" for each in findings):
+        verdict = "nobody knows"
     write_text("", f"{verdict}: {', '.join(counts)}")

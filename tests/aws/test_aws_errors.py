@@ -68,6 +68,7 @@ def denied(action: str, rest: str = "", resource: str = STREAM) -> sdk.ClientErr
             ("throttled (ProvisionedThroughputExceededException: slow)", "or add shards"),
         ),
         (said("KMSThrottlingException"), StorageError, ("throttled",)),
+        (said("LimitExceededException", "200 shards"), StorageError, ("200 shards", "quota")),
         (said("KMSDisabledException", "off"), StorageError, ("the key cannot be used", "enable")),
         (
             said("KMSAccessDeniedException", f"User: {USER} is not authorized to perform: kms:X"),

@@ -131,9 +131,9 @@ def test_people_get_a_table_with_the_worst_first(wire: Wire) -> None:
     ran: Ran = binlog("doctor", LOG)
     assert ran.status == 1
     lines = ran.out.splitlines()
-    assert lines[0].split() == ["state", "check", "what", "where", "do"]
+    assert lines[0].split() == ["state", "check", "where", "what"]
     assert lines[1].startswith("unhealthy")
-    assert "keeps no order" in ran.out
+    assert "  order, kinesis://orders: it keeps no order: set it" in ran.out
     assert lines[-1].startswith("not healthy: ")
 
 
@@ -434,12 +434,12 @@ def test_a_stand_in_is_not_asked_for_by_a_real_sts(wire: Wire) -> None:
         (
             1,
             "ok",
-            "last read 1.0 h ago in some partition; the stream forgets that place in 23.0",
+            "last read 60 min ago in some partition; the stream forgets that place in 23.0",
             "",
         ),
         (11.9, "ok", "in 12.1 h", ""),
         (12.1, "unhealthy", "in 11.9 h", "binlog replicate, faster; or aws kinesis increase"),
-        (23, "unhealthy", "in 1.0 h", "to a quiet log append now and then"),
+        (23, "unhealthy", "in 60 min", "to a quiet log append now and then"),
         (24.1, "unhealthy", "and the stream keeps 24 h", "an archive or a snapshot"),
     ],
 )
