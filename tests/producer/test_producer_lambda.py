@@ -15,6 +15,7 @@ from binlog.frame import decode_header
 from binlog.log import AsksTime
 from binlog.logs.directory import DirectoryLog
 from binlog.logs.directory_genesis import create_directory_log
+from binlog.logs.kinesis import KinesisLog
 from binlog.logs.kinesis_client import PUT_CONNECT_LAMBDA_S, PUT_TIMEOUT_LAMBDA_S
 from binlog.producer import Invocation, LambdaProducer, Outcome, ProducerOptions, Verdict, resolve
 from binlog.producer.invocation import ASLEEP_S, ATTEMPT_S, RESERVE_S
@@ -61,7 +62,8 @@ class Function:
     def __init__(self, **options: Any) -> None:
         self.world = KinesisWorld()
         self.machine = Machine()
-        self.log = self.world.open()
+        # Its clock stands while the service's goes on.
+        self.log = KinesisLog("s", connect=self.world.double.connect, clock=self.machine)
         self.producer = LambdaProducer(
             self.log, options=OPTIONS, clock=self.machine, attempt_s=0.0, **options
         )
