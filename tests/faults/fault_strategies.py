@@ -151,7 +151,7 @@ def small_stories(draw: st.DrawFn, kinds: Sequence[Fault], *, replicas: int) -> 
     steps = steps_of(replicas, count_max=9)
     return Story(
         steps=[Publish(0, 9), *draw(st.lists(steps, min_size=4, max_size=9)), Publish(1, 9)],
-        faults=draw(st.lists(faults_of(kinds, calls=12), min_size=4, max_size=12)),
+        faults=draw(st.lists(faults_of(kinds, calls=10), min_size=6, max_size=18)),
         shards=draw(st.integers(1, 2)),
         skew_ms=draw(st.sampled_from([0, -7_200_000, 7_200_000])),
     )
