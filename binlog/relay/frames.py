@@ -23,6 +23,7 @@ from binlog.values import decode_value, encode_value
 PAGE_BYTES = 1024 * 1024
 FENCE_ID = "fence/"
 MARK_ID = "mark/"
+ONE_ONLY = "let one of them run; what this one has sent is in the log once"
 _EMPTY_KEY = encode_value({})
 
 
@@ -89,7 +90,7 @@ class OwnFrames:
             raise LostError(
                 f"another relay of this inbox has begun after this one, as {run.session}",
                 self._log.name,
-                "let one of them run; what this one had sent is in the log once",
+                ONE_ONLY,
             )
         self.generation = max(self.generation, run.session.generation)
         for number, envelope in zip(run.numbers, run.columns.envelopes(), strict=True):

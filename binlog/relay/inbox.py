@@ -46,7 +46,8 @@ class Inbox(Protocol):
     """A source of records.
 
     * ``identity`` names it for ever: what was relayed from it is found by that.
-    * ``go_on`` is called once, before the first read, with the last number relayed in each lane.
+    * ``go_on`` is called before the first read, with the last number relayed in each lane, and
+      again where reading has to begin anew.
     * ``read`` gives the next batch; ``None`` if there is nothing more now, having waited up to
       ``wait_s`` for it.
     """
@@ -86,6 +87,7 @@ class Shards:
 
     def go_on(self, done: Mapping[str, int]) -> None:
         self._done = dict(done)
+        self._over, self._turn = set(), []
 
     def read(self, *, wait_s: float = 0.0) -> Batch | None:
         """One look into every shard that may have something, beginning after the last that had."""
@@ -171,6 +173,8 @@ class LogInbox:
 
     def go_on(self, done: Mapping[str, int]) -> None:
         self._done = dict(done)
+        self._reader = Reader(self._log, page_bytes=PAGE_BYTES)
+        self._batches = []
 
     def read(self, *, wait_s: float = 0.0) -> Batch | None:
         while not self._batches:

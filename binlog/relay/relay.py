@@ -114,20 +114,24 @@ class Relay:
         return self.report
 
     def step(self, *, wait_s: float = 0.0) -> bool:
-        """Relay one batch; ``False`` if there is none now, and then everything is marked."""
-        if not self._has_begun:
+        """Relay one batch; ``False`` if there is none now, and then everything is marked.
+
+        After any error the next step begins anew.
+        """
+        begun, self._has_begun = self._has_begun, False
+        if not begun:
             self._sender.begin()
             self._inbox.go_on(self._frames.done)
-            self._has_begun = True
         batch = self._inbox.read(wait_s=wait_s)
         if batch is not None:
             self._relay(batch)
-            return True
-        if self._marks:
-            self._send([])
-        while self._frames.read():  # another relay may have begun
-            pass
-        return False
+        else:
+            if self._marks:
+                self._send([])
+            while self._frames.read():  # another relay may have begun
+                pass
+        self._has_begun = True
+        return batch is not None
 
     def _relay(self, batch: Batch) -> None:
         wanted: list[Wanted] = []

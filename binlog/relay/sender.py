@@ -16,7 +16,7 @@ from binlog.log import Appended, Expired, Log, Put, Remote
 from binlog.logger import get_logger
 from binlog.params import genesis_hash
 from binlog.partition import hash_to_partition, ordering_key
-from binlog.relay.frames import OwnFrames, fence
+from binlog.relay.frames import ONE_ONLY, OwnFrames, fence
 
 FRAME_BYTES_GOAL = 128 * 1024  # of a frame's events before they are compressed
 TRIES_S = 60.0  # how long appends that fail are repeated, and what was sent is waited for
@@ -113,9 +113,7 @@ class Sender:
             puts = [Put(p, queues[p][0], tried=p in tried) for p in partitions]
             trouble: Exception | None = None
             for partition, reply in zip(partitions, self._log.append(puts), strict=True):
-                if isinstance(reply, Appended):
-                    if reply.arrival_ms > self._born_ms + self._log.params.session_age_ms:
-                        raise SessionOver  # whether readers count it, nobody can promise (P4)
+                if isinstance(reply, Appended):  # however late (P4): what counts is read back
                     tried.discard(partition)
                     queues[partition].popleft()
                     if not queues[partition]:
@@ -142,6 +140,9 @@ class Sender:
                 continue
             if self._is_old(whole=True):
                 raise SessionOver
+            assert self._session is not None
+            if self._frames.generation > self._session.generation:
+                raise LostError("another relay of this inbox is ahead", self._log.name, ONE_ONLY)
             if self._monotonic() > deadline:
                 raise StorageError(
                     f"what was written cannot be read back within {TRIES_S:g} s",
@@ -199,9 +200,7 @@ class Sender:
         self._await_accepted(partitions)
         if any(found != token.id for found in frames.fences.values()):
             raise LostError(
-                "another relay of this inbox began in the same moment",
-                log.name,
-                "let one of them run",
+                "another relay of this inbox began in the same moment", log.name, ONE_ONLY
             )
 
     def _append_in_one(self, puts: Sequence[Put]) -> None:

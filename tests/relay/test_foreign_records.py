@@ -224,7 +224,6 @@ def test_a_foreign_record_with_the_bytes_of_its_own_resolve_lifts_nothing() -> N
         now_ms=log.now_ms(),
     )
     born = stamp_born(frame, log.now_ms())
-    log.inject_foreign("k", born, shard="shard-0000")
     shard = log._shards["shard-0000"]
     place = next(i for i, r in enumerate(shard.records) if r.data == b"sample")
     shard.records[place] = Record(

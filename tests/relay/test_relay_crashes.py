@@ -43,9 +43,17 @@ class Steps:
     def __init__(self, crash_at: int | None = None) -> None:
         self.left = crash_at
         self.count = 0
+        self._landing: list[int] = []
+        self._log: MemoryLog | None = None
+
+    def land(self, log: MemoryLog, steps: list[int]) -> None:
+        """At these steps a frame that is under way lands, the oldest one."""
+        self._log, self._landing = log, steps
 
     def tick(self) -> None:
         self.count += 1
+        if self._log is not None and self._log.ghosts and self.count in self._landing:
+            self._log.land()
         if self.left is not None:
             if not self.left:
                 raise Crash
@@ -73,6 +81,32 @@ class Stepped:
         return getattr(self._inner, name)
 
 
+class Piecemeal:
+    """A log that tells births and takes each frame of a call by itself, as a service does."""
+
+    calls_max = 1
+    frames_per_s = 1.0
+
+    def __init__(self, log: MemoryLog, steps: Steps) -> None:
+        self._log = log
+        self._steps = steps
+        self.read = steps.around(log.read)
+
+    def birth_ms(self) -> int:
+        return self._log.now_ms()
+
+    def append(self, frames: Sequence[Put]) -> list[Reply]:
+        replies: list[Reply] = []
+        for frame in frames:
+            self._steps.tick()
+            replies += self._log.append([frame])
+        self._steps.tick()
+        return replies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
 def pause_of(clock: ManualClock) -> Callable[[float], None]:
     return lambda seconds: clock.advance(max(1, round(seconds * 1000)))
 
@@ -88,9 +122,18 @@ def accepted(log: Log) -> Counter[str]:
 
 
 def relay_of(
-    log: Log, clock: ManualClock, steps: Steps, inbox: Callable[[Any], Inbox], seed: int = 0
+    log: Log,
+    clock: ManualClock,
+    steps: Steps,
+    inbox: Callable[[Any], Inbox],
+    seed: int = 0,
+    *,
+    piecemeal: bool = False,
 ) -> Relay:
     stepped: Any = Stepped(log, steps, "append", "read")
+    if piecemeal:
+        assert isinstance(log, MemoryLog)
+        stepped = Piecemeal(log, steps)
     source: Any = inbox(stepped)
     return Relay(
         source,
@@ -104,6 +147,8 @@ def relay_of(
 
 def kill_everywhere(
     make: Callable[[], tuple[Log, ManualClock, Callable[[Any], Inbox], Counter[str]]],
+    *,
+    piecemeal: bool = False,
 ) -> int:
     """A relay killed at its n-th step and started again, for every n that there is."""
     crash_at = 0
@@ -111,10 +156,12 @@ def kill_everywhere(
         log, clock, inbox, wanted = make()
         steps = Steps(crash_at)
         with suppress(Crash):
-            relay_of(log, clock, steps, inbox, seed=crash_at).run(once=True)
+            relay = relay_of(log, clock, steps, inbox, seed=crash_at, piecemeal=piecemeal)
+            relay.run(once=True)
         before = accepted(log)
         assert before <= wanted, f"killed at step {crash_at}"
-        relay = relay_of(log, clock, Steps(), inbox, seed=crash_at + 10_000)
+        seed = crash_at + 10_000
+        relay = relay_of(log, clock, Steps(), inbox, seed=seed, piecemeal=piecemeal)
         relay.run(once=True)
         assert accepted(log) == wanted, f"killed at step {crash_at}"
         assert relay.report.events == wanted.total() - before.total()
@@ -124,7 +171,8 @@ def kill_everywhere(
         crash_at += 1
 
 
-def test_a_relay_of_foreign_records_is_killed_at_every_step() -> None:
+@pytest.mark.parametrize("piecemeal", [False, True])
+def test_a_relay_of_foreign_records_is_killed_at_every_step(piecemeal: bool) -> None:
     def make() -> tuple[Log, ManualClock, Callable[[Any], Inbox], Counter[str]]:
         clock = ManualClock(1_000_000)
         log = new_log(clock, shards=2)
@@ -135,7 +183,7 @@ def test_a_relay_of_foreign_records_is_killed_at_every_step() -> None:
         wanted = Counter(relay_id(record.place) for _, record in all_foreign(log))
         return log, clock, ForeignInbox, wanted
 
-    assert kill_everywhere(make) > 20
+    assert kill_everywhere(make, piecemeal=piecemeal) > 20
 
 
 def test_a_relay_between_directories_is_killed_at_every_step(tmp_path: Path) -> None:
@@ -198,9 +246,11 @@ def test_lost_replies_copies_and_late_frames_change_nothing(data: st.DataObject)
     wanted = Counter(relay_id(record.place) for _, record in all_foreign(log))
     fates = [Fate.LAND, *Fate]
     log.script(*data.draw(st.lists(st.sampled_from(fates), max_size=24)))
+    piecemeal = data.draw(st.booleans())
     for seed in range(4):
         steps = Steps(data.draw(st.none() | st.integers(0, 40)) if seed < 3 else None)
-        relay = relay_of(log, clock, steps, ForeignInbox, seed)
+        steps.land(log, data.draw(st.lists(st.integers(0, 60), max_size=6)))
+        relay = relay_of(log, clock, steps, ForeignInbox, seed, piecemeal=piecemeal)
         with suppress(Crash, StorageError, LostError):
             relay.run(once=True)
         for _ in range(data.draw(st.integers(0, len(log.ghosts)))):
@@ -215,14 +265,14 @@ def test_lost_replies_copies_and_late_frames_change_nothing(data: st.DataObject)
 class Player:
     """A relay in a thread that makes one call of the log at a time, when it is told to."""
 
-    def __init__(self, log: MemoryLog, clock: ManualClock, seed: int) -> None:
+    def __init__(self, log: MemoryLog, clock: ManualClock, seed: int, *, piecemeal: bool) -> None:
         self._go, self._back = Semaphore(0), Semaphore(0)
         self._killed = False
         self.over = False
         self.error: BaseException | None = None
         steps = Steps()
         steps.tick = self._wait  # type: ignore[method-assign]
-        relay = relay_of(log, clock, steps, ForeignInbox, seed)
+        relay = relay_of(log, clock, steps, ForeignInbox, seed, piecemeal=piecemeal)
         self._thread = Thread(target=self._run, args=(relay,))
         self._thread.start()
 
@@ -263,6 +313,7 @@ def relays_by_mistake(data: st.DataObject) -> None:
     clock = ManualClock(1_000_000)
     log = new_log(clock)
     players: list[Player] = []
+    piecemeal = data.draw(st.booleans())
     total = 0
     try:
         for seed in range(data.draw(st.integers(4, 30))):
@@ -272,7 +323,7 @@ def relays_by_mistake(data: st.DataObject) -> None:
                     log.inject_foreign(f"k{total % 5}", each, shard="shard-0000")
                     total += 1
             elif action == "start" and len(players) < 3:
-                players.append(Player(log, clock, seed))
+                players.append(Player(log, clock, seed, piecemeal=piecemeal))
             elif players:
                 player = data.draw(st.sampled_from(players))
                 for _ in range(data.draw(st.integers(1, 12))):
@@ -360,7 +411,10 @@ def test_what_is_acknowledged_too_late_is_looked_for_and_sent_again(enforce_age:
     relay = Relay(
         ForeignInbox(slow), slow, CONVERT, monotonic=clock.monotonic, pause=pause_of(clock)
     )
-    relay._sender.begin()
+    relay.run(once=True)
+    for data in items(range(3, 6)):
+        log.inject_foreign("k", data, shard="shard-0000")
     slow.slow = 1
     relay.run(once=True)
-    assert sorted(accepted(log).values()) == [1] * 3
+    assert not slow.slow
+    assert sorted(accepted(log).values()) == [1] * 6

@@ -129,9 +129,13 @@ def test_what_is_no_event_is_refused_and_says_why(data: bytes) -> None:
 
 
 def carry(log: MemoryLog, clock: ManualClock, **options: Any) -> Report:
+    return relay_of(log, clock, **options).run(once=True)
+
+
+def relay_of(log: MemoryLog, clock: ManualClock, **options: Any) -> Relay:
     convert = make_convert(table="users", key_names=("id",))
     inbox = options.pop("inbox", None) or ForeignInbox(log)
-    relay = Relay(
+    return Relay(
         inbox,
         log,
         convert,
@@ -139,7 +143,6 @@ def carry(log: MemoryLog, clock: ManualClock, **options: Any) -> Report:
         pause=lambda s: clock.advance(max(1, round(s * 1000))),
         **options,
     )
-    return relay.run(once=True)
 
 
 def read(log: MemoryLog, *, control: bool = False) -> list[Any]:
@@ -162,6 +165,10 @@ def test_stop_ends_before_the_record_and_again_there() -> None:
             carry(log, clock)
         assert stopped.value.where == f"shard shard-0000 record {place}"
         assert stopped.value.sequence == place
+    relay = relay_of(log, clock)
+    for _ in range(2):  # and where somebody goes on with the same one
+        with pytest.raises(RefusedError, match="a record that is no event"):
+            relay.run(once=True)
     assert [event.key for event in read(log)] == [{"id": 1}]
     assert carry(log, clock, on_error="keep").unreadable == 1
     assert sorted(event.key["id"] for event in read(log)) == [1, 2]
