@@ -113,6 +113,10 @@ class Killable:
         self.kills += 1
         self.server = self._start(self.server.port)
 
+    def close(self) -> None:
+        """End the one that runs now."""
+        self.server.kill()
+
 
 class StandInPlace:
     """A `Place`: a stream of its own, a proxy before it, one before DynamoDB."""

@@ -127,7 +127,7 @@ def places_of(names: Sequence[str]) -> Iterator[list[Place]]:
 
         def killed() -> Place:
             killable = Killable(lambda port: Server(KINESALITE, folder / "killed", port=port))
-            stack.callback(lambda: killable.server.kill())
+            stack.callback(killable.close)
 
             def play(story: Story) -> Counter[str]:
                 url = killable.server.url

@@ -84,6 +84,39 @@ def test_each_kind_of_fault_happens_and_does_no_harm(name: str) -> None:
     check_met(met, [name, "acknowledged", "consumer killed between commit"])
 
 
+OUTAGE = 200  # calls: longer than anybody tries
+IN_DOUBT = ("lose reply", "cut reply", "time out", "error after", "partial lie")
+
+
+@pytest.mark.parametrize("kind", IN_DOUBT)
+def test_what_was_done_is_never_reported_as_not_sent(kind: str) -> None:
+    """Its frames are given up as unknown, and are there; nobody may be told that they failed."""
+    fault = Fault("PutRecords", 3, kind, of=(0, 1, 2, 3), times=OUTAGE)
+    met = play_on_the_double(Story([*_TWO, *_TWO, *_TWO, Ask(), *_FOLLOW], [fault]))
+    check_met(met, [f"{kind} PutRecords", "unknown, there", "resolved: acknowledged"])
+    assert not met["failed"]
+    assert not met["unknown, not there"]
+
+
+@pytest.mark.parametrize(
+    "code", ["ProvisionedThroughputExceededException", "ExpiredTokenException"]
+)
+def test_what_was_refused_at_the_door_has_failed_and_is_not_in_doubt(code: str) -> None:
+    """So it may be published again at once: throttled, or with credentials that have expired."""
+    fault = Fault("PutRecords", 3, "refuse", code=code, times=200)
+    met = play_on_the_double(Story([*_TWO, *_TWO, *_TWO, *_FOLLOW], [fault]))
+    check_met(met, [f"refuse PutRecords {code}", "failed", "acknowledged"])
+    assert not met["unknown, there"] + met["unknown, not there"]
+
+
+@pytest.mark.parametrize("hours", [-26, -2, 2, 26])
+def test_the_service_s_clock_alone_counts(hours: int) -> None:
+    """However far from it the machines' clocks are: no session expires, nothing is in doubt."""
+    met = play_on_the_double(Story(STEPS, skew_ms=hours * 3_600_000))
+    assert met["acknowledged"] == met["accepted"] == 72
+    assert not met["expired (model)"]
+
+
 def test_a_failure_carries_its_story_as_a_test_that_can_be_pasted() -> None:
     """Else nobody can run it again once the strategies have changed."""
     steps: list[Step] = [Publish(1, 3), Follow(0, "between"), Ask()]

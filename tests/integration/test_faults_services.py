@@ -58,7 +58,7 @@ def killable(tmp_path: Path, kinesalite: Server) -> Iterator[Killable]:
     """A stand-in of the test's own."""
     mortal = Killable(lambda port: Server(KINESALITE, tmp_path, port=port))
     yield mortal
-    mortal.server.kill()
+    mortal.close()
 
 
 def test_every_kind_of_fault_of_a_stream(kinesis_local: Server, tmp_path: Path) -> None:
@@ -75,12 +75,16 @@ def test_every_kind_of_fault_of_a_stream(kinesis_local: Server, tmp_path: Path) 
 
 
 def test_every_kind_of_fault_of_tables(kinesalite: Server, ministack: Server) -> None:
-    """The same of DynamoDB, whose consumer is killed between its item writes and the checkpoint."""
+    """The same of DynamoDB, while its clock and Kinesis's are two hours ahead of ours."""
     following: list[Step] = [Follow(TABLES_), Publish(0, 9), Follow(TABLES_, "between")]
     steps: list[Step] = [Publish(0, 9), *following, Follow(TABLES_), Publish(1, 9)]
     met = play_on(
         kinesalite.url,
-        Story([*steps, Follow(TABLES_, "after"), *PUBLISHING, *following], one_each(TABLES)),
+        Story(
+            [*steps, Follow(TABLES_, "after"), *PUBLISHING, *following],
+            one_each(TABLES),
+            skew_ms=7_200_000,
+        ),
         dynamodb_url=ministack.url,
     )
     check_met(met, [*names_of(TABLES), "acknowledged", "consumer killed between commit"])
@@ -105,7 +109,10 @@ def test_schedules_that_hypothesis_finds(kinesalite: Server, tmp_path: Path) -> 
 def test_a_service_that_is_killed_and_comes_back_loses_nothing(
     where: str, killable: Killable, ministack: Server
 ) -> None:
-    """With SIGKILL, before a call and behind one: while producers send, and while consumers read."""
+    """With SIGKILL, before a call and behind one: while producers send, and while consumers read.
+
+    Its clock is two hours behind ours.
+    """
     faults = [
         Fault(where, 2, "act after", code="kill"),
         Fault(where, 9, "act", code="kill"),
@@ -114,7 +121,7 @@ def test_a_service_that_is_killed_and_comes_back_loses_nothing(
     steps: list[Step] = [Publish(0, 9), Publish(1, 9, 0), Follow(0), Follow(1), Publish(2, 9)]
     met = play_on(
         killable.server.url,
-        Story([*steps, *steps, Follow(1, "between"), *steps], faults),
+        Story([*steps, *steps, Follow(1, "between"), *steps], faults, skew_ms=-7_200_000),
         dynamodb_url=ministack.url,
         killable=killable,
     )
