@@ -6,27 +6,41 @@ wholly in one shard, whatever was split where (see `binlog.partition`). A shard 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from binlog.aws.errors import error_code
 from binlog.errors import MismatchError
 from binlog.log import Shard
 from binlog.partition import explicit_hash_key
 
 PAGE_SHARDS = 1_000
+LISTINGS_MAX = 3
 
 
 def list_shards(client: Any, stream: str, **options: Any) -> list[Mapping[str, Any]]:
     """All shards of the stream, closed ones too while they last, page by page.
 
+    A listing whose next page is asked for too late, after five minutes, begins again.
+
     Raises:
         What the SDK raises.
     """
+    first = {"StreamName": stream, "MaxResults": PAGE_SHARDS, **options}
     found: list[Mapping[str, Any]] = []
-    request: dict[str, Any] = {"StreamName": stream, "MaxResults": PAGE_SHARDS, **options}
+    request: dict[str, Any] = first
+    tries = LISTINGS_MAX
     while True:
-        page = client.list_shards(**request)
+        try:
+            page = client.list_shards(**request)
+        except Exception as error:
+            tries -= 1
+            if error_code(error) != "ExpiredNextTokenException" or not tries:
+                raise
+            found, request = [], first
+            continue
         found += page["Shards"]
         token = page.get("NextToken")
         if not token:
@@ -54,7 +68,7 @@ def shards_of(listed: Iterable[Mapping[str, Any]], partitions: int, where: str) 
         waiting[each["ShardId"]] = Shard(
             each["ShardId"],
             tuple(parent for parent in parents if parent),
-            frozenset(p for p, key in enumerate(keys) if low <= key <= high),
+            frozenset(range(bisect_left(keys, low), bisect_right(keys, high))),
             closed="EndingSequenceNumber" in each["SequenceNumberRange"],
         )
     ordered: list[Shard] = []

@@ -111,10 +111,17 @@ def test_what_is_kept_is_read_while_the_next_page_is_on_its_way(
     gate.open.clear()
     page = log.read(BEGINNING, bytes_max=1)
     assert gate.waiting.acquire(timeout=WAIT_S)
-    for _ in range(3):
-        page = log.read(page.next, bytes_max=1)
-        assert len(page.records) == 1
-    assert not gate.open.is_set()
+    pages = [page]
+
+    def read_on() -> None:
+        for _ in range(3):
+            pages.append(log.read(pages[-1].next, bytes_max=1))
+
+    reading = threading.Thread(target=read_on)
+    reading.start()
+    reading.join(WAIT_S / 2)
+    assert not reading.is_alive()
+    assert [len(each.records) for each in pages] == [1] * 4
 
 
 def test_the_end_is_told_only_by_a_call_that_began_after_the_question(world: KinesisWorld) -> None:
