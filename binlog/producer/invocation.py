@@ -102,8 +102,8 @@ class LambdaProducer:
                 if (ours := current.finish()) is not None:
                     error.add_note(f"of what was published: {ours}")
                 raise
-            if (error := current.finish()) is not None:
-                raise error
+            if (ours := current.finish()) is not None:
+                raise ours
         finally:
             self._current = None
             self._clock.leave()

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import os
 import weakref
+from importlib import import_module
 from typing import Any, Protocol
 
 _AT_EXIT_S = 10.0
@@ -52,6 +53,4 @@ os.register_at_fork(after_in_child=begin_again)
 atexit.register(_flush_at_exit)
 if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
     with contextlib.suppress(ImportError):  # Lambda's own package, in the runtimes that have it
-        from snapshot_restore_py import register_after_restore
-
-        register_after_restore(begin_again)
+        import_module("snapshot_restore_py").register_after_restore(begin_again)

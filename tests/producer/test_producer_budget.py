@@ -181,6 +181,7 @@ def test_while_one_is_out_calls_begin_apart_and_carry_what_came() -> None:
         desk.offer(events(key, 1))
         assert desk.poll() is None
     wakeup = desk.core.wakeup()
+    assert wakeup is not None
     assert wakeup == pytest.approx(desk.now + SPACING_S / 2)
     desk.now = wakeup
     assert [put.partition for put in desk.send().puts] == [1, 2, 3]
@@ -198,6 +199,7 @@ def test_an_attempt_after_a_throttle_keeps_to_it_too() -> None:
     desk.now += SPACING_S / 2
     assert desk.poll() is None
     wakeup = desk.core.wakeup()
+    assert wakeup is not None
     assert wakeup == pytest.approx(desk.now + SPACING_S / 2)
     desk.now = wakeup
     assert [put.tried for put in desk.send().puts] == [False]

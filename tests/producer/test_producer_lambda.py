@@ -6,18 +6,26 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from binlog.errors import NotSentError, RefusedError, StorageError, UnknownOutcomeError
+from binlog.errors import BinlogError, NotSentError, RefusedError, StorageError, UnknownOutcomeError
 from binlog.frame import decode_header
 from binlog.log import AsksTime
 from binlog.logs.directory import DirectoryLog
 from binlog.logs.directory_genesis import create_directory_log
 from binlog.logs.kinesis import KinesisLog
 from binlog.logs.kinesis_client import PUT_CONNECT_LAMBDA_S, PUT_TIMEOUT_LAMBDA_S
-from binlog.producer import Invocation, LambdaProducer, Outcome, ProducerOptions, Verdict, resolve
+from binlog.producer import (
+    Delivery,
+    Invocation,
+    LambdaProducer,
+    Outcome,
+    ProducerOptions,
+    Verdict,
+    resolve,
+)
 from binlog.producer.invocation import ASLEEP_S, ATTEMPT_S, RESERVE_S
 from binlog.reader import Reader
 from tests.log.kinesis_double import Fault, refusal
@@ -95,6 +103,10 @@ class Function:
             for run in runs:
                 found.update(run.columns.ids)
         return found
+
+
+def deliveries_of(error: BinlogError) -> tuple[Delivery, ...]:
+    return cast("tuple[Delivery, ...]", error.deliveries)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -204,7 +216,7 @@ def test_no_attempt_is_begun_that_could_outlast_the_invocation() -> None:
     function.producer = LambdaProducer(function.log, options=OPTIONS, attempt_s=5.0)
     with pytest.raises(NotSentError, match="time is over") as caught:
         function.handle("a", "b", seconds=5.0 + RESERVE_S - 0.1)
-    assert {d.outcome for d in caught.value.deliveries} == {Outcome.FAILED}
+    assert {d.outcome for d in deliveries_of(caught.value)} == {Outcome.FAILED}
     assert not function.sessions()
     assert function.handle("a", "b") == [Outcome.ACKNOWLEDGED] * 2
     assert function.counts() == Counter("ab")
@@ -217,7 +229,7 @@ def test_what_is_not_known_when_the_time_is_over_is_given_back(function: Functio
     with pytest.raises(UnknownOutcomeError) as caught:
         function.handle("a", seconds=RESERVE_S + 0.2)
     assert time.monotonic() - began < RESERVE_S + 0.2, "the handler has time to answer"
-    [delivery] = caught.value.deliveries
+    [delivery] = deliveries_of(caught.value)
     assert delivery.outcome is Outcome.UNKNOWN
     function.world.double.faults.clear()
     function.freeze(5.0)

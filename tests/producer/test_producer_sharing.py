@@ -182,9 +182,9 @@ def test_whole_producers_share_too_and_nobody_is_starved() -> None:
                 ticket = str(next(order))
                 offered[ticket] = now
                 desk.offer(events(key, 1), ticket)
-            while (send := desk.poll()) is not None:
-                answer = [_answer(shard, put, now) for put in send.puts]
-                heapq.heappush(replies, (now + REPLY_S, next(order), desk, send, answer))
+            while (call := desk.poll()) is not None:
+                answer = [_answer(shard, put, now) for put in call.puts]
+                heapq.heappush(replies, (now + REPLY_S, next(order), desk, call, answer))
     tried, taken = shard.rates(1_004, 1_008)
     assert taken >= 0.95 * SHARD_RECORDS_PER_S
     assert tried <= 1.35 * SHARD_RECORDS_PER_S
