@@ -72,17 +72,23 @@ def test_whatever_becomes_of_a_put_the_commit_is_done_once(
     assert store.commit(generation, [put("b", 6)], [checkpoint(0, 6)]) == []
 
 
-def test_a_write_that_the_service_never_hands_back_is_read_again(
-    double: DynamoDBDouble, begun: tuple[DynamoDBStore, str]
+@pytest.mark.parametrize("hands_over_old", [True, False])
+def test_an_attempt_that_lands_between_the_read_and_the_repeat_is_ours(
+    double: DynamoDBDouble, begun: tuple[DynamoDBStore, str], *, hands_over_old: bool
 ) -> None:
-    """Our own write, found by its repetition, and no old item with the failed condition."""
+    """The repeat's condition fails, and what it fails on is what we wrote."""
     store, generation = begun
-    double.hands_over_old = False
-    # The read after the lost reply is throttled, so that the write is judged by what comes later.
-    plan(double, "put_item", None, "lose reply")
-    double.faults["get_item"] = deque(["throttle", "lose reply", None])
+    double.hands_over_old = hands_over_old  # not every proxy leaves it in
+    plan(double, "put_item", None, "late")
+
+    def land(request: dict[str, Any]) -> None:
+        if request["TableName"] == ORDERS and double.under_way:
+            double.under_way.pop()()
+
+    double.hooks["put_item"] = land
     assert store.commit(generation, [put("a", 5)], [checkpoint(0, 5)]) == []
     assert content(store)[key("a")] == row("a", 5)
+    assert written(double).count("item") == 2
 
 
 def test_a_late_attempt_does_not_bring_back_what_was_replaced(
