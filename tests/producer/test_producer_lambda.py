@@ -106,7 +106,7 @@ class Function:
 
 
 def deliveries_of(error: BinlogError) -> tuple[Delivery, ...]:
-    return cast("tuple[Delivery, ...]", error.deliveries)  # type: ignore[attr-defined]
+    return cast("tuple[Delivery, ...]", error.deliveries)
 
 
 @pytest.fixture
