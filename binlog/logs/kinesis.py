@@ -188,7 +188,7 @@ class KinesisLog:
 
     def birth_ms(self) -> int:
         """The birth of a session that begins now: never later than the service's own time."""
-        return self._time.now_ms()
+        return self._time.agreed_ms()
 
     def ask_time(self) -> None:
         self._check_open()

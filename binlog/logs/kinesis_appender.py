@@ -121,14 +121,14 @@ class Appender:
 
     def _stamped(self, puts: Sequence[Put]) -> list[bytes]:
         """The frames as they are sent: with the birth that their session has here."""
-        now_ms = self._time.now_ms()
+        now_ms, birth_ms = self._time.now_ms(), self._time.agreed_ms()
         for put in puts:
             self._admission.check_born(born_of(put.data), now_ms)
         with self._lock:
             frames = [
                 put.data
                 if born_of(put.data)
-                else stamp_born(put.data, self._births.setdefault(session_of(put.data), now_ms))
+                else stamp_born(put.data, self._births.setdefault(session_of(put.data), birth_ms))
                 for put in puts
             ]
             if len(self._births) > _BIRTHS_KEPT:

@@ -20,6 +20,8 @@ from binlog.clock import Clock
 
 PUT_TIMEOUT_S = 5.0
 PUT_TIMEOUT_LAMBDA_S, PUT_CONNECT_LAMBDA_S = 2.0, 1.0  # an attempt has to end in the invocation
+AGREED = 2  # replies by whose Dates what cannot be taken back is timed
+AWAKE_MS = 2_000  # by which our two clocks may differ
 DATE_MS = 1_000  # how exact a reply's Date is: it says the second, cut off
 
 Connect = Callable[[bool], Any]
@@ -90,6 +92,7 @@ class ServiceTime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heard = (0, 0.0, 0)  # Date, and when, by either clock of ours
+        self._agreed: tuple[tuple[int, float, int], ...] = ()  # the last few of them
 
     def hear(self, response: Mapping[str, Any]) -> int:
         """The Date of a reply, ms; of one that has none, not earlier than it would say.
@@ -104,10 +107,29 @@ class ServiceTime:
             date_ms, _, wall_ms = self._heard
             return max(self.now_ms(), date_ms + self._clock.now_ms() - wall_ms) if date_ms else 0
         date_ms = int(date.replace(tzinfo=date.tzinfo or UTC).timestamp()) * 1000
-        self._heard = date_ms, self._clock.monotonic(), self._clock.now_ms()
+        heard = date_ms, self._clock.monotonic(), self._clock.now_ms()
+        awake = [old for old in self._agreed if _is_awake_since(old, heard)]
+        self._agreed = (*awake[1 - AGREED :], heard)
+        self._heard = heard
         return date_ms
 
     def now_ms(self) -> int:
         """At most the service's time now; 0 before the first reply with a Date."""
-        date_ms, at, _ = self._heard
+        return self._reckoned(self._heard)
+
+    def agreed_ms(self) -> int:
+        """The same by the last two replies, the earlier of them: one that lies is not believed.
+
+        For what cannot be taken back: a session that is born in the future halts every reader, and
+        what is taken for newer than it is may be forgotten unnoticed.
+        """
+        return min([self._reckoned(heard) for heard in self._agreed], default=0)
+
+    def _reckoned(self, heard: tuple[int, float, int]) -> int:
+        date_ms, at, _ = heard
         return date_ms + int(max(0.0, self._clock.monotonic() - at) * 1000) if date_ms else 0
+
+
+def _is_awake_since(old: tuple[int, float, int], now: tuple[int, float, int]) -> bool:
+    """Whether both clocks of ours have gone on alike: the machine was not asleep (or frozen)."""
+    return abs((now[2] - old[2]) - (now[1] - old[1]) * 1000) < AWAKE_MS

@@ -172,7 +172,7 @@ class ShardReader:
                 fetched.size = sum([len(record.data) for record in records])
             # What lies between the arrival of a record and its being read is within `EDGE_MS`.
             fetched.unread_ms = (
-                stream.service.time.now_ms() if at_end else fetched.records[-1].arrival_ms
+                stream.service.time.agreed_ms() if at_end else fetched.records[-1].arrival_ms
             )
             fetched.more = not at_end
             self._keep(fetched)

@@ -73,7 +73,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_applied_twice() -> None:
 @pytest.mark.parametrize("name", names_of(LARGE))
 def test_each_kind_of_fault_happens_and_does_no_harm(name: str) -> None:
     """One kind in one story, at every second call: else a kind might never be met at all."""
-    kinds = [kind for kind in LARGE if name in names_of([kind])]
+    kinds = [kind for kind in dict.fromkeys(LARGE) if name in names_of([kind])]
     faults = [
         kind._replace(at=at, of=(at, at + 1) if "partial" in kind.kind else (at,))
         for at in range(1, 40, 2)
@@ -115,6 +115,20 @@ def test_the_service_s_clock_alone_counts(hours: int) -> None:
     met = play_on_the_double(Story(STEPS, skew_ms=hours * 3_600_000))
     assert met["acknowledged"] == met["accepted"] == 72
     assert not met["expired (model)"]
+
+
+@pytest.mark.parametrize("ms", [7_200_000, -7_200_000, 90_000])
+def test_one_reply_with_a_wrong_date_halts_nobody(ms: int) -> None:
+    """A session that is born in the future by more than the tolerance would halt every reader.
+
+    So no single reply is believed about a birth: this one is the last before it.
+    """
+    tags = Fault("ListTagsForStream", 3, "date", number=ms)  # of a stream that has three of them
+    met = play_on_the_double(Story([*_TWO, *_FOLLOW], [tags]))
+    check_met(met, ["date ListTagsForStream"])
+    # Born too early is harmless: what cannot count is told so, and may be published again.
+    assert met["acknowledged"] == (18 if ms > 0 else 9)
+    assert met["unknown, there"] == 0
 
 
 def test_a_failure_carries_its_story_as_a_test_that_can_be_pasted() -> None:
