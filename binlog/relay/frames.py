@@ -69,6 +69,13 @@ class OwnFrames:
         for run in runs:
             if run.session.family == self.family:
                 self._note(run)
+        # All of the page is noted before: who begins anew with this goes on behind it.
+        ours = self._session
+        if ours is not None and self.generation > ours.generation:
+            self._session = None
+            raise LostError(
+                f"another relay of this inbox has begun after {ours}", self._log.name, ONE_ONLY
+            )
         return True
 
     def has(self, lane: str, number: int, event_id: str) -> bool:
@@ -86,12 +93,6 @@ class OwnFrames:
 
     def _note(self, run: Run) -> None:
         ours = self._session
-        if ours is not None and run.session.generation > ours.generation:
-            raise LostError(
-                f"another relay of this inbox has begun after this one, as {run.session}",
-                self._log.name,
-                ONE_ONLY,
-            )
         self.generation = max(self.generation, run.session.generation)
         for number, envelope in zip(run.numbers, run.columns.envelopes(), strict=True):
             if run.session == ours and number == 1:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from binlog.columns import KINDS_MAX, columns_of, encode_body
 from binlog.envelope import Envelope
-from binlog.errors import LostError, StorageError
+from binlog.errors import LostError, MismatchError, StorageError
 from binlog.frame import Header, Session, encode_frame
 from binlog.log import Appended, Expired, Log, Put, Remote
 from binlog.logger import get_logger
@@ -140,9 +140,6 @@ class Sender:
                 continue
             if self._is_old(whole=True):
                 raise SessionOver
-            assert self._session is not None
-            if self._frames.generation > self._session.generation:
-                raise LostError("another relay of this inbox is ahead", self._log.name, ONE_ONLY)
             if self._monotonic() > deadline:
                 raise StorageError(
                     f"what was written cannot be read back within {TRIES_S:g} s",
@@ -230,4 +227,11 @@ class Sender:
                     )
                 self._pause(PAUSE_FIRST_S)
         now = log.now_ms() << _RANDOM_BITS | self._random_bits(_RANDOM_BITS)
-        return max(now, last + 1 + self._random_bits(_RANDOM_BITS // 2))
+        generation = max(now, last + 1 + self._random_bits(_RANDOM_BITS // 2))
+        if generation >> 63:
+            raise MismatchError(
+                f"somebody has used up the generations of this relay's sessions ({last})",
+                log.name,
+                "who may write to the log may forge that; relay from a copy of the inbox",
+            )
+        return generation

@@ -6,8 +6,9 @@ the inbox becomes its events exactly once, and none is missing. The inbox is the
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -28,7 +29,7 @@ from binlog.params import Params
 from binlog.reader import Reader
 from binlog.relay import ForeignInbox, Inbox, LogInbox, Relay, make_convert
 from tests.log.kinesis_world import KinesisWorld
-from tests.relay.foreign_world import all_foreign, items, new_log
+from tests.relay.foreign_world import all_foreign, items, key_in, new_log
 
 CONVERT = make_convert(table="users", key_names=("id",))
 
@@ -82,7 +83,7 @@ class Stepped:
 
 
 class Piecemeal:
-    """A log that tells births and takes each frame of a call by itself, as a service does."""
+    """A log that tells births and takes the frames of a call one by one, in no order of theirs."""
 
     calls_max = 1
     frames_per_s = 1.0
@@ -97,11 +98,11 @@ class Piecemeal:
 
     def append(self, frames: Sequence[Put]) -> list[Reply]:
         replies: list[Reply] = []
-        for frame in frames:
+        for frame in reversed(frames):
             self._steps.tick()
             replies += self._log.append([frame])
         self._steps.tick()
-        return replies
+        return replies[::-1]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -367,6 +368,69 @@ def test_an_older_relay_that_still_sends_is_closed_and_told() -> None:
     younger.run(once=True)
     assert sorted(accepted(log).values()) == [1, 1, 1]
     assert younger.report.events == 2
+
+
+class LandsAtStart(ForeignInbox):
+    """What is still under way lands when a relay has found out what is there."""
+
+    def go_on(self, done: Mapping[str, int]) -> None:
+        super().go_on(done)
+        assert isinstance(self._log._inner, MemoryLog)  # type: ignore[attr-defined]
+        self._log._inner.land()  # type: ignore[attr-defined]
+
+
+def test_a_frame_of_a_dead_relay_that_lands_late_counts_for_nobody() -> None:
+    """P7: behind the fence, which is therefore in every partition."""
+    for partition in range(4):
+        clock = ManualClock(1_000_000)
+        log = new_log(clock)
+        steps = Steps()
+        older = relay_of(log, clock, steps, ForeignInbox, 1)
+        older.run(once=True)
+        log.script(Fate.LATE)
+        item = json.dumps({"id": key_in(partition)}).encode()
+        log.inject_foreign("k", item, shard="shard-0000")
+        steps.left = 3  # it ends when it hears of the failure
+        with suppress(Crash):
+            older.run(once=True)
+        assert [ghost.partition for ghost in log.ghosts] == [partition]
+        clock.advance(1)
+        relay_of(log, clock, Steps(), LandsAtStart, 2).run(once=True)
+        assert list(accepted(log).values()) == [1]
+
+
+def test_an_acknowledgement_is_no_acceptance() -> None:
+    """What a younger relay has closed is acknowledged, and no mark may say that it is done."""
+    clock = ManualClock(1_000_000)
+    log = new_log(clock)
+    older = relay_of(log, clock, Steps(), ForeignInbox, 1, piecemeal=True)
+    older.step()
+    clock.advance(1)
+    steps = Steps()
+    younger = relay_of(log, clock, steps, ForeignInbox, 2, piecemeal=True)
+    steps.tick = stop_after_append(steps, log)  # type: ignore[method-assign]
+    with pytest.raises(Crash):  # its fence is in the last partition only
+        younger.step()
+    for partition in (3, 0, 0):
+        item = json.dumps({"id": key_in(partition)}).encode()
+        log.inject_foreign("k", item, shard="shard-0000")
+        with suppress(LostError):
+            older.step()
+    clock.advance(1)
+    relay_of(log, clock, Steps(), ForeignInbox, 3).run(once=True)
+    assert sorted(accepted(log).values()) == [1] * 3
+
+
+def stop_after_append(steps: Steps, log: MemoryLog) -> Callable[[], None]:
+    """Ends the relay before the second frame that it appends."""
+    before = sum(len(log.records(p)) for p in range(4))
+
+    def tick() -> None:
+        steps.count += 1
+        if sum(len(log.records(p)) for p in range(4)) > before:
+            raise Crash
+
+    return tick
 
 
 def test_a_relay_outlives_its_sessions() -> None:
