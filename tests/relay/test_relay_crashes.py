@@ -24,7 +24,8 @@ from binlog.errors import LostError, StorageError
 from binlog.foreign import relay_id
 from binlog.log import Log, Put, Reply
 from binlog.logs import DirectoryLog, create_directory_log
-from binlog.logs.memory import Fate, MemoryLog
+from binlog.logs.chaos import Fate
+from binlog.logs.memory import MemoryLog
 from binlog.params import Params
 from binlog.reader import Reader
 from binlog.relay import ForeignInbox, Inbox, LogInbox, Relay, make_convert
@@ -92,17 +93,18 @@ class Piecemeal:
         self._log = log
         self._steps = steps
         self.read = steps.around(log.read)
+        self.step = -1  # backwards
 
     def birth_ms(self) -> int:
         return self._log.now_ms()
 
     def append(self, frames: Sequence[Put]) -> list[Reply]:
         replies: list[Reply] = []
-        for frame in reversed(frames):
+        for frame in frames[:: self.step]:
             self._steps.tick()
             replies += self._log.append([frame])
         self._steps.tick()
-        return replies[::-1]
+        return replies[:: self.step]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -379,24 +381,49 @@ class LandsAtStart(ForeignInbox):
         self._log._inner.land()  # type: ignore[attr-defined]
 
 
-def test_a_frame_of_a_dead_relay_that_lands_late_counts_for_nobody() -> None:
+def leave_a_ghost(partition: int) -> tuple[MemoryLog, ManualClock]:
+    """A log to which a relay has sent an event when it died; it is still under way."""
+    clock = ManualClock(1_000_000)
+    log = new_log(clock)
+    steps = Steps()
+    dead = relay_of(log, clock, steps, ForeignInbox, 1)
+    dead.run(once=True)
+    log.script(Fate.LATE)
+    item = json.dumps({"id": key_in(partition)}).encode()
+    log.inject_foreign("k", item, shard="shard-0000")
+    steps.left = 3  # it ends when it hears of the failure
+    with suppress(Crash):
+        dead.run(once=True)
+    assert [ghost.partition for ghost in log.ghosts] == [partition]
+    clock.advance(1)
+    return log, clock
+
+
+@pytest.mark.parametrize("partition", range(4))
+def test_a_frame_of_a_dead_relay_that_lands_late_counts_for_nobody(partition: int) -> None:
     """P7: behind the fence, which is therefore in every partition."""
-    for partition in range(4):
-        clock = ManualClock(1_000_000)
-        log = new_log(clock)
-        steps = Steps()
-        older = relay_of(log, clock, steps, ForeignInbox, 1)
-        older.run(once=True)
-        log.script(Fate.LATE)
-        item = json.dumps({"id": key_in(partition)}).encode()
-        log.inject_foreign("k", item, shard="shard-0000")
-        steps.left = 3  # it ends when it hears of the failure
-        with suppress(Crash):
-            older.run(once=True)
-        assert [ghost.partition for ghost in log.ghosts] == [partition]
-        clock.advance(1)
-        relay_of(log, clock, Steps(), LandsAtStart, 2).run(once=True)
-        assert list(accepted(log).values()) == [1]
+    log, clock = leave_a_ghost(partition)
+    relay_of(log, clock, Steps(), LandsAtStart, 2).run(once=True)
+    assert list(accepted(log).values()) == [1]
+
+
+@pytest.mark.parametrize("partition", range(4))
+def test_a_frame_of_a_dead_relay_that_lands_just_before_the_fence_is_seen(partition: int) -> None:
+    """It counts for every reader, so the relay reads up to its fence before it sends."""
+    log, clock = leave_a_ghost(partition)
+    relay = relay_of(log, clock, Steps(), ForeignInbox, 2)
+    stepped: Any = relay._log
+    append = stepped.append
+
+    def landing(frames: Sequence[Put]) -> list[Reply]:
+        if log.ghosts:
+            log.land()
+        replies: list[Reply] = append(frames)
+        return replies
+
+    stepped.append = landing
+    assert relay.run(once=True).events == 0
+    assert list(accepted(log).values()) == [1]
 
 
 def test_an_acknowledgement_is_no_acceptance() -> None:
@@ -409,9 +436,11 @@ def test_an_acknowledgement_is_no_acceptance() -> None:
     steps = Steps()
     younger = relay_of(log, clock, steps, ForeignInbox, 2, piecemeal=True)
     steps.tick = stop_after_append(steps, log)  # type: ignore[method-assign]
-    with pytest.raises(Crash):  # its fence is in the last partition only
+    forwards: Any = younger._log
+    forwards.step = 1
+    with pytest.raises(Crash):  # its fence is in the first partition only
         younger.step()
-    for partition in (3, 0, 0):
+    for partition in (0, 1, 1):  # marks go to another one
         item = json.dumps({"id": key_in(partition)}).encode()
         log.inject_foreign("k", item, shard="shard-0000")
         with suppress(LostError):
