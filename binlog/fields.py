@@ -116,7 +116,7 @@ def encode_change(change: object, key: Mapping[str, Any]) -> bytes:
             kept[section] = content
     if RESERVED_ATTRIBUTE in seen:
         raise RefusedError(f"the attribute {RESERVED_ATTRIBUTE!r} is reserved")
-    encoded = encode_value(kept, outer=2)
+    encoded = encode_value(kept, outer=1)
     if len(encoded) > ITEM_BYTES_FREE:
         raise too_large("the UpdateItem's Data", len(encoded), ITEM_BYTES_FREE)
     return encoded

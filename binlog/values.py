@@ -19,7 +19,8 @@ and different values have different bytes, on every engine::
 
 Limits (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html and
 .../HowItWorks.NamingRulesDataTypes.html): number 38 significant digits, 1E-130 to
-9.9999999999999999999999999999999999999E+125; nesting 32 levels; item 400 KB including names.
+9.9999999999999999999999999999999999999E+125; nesting 32 levels, of which the item itself is one (31
+containers below an attribute are taken, and not 32: measured); item 400 KB including names.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ _encode = _encoder.encode
 def encode_value(value: object, *, outer: int = 0) -> bytes:
     """Canonical bytes of ``value``.
 
-    ``outer`` levels of nesting around it are not counted: 1 for the map that is an item, 2 for
-    the sections of an UpdateItem, whose values may be as deep as an item's.
+    ``outer`` levels of nesting around it are not counted: 1 for the sections of an UpdateItem,
+    whose values may be as deep as an item's.
 
     Raises:
         RefusedError: a float, NaN, an empty or mixed set, a number beyond 38 digits or out of
@@ -76,7 +77,7 @@ def encode_value(value: object, *, outer: int = 0) -> bytes:
 
 
 def encode_item(item: Mapping[str, Any]) -> bytes:
-    """Canonical bytes of an item, a map of attributes; the item itself is not a level of nesting.
+    """Canonical bytes of an item, a map of attributes, which is the first level of nesting.
 
     Raises:
         RefusedError: as `encode_value`, and the reserved attribute.
@@ -86,10 +87,10 @@ def encode_item(item: Mapping[str, Any]) -> bytes:
         item = dict(item)
     # `encode_value` spelt out: this is most of what a publish costs.
     try:
-        is_plain = "" not in item and _is_plain(item.values(), 0)
-        data = _encode(item) if is_plain else _encode_walked(item, -1)
+        is_plain = "" not in item and _is_plain(item.values(), 1)
+        data = _encode(item) if is_plain else _encode_walked(item, 0)
     except (OverflowError, TypeError, UnicodeEncodeError):
-        data = _encode_walked(item, -1)
+        data = _encode_walked(item, 0)
     if RESERVED_ATTRIBUTE in item:
         raise RefusedError(f"the attribute {RESERVED_ATTRIBUTE!r} is reserved")
     if len(data) > _BYTES_IN_BOUND:

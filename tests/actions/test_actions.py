@@ -162,13 +162,13 @@ def test_an_update_carries_its_sections_as_data_without_the_empty_ones() -> None
     """One meaning, one sequence of bytes: the id window compares them."""
     change = {
         "Remove": ["z", "y"],
-        "Set": {"a": 1, "b": nested(32, "deep")},
+        "Set": {"a": 1, "b": nested(31, "deep")},
         "Add": {"n": Decimal("1.50"), "s": {"x"}},
         "Delete": {},
     }
     envelope = one({"Action": "UpdateItem", "Key": {"id": 1}, "Data": change}, table="T.1")
     assert data_of(envelope) == {
-        "Set": {"a": 1, "b": nested(32, "deep")},
+        "Set": {"a": 1, "b": nested(31, "deep")},
         "Remove": ["y", "z"],
         "Add": {"n": Decimal("1.5"), "s": frozenset({"x"})},
     }
@@ -283,7 +283,7 @@ EVENT = {"Action": "Event", "Type": "X", "Key": {"id": 1}}
         ({**UPDATE, "Data": {"Add": {"a": "1"}}}, "Add 'a': a number or a set is needed, not str"),
         ({**UPDATE, "Data": {"Add": {"a": True}}}, "a number or a set is needed, not bool"),
         ({**UPDATE, "Data": {"Delete": {"a": ["x"]}}}, "Delete 'a': a set is needed, not list"),
-        ({**UPDATE, "Data": {"Set": {"a": nested(33, 1)}}}, "nesting above 32"),
+        ({**UPDATE, "Data": {"Set": {"a": nested(32, 1)}}}, "nesting above 32"),
         ({**UPDATE, "Data": {"Set": {"a": "x" * ITEM_BYTES_FREE}}}, "the limit is 4"),
         ({**BATCH, "Data": []}, "without a list of items"),
         ({**BATCH, "Data": {"a": 1}}, "without a list of items"),
@@ -408,10 +408,10 @@ def test_what_passes_here_no_reader_refuses(drawn: list[dict[str, Any]]) -> None
 
 def test_an_item_of_32_levels_passes_and_is_read() -> None:
     """It was accepted here once, and halted every reader: the bounds must be the same."""
-    envelope = one({**PUT, "Data": {"a": nested(32, "leaf")}})
+    envelope = one({**PUT, "Data": {"a": nested(31, "leaf")}})
     decode_columns(encode_body(columns_of([envelope])), 1)
     with pytest.raises(RefusedError, match="nesting above 32"):
-        one({**PUT, "Data": {"a": nested(33, "leaf")}})
+        one({**PUT, "Data": {"a": nested(32, "leaf")}})
 
 
 # -- envelopes made by hand ----------------------------------------------------------------------

@@ -193,7 +193,9 @@ def test_parts_filled_elsewhere_are_the_same_as_rows_loaded_here(handles: Handle
         there.load("orders", pairs[300 + number : 600 : 11])
         if number % 2:
             there.load(f"only{number}", [(key("a"), row("a", 1))])
-            there.load("Only1" if number == 1 else "ONLY", [(key(str(number)), row(str(number), 2))])
+            there.load(
+                "Only1" if number == 1 else "ONLY", [(key(str(number)), row(str(number), 2))]
+            )
         there.close()
         filled.append(pickle.loads(pickle.dumps(there)))
     build.adopt(filled[:1])

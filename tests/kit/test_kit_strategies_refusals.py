@@ -145,7 +145,7 @@ WHOLE = (
         (WithExt, r"WithExt.x: values of type Ext cannot be published: say what it holds"),
         (Endless, r'Endless.next: each needs another one without end: .*"Endless.next": st.none()'),
         (Man, r"Man.wives: each needs another one without end"),
-        (TooDeep, r"TooDeep.a: nesting above 33 containers"),
+        (TooDeep, r"TooDeep.a: nesting above 32 containers"),
         (Unmatched, r"Unmatched.code: no text matches 'a\^b' within its lengths"),
         (TooShort, r"TooShort.code: no text matches"),
         (NoNumber, r"NoNumber.n: no whole number is in its bounds \(gt=3, lt=6, multiple_of=7\)"),

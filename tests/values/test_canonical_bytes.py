@@ -308,9 +308,9 @@ def test_refuses_a_value_that_contains_itself() -> None:
 
 
 @pytest.mark.parametrize("leaf", [1, {"x": 1}, frozenset({1})], ids=repr)
-def test_an_attribute_may_nest_32_levels_and_no_more(leaf: object) -> None:
-    """DynamoDB counts the levels of an attribute's value; the item itself is none."""
-    own = 0 if isinstance(leaf, int) else 1
+def test_an_item_may_nest_32_levels_and_no_more(leaf: object) -> None:
+    """The item is the first: below an attribute DynamoDB takes 31, as measured at its stand-in."""
+    own = 1 if isinstance(leaf, int) else 2
     assert decode_value(encode_item({"a": nested(DEPTH_MAX - own, leaf)}))
     with pytest.raises(RefusedError, match="nesting above 32"):
         encode_item({"a": nested(DEPTH_MAX - own + 1, leaf)})

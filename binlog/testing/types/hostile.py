@@ -18,9 +18,9 @@ from binlog.values import DEPTH_MAX
 HOSTILE_SHARE = 8
 """One value in this many is hostile, where its type leaves room for hostile ones."""
 
-CONTAINERS_MAX = DEPTH_MAX + 1
-"""Containers around each other in an event's data, the outermost included: it is not counted by
-`binlog.values`, since it stands where an item does."""
+CONTAINERS_MAX = DEPTH_MAX
+"""Containers around each other in an event's data, the outermost included: an item that it becomes
+may have no more."""
 
 LONG_TEXT = 1_024  # characters; four times as many bytes at most
 DATA_BYTES_MAX = EVENT_BYTES_MAX // 2
