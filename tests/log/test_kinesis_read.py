@@ -232,19 +232,20 @@ def test_leaving_a_shard_lists_the_shards_once(world: KinesisWorld, log: Kinesis
     assert world.double.calls["list_shards"] - before <= 2  # the reader's, and the log's own
 
 
-def test_before_a_foreign_record_all_that_lies_before_it_is_given(
+def test_a_foreign_record_comes_beside_what_lies_around_it(
     world: KinesisWorld, log: KinesisLog
 ) -> None:
-    """Whoever reads on, behind the error or from a checkpoint, misses nothing."""
+    """It stops nobody, and whoever moves the checkpoint has it in hand (S7)."""
     fill(log, 2)
     world.foreign("customer-9")
     fill(log, 1, start=3)
     reader = Reader(log)
-    assert [run.last_offset for run in reader.read() or ()] == [1, 2]
-    for _ in range(2):
-        with pytest.raises(MismatchError, match="customer-9"):
-            reader.read()
-        assert reader.checkpoint(0).offset == 2
+    assert [run.last_offset for run in reader.read() or ()] == [1, 2, 3]
+    assert [(each.partition_key, each.data) for each in reader.foreign] == [
+        ("customer-9", b"hello")
+    ]
+    assert reader.read() is None
+    assert reader.foreign == []
 
 
 def test_a_shard_that_holds_no_partition_is_read_to_its_end(
