@@ -149,3 +149,47 @@ def test_every_event_is_applied_once_whatever_becomes_of_the_calls(seed: int) ->
 
 def seen(store: DynamoDBStore) -> dict[bytes, Any]:
     return {k: list(decode_value(row.data or b"")["seen"]) for k, row in store.scan("orders")}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_build_in_bad_weather_is_whole_or_not_there(seed: int) -> None:
+    """Batches lost, late and half done; after the switch nothing that lands changes anything."""
+    random = Random(seed)
+    double = DynamoDBDouble()
+    weather = Weather(random, double)
+    store = store_on(double, width=1, patience_s=20.0, random=random, landing_s=60.0)
+    store.bind(GENESIS)
+    rows = {
+        key(name): Row(n, 0, encode_item({"id": name, "seen": [n]}))
+        for n, name in enumerate((f"k{n}" for n in range(120)), 1)
+    }
+    for _ in range(20):
+        weather.rate = 0.0
+        build = store.build(tables=None, fingerprint="f", excluded=())
+        weather.rate = 0.3
+        try:
+            build.load("orders", rows.items())
+            # What is under way lands while the switch waits for it, as is assumed.
+            for land in double.under_way:
+                land()
+            double.under_way.clear()
+            build.finish({0: checkpoint(0, 120)}, tables=[])
+        except BinlogError:
+            weather.rate = 0.0
+            if any(each.id == build.generation for each in store.generations()):
+                break  # live, and what follows the switch is left to the next writer
+            assert store.generations() == []
+            build.abandon()
+        else:
+            break
+    else:
+        raise AssertionError("never done")
+    weather.rate = 0.0
+    assert dict(store.scan("orders")) == rows
+    newer = Row(500, 0, encode_item({"id": "k7", "seen": [500]}))
+    assert store.commit(build.generation, [Write("orders", key("k7"), newer, None)], []) == []
+    for land in double.under_way:
+        land()
+    assert dict(store.scan("orders")) == rows | {key("k7"): newer}
+    assert store.checkpoints(build.generation) == {0: checkpoint(0, 120)}
+    store.close()
