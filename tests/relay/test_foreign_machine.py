@@ -12,13 +12,14 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from appliers.applier import NO_RULES
 from appliers.stores import MemoryStore
 from binlog.clock import ManualClock
 from binlog.foreign import Foreign
+from binlog.log import Shard
 from binlog.reader import Reader
 from binlog.target import END, Target
 from binlog.testing.world.store import Crashed, Kept, Moved, WorldStore
@@ -55,6 +56,12 @@ class ForeignMachine(RuleBasedStateMachine):
             self.generations.append(made)
         self.engine: Engine | None = None
 
+    @initialize(cuts=st.lists(st.integers(0, PARTITIONS), max_size=4))
+    def begin(self, cuts: list[int]) -> None:
+        """Some shards of the beginning, of any width, that of no partition too."""
+        for cut in cuts:
+            self.log.split(self.open_shards()[cut % len(self.open_shards())], cut)
+
     def open_shards(self) -> list[str]:
         return [shard.id for shard in self.log.shards() if not shard.closed]
 
@@ -65,10 +72,16 @@ class ForeignMachine(RuleBasedStateMachine):
         self.sessions += 1
         append_native(self.log, partition, self.sessions)
 
-    @rule(data=st.data(), key=st.sampled_from(KEYS), count=st.integers(1, 3))
-    def put_foreign(self, data: st.DataObject, key: str, count: int) -> None:
+    @rule(
+        data=st.data(),
+        key=st.sampled_from(KEYS),
+        count=st.integers(1, 3),
+        where=st.sampled_from(["its own", "another's", "nobody's", "anywhere"]),
+    )
+    def put_foreign(self, data: st.DataObject, key: str, count: int, where: str) -> None:
         held = {s.id: s for s in self.log.shards() if not s.closed}
-        shard = data.draw(st.sampled_from(sorted(held, key=lambda s: len(held[s].partitions))))
+        fits = [id_ for id_, shard in held.items() if where == _whose(shard, key)]
+        shard = data.draw(st.sampled_from(fits or sorted(held)))
         for _ in range(count):
             self.log.inject_foreign(key, data.draw(st.binary(max_size=40)), shard=shard)
         home = expected_home(held[shard], key, PARTITIONS)
@@ -208,6 +221,13 @@ class ForeignMachine(RuleBasedStateMachine):
         known = store.checkpoints(generation)
         places = [checkpoint_of(reader, p) for p in reader.partitions]
         store.commit(generation, [], [c for c in places if known.get(c.partition) != c])
+
+
+def _whose(shard: Shard, key: str) -> str:
+    home = expected_home(shard, key, PARTITIONS)
+    if home is None:
+        return "nobody's"
+    return "another's" if distance(home, key, PARTITIONS) else "its own"
 
 
 SITUATIONS = [
