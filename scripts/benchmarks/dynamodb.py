@@ -195,7 +195,13 @@ def measure(endpoint: str, items: int, rounds: int, *, is_real: bool) -> None:
 
     if is_real:
         show_statements(client, name)
-    ways = {"plain": plain, "client": typed, "store": ours, "statements": statements, "build": build}
+    ways = {
+        "plain": plain,
+        "client": typed,
+        "store": ours,
+        "statements": statements,
+        "build": build,
+    }
     figures = {name: Figure(way, items) for name, way in ways.items()}
     number = 10
     for _ in range(rounds):  # interleaved: what else the machine does is shared by all

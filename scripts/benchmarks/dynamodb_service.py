@@ -69,9 +69,13 @@ class _Service:
             return 200, {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
         if operation == "ListTagsOfResource":
             return 200, {"Tags": self._tags[request["ResourceArn"].rpartition("/")[2]]}
-        key = json.dumps([request.get(part, {}).get(k) for part in ("Item", "Key") for k in ("pk", "sk")])
+        key = json.dumps(
+            [request.get(part, {}).get(k) for part in ("Item", "Key") for k in ("pk", "sk")]
+        )
         if operation == "PutItem":
-            self._rows[key.replace("null, null, ", "").replace(", null, null", "")] = request["Item"]
+            self._rows[key.replace("null, null, ", "").replace(", null, null", "")] = request[
+                "Item"
+            ]
             return 200, {}
         if operation == "GetItem":
             if name not in self._tables:
