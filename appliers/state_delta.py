@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from appliers.number_columns import COUNT_MAX
-from appliers.state_rows import Change, Edit, Plain, Rows, array_header
+from appliers.state_rows import NUMBER_MAX, Change, Edit, Plain, Rows, array_header
 from binlog.errors import DamageError
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -224,7 +224,11 @@ def _expected(change: Change, old: Parts, life_ms: int) -> list[bytes]:
         closed.pop(family, None)
     for plain in change.fresh if life_ms else ():
         generations, births, _ = plain.columns
-        places = [place for place, generation in enumerate(generations) if generation > 1]
+        places = [
+            place
+            for place, (generation, born_ms) in enumerate(zip(generations, births, strict=True))
+            if generation > 1 and born_ms + life_ms <= NUMBER_MAX
+        ]
         ends = [births[place] + life_ms for place in places]
         made = Plain(
             [plain.families[place] for place in places],

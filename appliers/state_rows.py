@@ -27,7 +27,7 @@ from appliers.number_columns import gaps, pack_numbers, ungap, unpack_numbers
 from binlog.errors import DamageError
 
 FAMILY_BYTES = 16
-_NUMBER_MAX = (1 << 63) - 1
+NUMBER_MAX = (1 << 63) - 1
 
 Column: TypeAlias = "Sequence[int]"
 _encode = msgspec.msgpack.Encoder().encode
@@ -130,7 +130,7 @@ class Rows:
         if len(values) != len(rows) or _encode(values) != data:
             return None
         found = self._columns(values)
-        usual = all(min(c) >= 0 and max(c) <= _NUMBER_MAX for c in found.columns if c)
+        usual = all(min(c) >= 0 and max(c) <= NUMBER_MAX for c in found.columns if c)
         return found if usual else None
 
     def rows_of(self, plain: Plain) -> list[bytes]:

@@ -13,8 +13,10 @@ from appliers.stores import MemoryStore
 from appliers.summary import summarize
 from binlog.changes import put_item
 from binlog.clock import ManualClock
+from binlog.envelope import Envelope
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.params import Params
+from binlog.partition import ordering_key, partition_of
 from binlog.producer import Producer
 from consumers.engine import Engine
 from consumers.local import Following, replicate
@@ -126,6 +128,26 @@ def test_what_is_not_checkpointed_is_read_again_and_written_once(tmp_path: Path)
     other = MemoryStore()
     rebuild(log, other, Wanted())
     assert summarize(store).tables == summarize(other).tables
+
+
+def test_a_partition_that_others_leave_no_pause_for_is_saved_all_the_same(tmp_path: Path) -> None:
+    """Its row is due by time, with a page that holds nothing of it."""
+    log, clock = new_log(tmp_path / "log", partitions=2)
+    store = Counting()
+    engine = follower(log, store, clock)
+    by_partition: dict[int, Envelope] = {}
+    for number in range(20):
+        envelope = put_item("orders", {"id": number, "total": 1}, key="id")
+        by_partition[partition_of(ordering_key("orders", envelope.key), 2)] = envelope
+    with Producer(log) as producer:
+        producer.append(by_partition[0])
+        while engine.step() is not None and not engine.reader.vector().get(0):
+            pass
+        clock.advance(round(LONGEST_S * 1000))
+        producer.append(by_partition[1])
+        engine.step()
+    (generation,) = store.generations()
+    assert store.checkpoints(generation.id)[0].applied == 1
 
 
 def test_replicate_is_thrifty_only_where_rows_cost(tmp_path: Path) -> None:

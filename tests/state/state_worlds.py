@@ -13,7 +13,9 @@ from binlog.sequencer_state import Closed, Held, SequencerState, SessionState
 
 LIFE_MS = 3_600_000
 NOW_MS = 1_700_000_000_000
-FAMILIES = sorted(Random(0).randbytes(16) for _ in range(8))
+_random = Random(0)
+FAMILIES = sorted(_random.randbytes(16) for _ in range(8))
+assert len(set(FAMILIES)) == 8
 
 
 class Bases:

@@ -100,9 +100,14 @@ class Writer:
     def read(self) -> None:
         """Give up what it was doing, and read the row and its base."""
         shop = self.shop
-        row, state, base = recall(
-            lambda: shop.row, lambda r: r and r.data, shop.bases.get, known=self.base
-        )
+
+        def read() -> Row | None:
+            return shop.row
+
+        def data_of(row: Row | None) -> bytes | None:
+            return None if row is None else row.data
+
+        row, state, base = recall(read, data_of, shop.bases.get, known=self.base)
         assert state == (row and row.state)
         self.version, self.base = shop.version, base
         self.state = state or crowd(Random(7), 150).encode()
@@ -273,7 +278,7 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_no_interleaving_makes_a_row_unreadable_or_leaves_a_base() -> None:
     """Writers, zombies, crashes, lost replies, late writes, sweeps, slow readers."""
-    run_state_machine_as_test(Interleavings)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Interleavings)
 
 
 # -- one by one ----------------------------------------------------------------------------------
