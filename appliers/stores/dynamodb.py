@@ -266,7 +266,8 @@ class DynamoDBStore:
     ) -> DynamoDBBuild:
         made = new_generation(tables, fingerprint, excluded)
         session = self._writing(keep=False)
-        remove_builds(session)
+        with self._losing():
+            remove_builds(session)
         self._lease.extend()
         self._calls.rest()  # a rebuild forks, which it does not with other threads about
         build = DynamoDBBuild(made, self._writing, landing_s=self._landing_s)

@@ -4,7 +4,8 @@ Its tables have names of their own, after the generation, and are noted in the s
 made, so that the next build removes what a killed one left. Rows are sorted in files first: a key
 that comes twice is found out, and workers only write files. They are written by `BatchWriteItem`,
 unconditionally. `DynamoDBBuild.finish` writes the checkpoints and then replaces the catalog, one
-item, on the condition that it is the one that was read.
+item, on the condition that it is the one that was read. Of a switch without a reply `abandon` finds
+out first: it takes away nothing that is live, or may be later.
 
 A batch without a reply may land late, and after the switch it would bring back what a consumer has
 replaced meanwhile. All attempts at a key carry the same item, so before the switch it does no harm:
@@ -37,9 +38,10 @@ from appliers.stores.dynamodb_sweep import is_built_over, sweep
 from appliers.stores.dynamodb_writes import Writer
 from appliers.stores.generations import after_build, check_open, described, with_tables
 from appliers.stores.sorted_runs import Record, SortedRuns, read_run
-from binlog.errors import ConflictError, RefusedError
+from binlog.errors import BinlogError, ConflictError, RefusedError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
+from binlog.logger import get_logger
 
 LANDING_S = 60.0
 _BATCH = (
@@ -48,6 +50,7 @@ _BATCH = (
 _ROUND = 40 * _BATCH  # rows in memory at a time, at most 400 MB of the largest
 
 _encode = msgspec.msgpack.Encoder().encode
+_logger = get_logger(__name__)
 
 
 class _Met(msgspec.Struct):
@@ -131,7 +134,9 @@ class DynamoDBBuild:
         self._tables: set[str] = set()
         self._loaded: dict[str, list[Path]] = {}  # runs of keys that are written already
         self._doubtful_at: float | None = None
+        self._tables_noted: list[Gone] = []  # made, or about to be
         self._noted = 0  # the rev of our row under `BUILD`
+        self._is_switching = False  # and whether it is done only the catalog tells
         self._over = False
 
     # -- rows ----------------------------------------------------------------------------------
@@ -200,13 +205,17 @@ class DynamoDBBuild:
             raise AssertionError("unreachable")
         return Keys(table, place.physical, place.keys)
 
-    def _note(self, session: Session, made: Gone) -> None:
-        """Write down a table that is to be made, before it is."""
-        tables = [Gone(t, p.physical) for t, p in self._places.items() if p.physical]
+    def _note(self, session: Session, *made: Gone) -> None:
+        """Write down a table that is to be made, before it is; and that this build goes on.
+
+        Raises:
+            ConflictError: a later build has removed this one.
+        """
+        self._tables_noted += made
         item: Attributes = {
             **self._row(),
             "rev": {"N": str(self._noted + 1)},
-            "tables": {"S": msgspec.json.encode([*tables, made]).decode()},
+            "tables": {"S": msgspec.json.encode(self._tables_noted).decode()},
         }
         if not session.rows.put(item, rev=self._noted):
             raise ConflictError(
@@ -227,9 +236,11 @@ class DynamoDBBuild:
         except RefusedError as error:
             if error.details.get("code") != INVALID:
                 raise
-            # One of them; which, the service tells only of one by itself.
-            writes = [Write(keys.table, key, row, 0) for key, row in rows]
-            Writer(session.calls, self.generation).write({keys.table: keys}, writes)
+            # One of them; which, the service tells only of one by itself. Not together: whoever is
+            # one of the threads and waits for the others may wait for itself.
+            writer = Writer(session.calls, self.generation)
+            for key, row in rows:
+                writer.write({keys.table: keys}, [Write(keys.table, key, row, 0)])
             raise
 
     def _doubt(self, session: Session) -> Callable[[], None]:
@@ -246,7 +257,7 @@ class DynamoDBBuild:
         if found:
             session = self._session()
             if not self._noted:
-                self._note(session, Gone("", ""))  # a killed build is found by its row
+                self._note(session)  # a killed build is found by its row
             keep_rejections(session, self.generation, found)
 
     # -- the end -------------------------------------------------------------------------------
@@ -263,6 +274,7 @@ class DynamoDBBuild:
         made = described(made, made.fingerprint, types)
         session = self._session()
         self._wait_for_doubtful(session)
+        self._note(session)  # who removes this build from now on replaces the catalog first
         session.calls.each(
             lambda each: put_checkpoint(session, made.id, each), list(checkpoints.values())
         )
@@ -270,6 +282,7 @@ class DynamoDBBuild:
         kept, gone = after_build(live, made)
         if is_built_over(session, kept):
             session.lease.end()
+        self._is_switching = True
         session.change(
             generations=(*kept, made),
             places=with_places(
@@ -277,11 +290,14 @@ class DynamoDBBuild:
             ),
             gone=gone_of(session.catalog, gone),
         )
-        self._over = True  # live; what follows the next writer would do, too
+        self._over = True
         self._remove_folder()
-        session.rows.delete([self._row()])
-        session.remove_gone()
-        sweep(session)
+        try:  # live; what follows the next writer would do, too
+            session.rows.delete([self._row()])
+            session.remove_gone()
+            sweep(session)
+        except BinlogError as error:
+            _logger.warning("build.unswept", store=session.name, why=str(error))
 
     def _wait_for_doubtful(self, session: Session) -> None:
         if self._doubtful_at is not None:
@@ -294,10 +310,18 @@ class DynamoDBBuild:
             return
         self._over = True
         self._remove_folder()
-        session = self._session()
-        for table, place in self._places.items():
-            if place.physical is not None:
-                session.remove(Gone(table, place.physical))
+        try:
+            self._remove(self._session())
+        except BinlogError as error:  # what ended the build is what is to be told
+            _logger.warning("build.left", generation=self.generation, why=str(error))
+
+    def _remove(self, session: Session) -> None:
+        if self._is_switching:
+            session.settle()
+            if any(each.id == self.generation for each in session.catalog.generations):
+                return  # live, though nobody heard it; the next build removes our row
+        for gone in self._tables_noted:
+            session.remove(gone)
         session.rows.delete(session.rows.query(rejections_pk(self.generation)))
         session.rows.delete([self._row()])
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from appliers.store import Generation
 from appliers.stores.dynamodb_calls import Calls
 from appliers.stores.dynamodb_catalog import (
@@ -22,7 +24,7 @@ from appliers.stores.dynamodb_catalog import (
 )
 from appliers.stores.dynamodb_items import Keys, foreign_item
 from appliers.stores.dynamodb_lease import Lease
-from appliers.stores.dynamodb_reader import read_standings
+from appliers.stores.dynamodb_reader import read_catalog, read_standings
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_states import States
 from appliers.stores.dynamodb_tables import Specification, TableSpec, ensure, remove
@@ -30,6 +32,8 @@ from appliers.stores.dynamodb_tables_spec import LOG_TAG, STORE_TAG, TABLE_TAG, 
 from binlog.errors import ConflictError, LostError, RefusedError
 from binlog.logger import get_logger
 from binlog.values import RESERVED_ATTRIBUTE
+
+_LOST_MAX = 8  # times that others change what one looks at, before it is said
 
 _logger = get_logger(__name__)
 
@@ -76,6 +80,22 @@ class Session:
         if not self.rows.put(catalog_item(wanted, self.name), rev=self.catalog.rev):
             raise lost("the catalog was changed by another writer", self.name)
         self.catalog = wanted
+
+    def settle(self) -> None:
+        """Learn what became of a change without a reply: afterwards none is under way any more.
+
+        Raises:
+            LostError: others change the catalog, again and again.
+        """
+        for _ in range(_LOST_MAX):
+            found = read_catalog(self.rows, self.name)
+            self.catalog = msgspec.structs.replace(found, genesis=self.catalog.genesis)
+            try:
+                self.change()
+            except LostError:
+                continue
+            return
+        raise lost("the catalog was changed by another writer", self.name)
 
     def change_generation(self, generation: Generation, **changes: Any) -> None:
         """Replace one live generation in the catalog."""

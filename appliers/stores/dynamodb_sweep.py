@@ -37,16 +37,41 @@ def sweep(session: Session) -> None:
 
 
 def remove_builds(session: Session) -> None:
-    """Remove what killed builds left: their tables, and their rows. Only the writer may."""
-    for item in list(session.rows.query({"S": BUILD})):
-        for gone in _read_tables(item["tables"]["S"]):
-            if gone.physical:
-                session.remove(gone)
+    """Remove what killed builds left: their tables, and their rows. Only the writer may.
+
+    One that has lost its lock and goes on all the same is stopped first: its row is replaced, so it
+    makes no further table, and then the catalog, so it does not switch to tables that are removed.
+    A build that did switch, and left its row, is live: its tables stay.
+
+    Raises:
+        LostError: the catalog was changed by another writer; nothing is removed.
+    """
+    found = [_stopped(session, item) for item in session.rows.query({"S": BUILD})]
+    if found or session.catalog.rev:
+        session.change()
+    alive = {generation.id for generation in session.catalog.generations}
+    for item in found:
+        if item["sk"]["S"] not in alive:
+            for gone in _read_tables(item["tables"]["S"]):
+                if gone.physical:
+                    session.remove(gone)
         session.rows.delete([item])
     sweep(session)
     for generation in session.catalog.generations:
         named = partial(_named, session, generation.id)
         session.states.sweep(generation.id, named, session.calls.now_ms())
+
+
+def _stopped(session: Session, item: Attributes) -> Attributes:
+    """The row of a build, as it is for good: what the build writes over it next, it cannot."""
+    while True:
+        rev = int(item["rev"]["N"])
+        if session.rows.put(item | {"rev": {"N": str(rev + 1)}}, rev=rev):
+            return item
+        newer = session.rows.get(item)
+        if newer is None:
+            return item
+        item = newer
 
 
 def _named(session: Session, generation: str) -> set[str]:
