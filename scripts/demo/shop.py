@@ -53,9 +53,9 @@ class Shop:
         self._open_orders: list[str] = []
         self._joined = 0
 
-    def year(self) -> Iterator[Action]:
+    def year(self, orders: int) -> Iterator[Action]:
         yield self._list_products()
-        for number in range(ORDERS):
+        for number in range(orders):
             while self._joined * ORDERS < CUSTOMERS * (number + 1):
                 yield from self._sign_up()
             yield from self._order(f"o{number:05d}")
@@ -159,6 +159,6 @@ class Shop:
         return {"Action": "UpdateItem", "Table": table, "Key": {"id": item}, "Data": change}
 
 
-def history(seed: int = 7) -> Iterator[Action]:
-    """The lines that `binlog append` is given."""
-    return Shop(Random(seed)).year()
+def history(seed: int = 7, *, orders: int = ORDERS) -> Iterator[Action]:
+    """The lines that `binlog append` is given, of a year with so many orders."""
+    return Shop(Random(seed)).year(orders)

@@ -11,48 +11,42 @@ import os
 import shlex
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
+from scripts.demo.places import PRODUCT, Files, Places, Services, Whole, stack_environment
 from scripts.demo.shop import history
 
 BINLOG = Path(sys.executable).with_name("binlog")
 APPLIERS = ("--appliers", "scripts.demo.shop:appliers")
 MARK = ".binlog-quickstart"  # in a directory that an earlier tour made, and that we may empty
-EVENTS_MIN = 20_000
-KILLED_AT = 0.3  # of the log applied
-RATE = 4_000  # items a second, so that the kill finds it half-way
+KILLED_AT = 0.3  # of it done
 
 console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 Document = dict[str, Any]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Take the tour in the directory given."""
-    data = prepare(Path(arguments[0] if arguments else "quickstart-data"))
-    log, one, two, three = (
-        f"file:{data}/log",
-        f"sqlite:{data}/one.db",
-        f"sqlite:{data}/two.db",
-        f"sqlite:{data}/three.db",
-    )
+    """Take the tour in the directory given; with ``--stack`` on the services of `scripts/stack`."""
+    names = [each for each in arguments if each != "--stack"]
+    data = prepare(Path(names[0] if names else "quickstart-data"))
+    places = on_the_stack() if len(names) < len(arguments) else Files(data)
+    log, one, two, three = places.log, places.one, places.two, places.three
 
     step("A year of a small web shop, appended to a log")
-    lines = write_history(data / "changes.jsonl")
-    binlog("init", log, "--partitions", "16")
+    lines = write_history(data / "changes.jsonl", places.orders)
+    binlog("init", log, *places.init)
     took, acknowledged = append(log, data / "changes.jsonl")
     claim(
         f"{acknowledged:,} events from {lines:,} lines are durable: {acknowledged / took:,.0f} a second",
-        acknowledged >= EVENTS_MIN,
+        acknowledged >= places.events_min,
     )
 
     step("A replica, rebuilt by one process from the beginning")
@@ -67,8 +61,12 @@ def main(arguments: Sequence[str]) -> None:
     )
 
     step("A second one, by another way: batch by batch, killed in the middle, resumed")
-    killed_at = replicate_and_kill(log, two, acknowledged)
-    claim(f"killed with {killed_at:,} events applied", 0 < killed_at < acknowledged)
+    share = replicate_and_kill(places, Whole(acknowledged, first["items"]))
+    killed_at = places.applied()
+    claim(
+        f"killed with {share:.0%} of it done, its checkpoints {killed_at:,} events on",
+        0 < share < 1 and killed_at < acknowledged,
+    )
     second = binlog_json("replicate", log, two, "--once", *APPLIERS)
     claim(
         f"resumed where it was, with the {second['events']:,} that were left",
@@ -90,8 +88,8 @@ def main(arguments: Sequence[str]) -> None:
     claim("no invariant is broken, in log or store", binlog("check", log, two, *APPLIERS) == 0)
 
     step("Somebody changes one value of one item, in a copy")
-    tampered = tamper(data / "one.db", data / "tampered.db")
-    found = binlog_json("verify", f"sqlite:{data}/tampered.db", one, status=1)
+    tampered = ("products", {"id": PRODUCT})
+    found = binlog_json("verify", places.tamper(show_line), one, status=1)
     differing = {table: content["differing"] for table, content in found["tables"].items()}
     keys = [(table, entry["key"]) for table, entries in differing.items() for entry in entries]
     claim(f"found, and nothing else: {keys[0][0]} {json.dumps(keys[0][1])}", keys == [tampered])
@@ -100,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
         f"    stock {entry['left']['stock']} in the copy, {entry['right']['stock']} in the original"
     )
 
-    show_replicas(digests["one"], {"one": first, "two": second, "three": third}, killed_at)
+    show_replicas(digests["one"], {"one": first, "two": second, "three": third}, share)
     table, key = tampered
     what_next = ["cat", log, "--table", table, "--key", json.dumps(key), *APPLIERS]
     console.print("Type this next, to see how that item came to be:", style="bold")
@@ -120,11 +118,23 @@ def prepare(data: Path) -> Path:
     return data
 
 
-def write_history(path: Path) -> int:
+def on_the_stack() -> Places:
+    """The stand-ins, running, and where to find them in the environment of all that we start."""
+    step("Kinesis and DynamoDB on this machine: stand-ins on loopback ports")
+    show_line("scripts/stack up")
+    try:
+        os.environ.update(stack_environment(sys.executable))
+    except RuntimeError as error:
+        fail(str(error), 3)
+    console.print("    (they go on running: scripts/stack down)", style="dim")
+    return Services()
+
+
+def write_history(path: Path, orders: int) -> int:
     """Write the input; the number of its lines."""
     count = 0
     with path.open("w", encoding="utf-8") as file:
-        for count, action in enumerate(history(), 1):  # noqa: B007 - the last one counts
+        for count, action in enumerate(history(orders=orders), 1):  # noqa: B007 - the last one counts
             file.write(json.dumps(action, ensure_ascii=False) + "\n")
     return count
 
@@ -140,16 +150,16 @@ def append(log: str, path: Path) -> tuple[float, int]:
     return time.perf_counter() - began, done.stdout.count(b"\n")
 
 
-def replicate_and_kill(log: str, store: str, events: int) -> int:
-    """Start a replication, kill it without warning, and say how far it had come."""
-    command = ["replicate", log, store, "--rate", str(RATE), *APPLIERS]
+def replicate_and_kill(places: Places, whole: Whole) -> float:
+    """Start a replication, kill it without warning, and say how much of it was done."""
+    command = ["replicate", places.log, places.two, "--rate", str(places.rate), *APPLIERS]
     show_command([*command, "&"])
     # No terminal for it: killed, it could not take its progress bar away.
     running = subprocess.Popen(
         [BINLOG, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 20
-    while applied(store) < events * KILLED_AT:
+    deadline = time.monotonic() + 60
+    while places.share(whole) < KILLED_AT:
         if running.poll() is not None or time.monotonic() > deadline:
             running.kill()
             said = running.communicate()[1]
@@ -158,38 +168,13 @@ def replicate_and_kill(log: str, store: str, events: int) -> int:
     running.send_signal(signal.SIGKILL)
     running.communicate()
     console.print(f"  [dim]$[/] kill -9 {running.pid}")
-    return applied(store)
-
-
-def applied(store: str) -> int:
-    """The events that a store has applied, read from its file as one can by hand."""
-    path = store.removeprefix("sqlite:")
-    if not Path(path).exists():
-        return 0
-    with closing(sqlite3.connect(path)) as connection:
-        [(total,)] = connection.execute("SELECT total(applied) FROM _binlog_checkpoints")
-    return int(total)
-
-
-def tamper(original: Path, copy: Path) -> tuple[str, Document]:
-    """Copy a store, and change the stock of one product by one; table and key of it."""
-    with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
-        [(key, stock)] = target.execute(
-            "SELECT key, json_extract(item, '$.stock.N') FROM products"
-            " WHERE NOT tombstone ORDER BY key_bytes LIMIT 1 OFFSET 100"
-        )
-        change = "UPDATE products SET item = json_set(item, '$.stock.N', ?) WHERE key = ?"
-        show_line(f'sqlite3 {copy} "UPDATE products SET .. stock {int(stock) + 1} .."')
-        with target:
-            target.execute(change, (str(int(stock) + 1), key))
-    return "products", {name: value["S"] for name, value in json.loads(key).items()}
+    return places.share(whole)
 
 
 # -- what one sees -------------------------------------------------------------------------------
 
 
-def show_replicas(digest: Document, reports: dict[str, Document], killed_at: int) -> None:
+def show_replicas(digest: Document, reports: dict[str, Document], share: float) -> None:
     """The table at the end."""
     table = Table(title="\nThree ways to one replica", title_justify="left", title_style="bold")
     table.add_column("table")
@@ -206,7 +191,7 @@ def show_replicas(digest: Document, reports: dict[str, Document], killed_at: int
     console.print(table)
     how = {
         "one": "rebuild, 1 process",
-        "two": f"replicate, killed at {killed_at:,}",
+        "two": f"replicate, killed at {share:.0%}",
         "three": "rebuild, 2 processes",
     }
     ways = Table(box=None, padding=(0, 2))
