@@ -61,7 +61,7 @@ class Places(Protocol):
 class Files:
     """A log in a directory, replicas in SQLite."""
 
-    init = ("--partitions", "16")
+    init: tuple[str, ...] = ("--partitions", "16")
     orders = 5_000
     events_min = 20_000
     rate = 4_000
@@ -105,7 +105,7 @@ class Files:
 class Services:
     """A log in a stream, replicas in tables: of stand-ins, so the year is a short one."""
 
-    init = ("--partitions", "16", "--shards", "2")
+    init: tuple[str, ...] = ("--partitions", "16", "--shards", "2")
     orders = 500
     events_min = 2_000
     rate = 300
