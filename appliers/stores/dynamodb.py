@@ -41,7 +41,7 @@ from appliers.stores.dynamodb_reader import (
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_session import LockLostError, Session
 from appliers.stores.dynamodb_states import States
-from appliers.stores.dynamodb_sweep import remove_builds
+from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_tables import Specification, ensure, resolve
 from appliers.stores.generations import (
     check_binding,

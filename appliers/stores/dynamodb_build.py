@@ -34,7 +34,7 @@ from appliers.stores.dynamodb_items import Attributes, Keys, check_key, stored_i
 from appliers.stores.dynamodb_reader import pack_row, unpack_row
 from appliers.stores.dynamodb_rows import write_batch
 from appliers.stores.dynamodb_session import Session, gone_of, with_places
-from appliers.stores.dynamodb_sweep import is_built_over, sweep
+from appliers.stores.dynamodb_leftovers import is_built_over, sweep
 from appliers.stores.dynamodb_writes import Writer
 from appliers.stores.generations import after_build, check_open, described, with_tables
 from appliers.stores.sorted_runs import Record, SortedRuns, read_run
