@@ -166,7 +166,9 @@ class Store(Sink, Reader, Protocol):
       killed build left is removed first.
     * ``view`` is this store at one moment, while writers go on. Where the store cannot keep one
       (``keeps_moments`` is false), whatever is read from a view after a write raises `BusyError`;
-      generations and checkpoints are those of its beginning.
+      generations and checkpoints are those of its beginning. Such a store's ``commit`` takes
+      ``behind`` as well: partitions whose items are ahead of their checkpoints until a later commit
+      (`consumers.thrift`). Before that one a view is of no moment.
     """
 
     @property

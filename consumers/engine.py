@@ -163,7 +163,7 @@ class Engine:
     def _checkpoint(self, partitions: Sequence[int]) -> None:
         if places := self._moved(partitions):
             try:
-                self._store.commit(self._generation.id, [], places)
+                self._store.commit(self._generation.id, [], places, **self._behind(partitions))
             except LostError:
                 self._forget_reader()
                 return
@@ -191,6 +191,7 @@ class Engine:
             self._note_types(batch.types)
             due = self._due(sorted(self._touched), batch.writes)
             places = self._moved(due)
+            behind = self._behind(due)
             failed = self._store.commit(
                 self._generation.id,
                 batch.writes,
@@ -198,6 +199,7 @@ class Engine:
                 rejections=batch.rejections,
                 tables=batch.tables,
                 **aside,
+                **behind,
             )
             if not failed:
                 if self._thrift is not None:
@@ -211,6 +213,13 @@ class Engine:
             self._store.name,
             "see that one consumer writes to the store",
         )
+
+    def _behind(self, due: Sequence[int]) -> dict[str, Any]:
+        """Partitions whose items are ahead of their checkpoints, for who is to tell readers."""
+        if self._thrift is None or getattr(self._store, "keeps_moments", True):
+            return {}
+        behind = self._touched.difference(due)
+        return {"behind": sorted(behind)} if behind else {}
 
     def _note_types(self, types: frozenset[str]) -> None:
         """Write down event types never met, before anything goes by an event of theirs."""

@@ -17,7 +17,7 @@ Invariants, beside those of `appliers.stores.generations`:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import Any
@@ -240,6 +240,7 @@ class DynamoDBStore:
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
         relayed: Sequence[Place] = (),
+        behind: Collection[int] = (),
     ) -> list[Write]:
         check_unique(writes)
         tables = list(tables)
@@ -256,6 +257,7 @@ class DynamoDBStore:
                         tables,
                         foreign,
                         relayed,
+                        is_behind=bool(behind),
                     )
             except LockLostError:
                 continue  # take it again, or be told who has it

@@ -55,8 +55,12 @@ def commit(
     tables: Iterable[str],
     foreign: Sequence[Foreign] = (),
     relayed: Sequence[ForeignPlace] = (),
+    *,
+    is_behind: bool = False,
 ) -> list[Write]:
-    """`Sink.commit`.
+    """`Sink.commit`. ``is_behind``: items are ahead of checkpoints that come with a later one.
+
+    Until then the commit is not done for a reader: items and vector are of no one moment.
 
     Raises:
         LockLostError: nothing was done, the lock is another's.
@@ -68,7 +72,15 @@ def commit(
     unmade = _check_keys(session, generation, writes)
     failed = [w for w in writes if w.table in unmade and not condition_holds(w, None)]
     number = 0
-    if writes or rejections or new or foreign or relayed:
+    if (
+        writes
+        or rejections
+        or new
+        or foreign
+        or relayed
+        # Of one that crashed, or was behind, nothing may be left to write: this one says it is done.
+        or (checkpoints and not is_behind and not session.is_settled())
+    ):
         number = session.lease.begin()
         if not number:
             raise LockLostError("somebody else writes to the store by now", session.name)
@@ -80,11 +92,11 @@ def commit(
             _place(session, mine, new, unmade)
             failed = _write(session, generation, [w for w in writes if w.table in unmade])
         if not failed:
-            _move(session, generation, checkpoints, number)
+            _move(session, generation, checkpoints, 0 if is_behind else number)
     except LostError:
         session.lease.end()
         raise
-    if number and (failed or not checkpoints):
+    if number and (failed or not checkpoints) and not is_behind:
         session.lease.end()
     lost_ones = {(write.table, write.key) for write in failed}
     return [write for write in writes if (write.table, write.key) in lost_ones]

@@ -95,6 +95,11 @@ class Lease:
         """As far as we know."""
         return self._held
 
+    @property
+    def lock(self) -> Lock:
+        """The row as we last read or wrote it."""
+        return self._lock
+
     def acquire(self, wait_s: float) -> None:
         """Take it, asking again until ``wait_s`` have passed; nothing if it is held already.
 

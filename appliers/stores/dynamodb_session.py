@@ -24,7 +24,7 @@ from appliers.stores.dynamodb_catalog import (
 )
 from appliers.stores.dynamodb_items import Keys, foreign_item
 from appliers.stores.dynamodb_lease import Lease
-from appliers.stores.dynamodb_reader import read_catalog, read_standings
+from appliers.stores.dynamodb_reader import is_settled, read_catalog, read_standings
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_states import States
 from appliers.stores.dynamodb_tables import Specification, TableSpec, ensure, remove
@@ -67,6 +67,11 @@ class Session:
         if generation not in self._standings:
             self._standings[generation] = read_standings(self.rows, generation, self.name)
         return self._standings[generation]
+
+    def is_settled(self) -> bool:
+        """Whether the last commit, by whomever, is known to be done."""
+        standings = {each.id: self.standings(each.id) for each in self.catalog.generations}
+        return is_settled(self.lease.lock, standings)
 
     # -- the catalog ---------------------------------------------------------------------------
 

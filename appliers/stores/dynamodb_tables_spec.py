@@ -180,7 +180,7 @@ class Specification(msgspec.Struct, frozen=True):
                 raise RefusedError(
                     f"table {table!r} is made by others (owned), so a rebuild cannot replace it",
                     self.where(table),
-                    "rebuild into a store of another prefix, whose file names a new empty table",
+                    "replicate into a store of another prefix, whose file names a new empty table",
                     table=table,
                 )
             name = f"{name}.{generation[:8]}"

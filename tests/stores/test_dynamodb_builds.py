@@ -14,7 +14,7 @@ from binlog.errors import ConflictError, LostError, PoisonError, StorageError
 from binlog.values import encode_value
 from tests.contracts.dynamodb_places import store_on
 from tests.contracts.store_contract import GENESIS, checkpoint, content, key, put, rejection, row
-from tests.stores.dynamodb_double import DynamoDBDouble
+from tests.stores.dynamodb_double import DynamoDBDouble, Kind
 from tests.stores.dynamodb_story import CONTROL, begin
 
 OLD, NEW = {key("a"): row("a", 1)}, {key("a"): row("a", 1), key("b"): row("b", 2)}
@@ -128,7 +128,7 @@ def test_B1_a_build_that_ends_at_any_call_is_all_there_or_not_at_all(end: End) -
 
 
 @pytest.mark.parametrize("kind", ["lose reply", "failure, done", "late", "lose request"])
-def test_B1_a_switch_of_which_nobody_knows_whether_it_was_done_is_looked_at(kind: Any) -> None:
+def test_B1_a_switch_of_which_nobody_knows_whether_it_was_done_is_looked_at(kind: Kind) -> None:
     """Whoever then abandons the build must not take away what may be live, by then or later."""
     double = DynamoDBDouble()
     store, generation = begin(double, width=1)
@@ -136,9 +136,11 @@ def test_B1_a_switch_of_which_nobody_knows_whether_it_was_done_is_looked_at(kind
     build = build_of(store)
     fill(build)
 
+    lost: list[Kind] = ["lose request"] * 2000
+
     def switch(request: dict[str, Any]) -> None:
         if request["Item"].get("sk") == {"S": "catalog"}:
-            double.faults["put_item"] = deque([kind, *["lose request"] * 2000])
+            double.faults["put_item"] = deque([kind, *lost])
             del double.hooks["put_item"]
 
     double.hooks["put_item"] = switch
