@@ -52,4 +52,7 @@ def _dynamodb(where: Address, *, must_exist: bool) -> Store:
 
 
 def _no_store(where: str) -> RefusedError:
-    return RefusedError("there is no store", where, "make one: binlog rebuild LOG STORE")
+    do = "make one: binlog rebuild LOG STORE"
+    if where.startswith("dynamodb:"):
+        do = "are region and prefix right? " + do
+    return RefusedError("there is no store", where, do)

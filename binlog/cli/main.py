@@ -98,9 +98,9 @@ class Verbs(click.Group):
 def cli(context: click.Context) -> None:
     """A binary log with dense offsets per partition, and replicas that are identical.
 
-    LOG is an address, file:DIR; STORE is sqlite:FILE or memory:. The answer goes to standard
-    output, everything else to standard error. Exit status: 0 done, 1 the answer is "no", 2 usage
-    or bad input, 3 failure.
+    LOG is an address, file:DIR or kinesis://STREAM; STORE is sqlite:FILE, dynamodb://PREFIX or
+    memory:. The answer goes to standard output, everything else to standard error. Exit status: 0
+    done, 1 the answer is "no", 2 usage or bad input, 3 failure.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -78,19 +78,19 @@ def _compared(store: str, other: str, appliers: str | None) -> Iterator[Verifica
                 yield verification
             return
         rules = load_rules(appliers)
-        with (
-            contextlib.closing(open_log(other)) as log,
-            progress("rebuilding to compare") as show,
-        ):
-            whole = log.size_bytes()
+        with contextlib.closing(open_log(other)) as log, contextlib.ExitStack() as stack:
+            with progress("rebuilding to compare") as show:  # gone before the answer is written
+                whole = log.size_bytes()
 
-            def advance(now: Progress) -> None:
-                show(now.events, fraction=now.log_bytes / whole if whole else None)
+                def advance(now: Progress) -> None:
+                    show(now.events, fraction=now.log_bytes / whole if whole else None)
 
-            with verify_against_log(
-                left, log, rules=rules, workers=processors(), progress=advance
-            ) as verification:
-                yield verification
+                verification = stack.enter_context(
+                    verify_against_log(
+                        left, log, rules=rules, workers=processors(), progress=advance
+                    )
+                )
+            yield verification
 
 
 @contextlib.contextmanager

@@ -65,8 +65,9 @@ def kinesis_service(
 ) -> Service:
     """The control calls on a stream, whether there is one or not."""
     clock = clock or SystemClock()
-    clients = Clients(with_quick_replies(connect or connector(account or Account())))
-    return Service(f"kinesis://{stream}", stream, clients, ServiceTime(clock), clock, pause)
+    where = f"kinesis://{stream}"
+    clients = Clients(with_quick_replies(connect or connector(account or Account(), where)))
+    return Service(where, stream, clients, ServiceTime(clock), clock, pause)
 
 
 class KinesisLog:

@@ -33,18 +33,18 @@ def is_in_lambda() -> bool:
     return bool(os.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
 
 
-def connector(account: Account) -> Connect:
-    """What makes the clients of an account."""
+def connector(account: Account, where: str = "kinesis://") -> Connect:
+    """What makes the clients of an account; errors name ``where``."""
     in_lambda = is_in_lambda()
     puts = aws_connector(
         account,
         "kinesis",
-        "kinesis://",
+        where,
         total_max_attempts=1,
         connect_timeout_s=PUT_CONNECT_LAMBDA_S if in_lambda else CONNECT_TIMEOUT_S,
         read_timeout_s=PUT_TIMEOUT_LAMBDA_S if in_lambda else PUT_TIMEOUT_S,
     )
-    calls = aws_connector(account, "kinesis", "kinesis://")
+    calls = aws_connector(account, "kinesis", where)
     return lambda is_for_puts: puts() if is_for_puts else calls()
 
 

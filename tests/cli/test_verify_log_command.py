@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,21 @@ def test_a_damaged_log_is_a_failure(log: str, store: str) -> None:
 def test_what_is_not_there_is_refused(store: str, other: str) -> None:
     """Status 2, and nothing is made."""
     assert binlog("verify", store, other).status == 2
+
+
+def test_the_bar_is_gone_before_the_answer(
+    log: str, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the two share a line of the terminal, and the bar's last erasure takes the answer away."""
+    said: list[str] = []
+
+    @contextmanager
+    def bar(what: str) -> Iterator[Callable[..., None]]:
+        said.append(f"begins: {what}")
+        yield lambda *_, **__: None
+        said.append("ends")
+
+    monkeypatch.setattr("binlog.cli.verify.progress", bar)
+    monkeypatch.setattr("binlog.cli.verify.write_text", lambda *lines: said.extend(lines))
+    assert binlog("verify", store, log).status == 0
+    assert said == ["begins: rebuilding to compare", "ends", "equal: 25 keys in 2 tables"]
