@@ -31,6 +31,7 @@ from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Un
 from appliers.stores.dynamodb_catalog import Catalog
 from appliers.stores.dynamodb_commit import commit
 from appliers.stores.dynamodb_lease import Lease
+from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_reader import (
     Moment,
     read_catalog,
@@ -41,7 +42,6 @@ from appliers.stores.dynamodb_reader import (
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_session import LockLostError, Session
 from appliers.stores.dynamodb_states import States
-from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_tables import Specification, ensure, resolve
 from appliers.stores.generations import (
     check_binding,

@@ -31,10 +31,10 @@ from appliers.stores.dynamodb_calls import INVALID
 from appliers.stores.dynamodb_catalog import BUILD, Gone, Place, rejections_pk
 from appliers.stores.dynamodb_commit import keep_foreign, keep_rejections, put_checkpoint
 from appliers.stores.dynamodb_items import Attributes, Keys, check_key, stored_item
+from appliers.stores.dynamodb_leftovers import is_built_over, sweep
 from appliers.stores.dynamodb_reader import pack_row, unpack_row
 from appliers.stores.dynamodb_rows import write_batch
 from appliers.stores.dynamodb_session import Session, gone_of, with_places
-from appliers.stores.dynamodb_leftovers import is_built_over, sweep
 from appliers.stores.dynamodb_writes import Writer
 from appliers.stores.generations import after_build, check_open, described, with_tables
 from appliers.stores.sorted_runs import Record, SortedRuns, read_run

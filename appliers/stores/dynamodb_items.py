@@ -13,7 +13,7 @@ somebody else. Numbers go by their text, never through a float or a decimal cont
 digits of them come back.
 
 Limits of a key (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html):
-text, number or binary, not empty; hash key 2,048 bytes, range key 1,024.
+text, number or binary, not empty; hash key 2,048 bytes, range key 1,024; their names 255 bytes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from binlog.vector import offset_of
 Attributes = dict[str, Any]
 
 _DIGITS_38 = 10**38
+_NAME_BYTES_MAX = 255  # of a key attribute
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -238,6 +239,8 @@ def check_key(
 
 def _unholdable(name: str, value: object, limit: int) -> str | None:
     """Why no table can have ``value`` in a key."""
+    if len(name.encode()) > _NAME_BYTES_MAX:
+        return f"its key attribute's name has {len(name.encode())} bytes, the limit is 255"
     if isinstance(value, bool) or not isinstance(value, str | bytes | int | Decimal):
         kind = _KINDS.get(type(value), type(value).__name__)
         return f"its key attribute {name!r} is a {kind}: text, number or binary"

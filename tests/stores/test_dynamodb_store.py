@@ -108,6 +108,7 @@ UNHOLDABLE = {
     "set": {"id": frozenset({1})},
     "is empty": {"id": ""},
     "has 2049 bytes, the limit is 2048": {"id": "é" * 1024 + "x"},
+    "name has 256 bytes, the limit is 255": {"n" * 256: "a"},
     "one or two attributes": {"a": 1, "b": 2, "c": 3},
 }
 
