@@ -3,10 +3,12 @@
     scripts/stack up       install what is missing, start what is not running
     scripts/stack status   what runs where, and whether it answers; 1 if something does not
     scripts/stack env      what boto3, the AWS command line and binlog need:  eval "$(scripts/stack env)"
-    scripts/stack down     stop it, by process id; --data removes what it had stored, too
+    scripts/stack down     stop it, by process id; --data removes what is on disk, too
 
-`up --volume` serves Kinesis by kinesalite, which keeps its data on disk and takes more of it, and
-which cannot do encryption or on-demand streams. Logs and data are in .standins/stack.
+Streams and tables are in memory: `down` ends them. `up --volume` serves Kinesis by kinesalite,
+whose streams are on disk and are there again after the next `up --volume`; it takes more data,
+and cannot do encryption or on-demand streams. Tables are then made again by `binlog rebuild`. Each
+`up` chooses new ports, so say the `eval` again. Logs and data are in .standins/stack.
 """
 
 from __future__ import annotations
