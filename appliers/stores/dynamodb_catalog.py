@@ -130,13 +130,13 @@ def catalog_item(catalog: Catalog, name: str) -> Attributes:
     document = _Document(
         catalog.generations, dict(catalog.places), catalog.first_names, catalog.gone
     )
-    text = msgspec.json.encode(document).decode()
+    text = msgspec.json.encode(document)
     if len(text) > ROW_BYTES_MAX:
         raise TooLargeError(
-            f"the catalog of {len(catalog.places)} tables has {len(text)} bytes, "
-            f"the limit is {ROW_BYTES_MAX}",
+            f"the catalog has {len(text)} bytes, the limit is {ROW_BYTES_MAX}: its tables, event"
+            " types and --exclude rules together",
             name,
-            "spread the tables over several stores",
+            "spread the tables over several stores, or exclude by ranges of offsets",
             size=len(text),
             limit=ROW_BYTES_MAX,
         )
@@ -144,7 +144,7 @@ def catalog_item(catalog: Catalog, name: str) -> Attributes:
         **CATALOG,
         "rev": {"N": str(catalog.rev)},
         "format": {"N": str(FORMAT)},
-        "catalog": {"S": text},
+        "catalog": {"S": text.decode()},
     }
     if catalog.genesis is not None:
         item["genesis"] = {"B": catalog.genesis}

@@ -9,11 +9,12 @@ import msgspec
 
 from appliers.state_base import named_by
 from appliers.store import Generation
-from appliers.stores.dynamodb_catalog import BUILD, Gone
+from appliers.stores.dynamodb_catalog import BUILD, Gone, checkpoints_pk
 from appliers.stores.dynamodb_items import Attributes
 from appliers.stores.dynamodb_lease import LOCK, lock_of
-from appliers.stores.dynamodb_reader import is_settled, read_standings
+from appliers.stores.dynamodb_reader import is_settled
 from appliers.stores.dynamodb_session import Session
+from binlog.params import decode_genesis
 
 _OF_GENERATIONS = ("at", "rejected", "base")
 _read_tables = msgspec.json.Decoder(list[Gone]).decode
@@ -58,8 +59,8 @@ def remove_builds(session: Session) -> None:
         session.rows.delete([item])
     sweep(session)
     for generation in session.catalog.generations:
-        named = partial(_named, session, generation.id)
-        session.states.sweep(generation.id, named, session.calls.now_ms())
+        fence = partial(_fence, session, generation.id)
+        session.states.sweep(generation.id, fence, session.calls.now_ms())
 
 
 def _stopped(session: Session, item: Attributes) -> Attributes:
@@ -74,10 +75,23 @@ def _stopped(session: Session, item: Attributes) -> Attributes:
         item = newer
 
 
-def _named(session: Session, generation: str) -> set[str]:
-    """The bases that the checkpoint rows of a generation name by now."""
-    standings = read_standings(session.rows, generation, session.name).values()
-    return {name for each in standings if (name := named_by(each.checkpoint.state))}
+def _fence(session: Session, generation: str) -> set[str] | None:
+    """The bases that the checkpoint rows of a generation name, each row written again as it is.
+
+    So a writer that was stopped, for days perhaps, and was about to name another one, cannot any
+    more. ``None``, and nothing is to be deleted: a partition has no row yet, which nothing keeps
+    that writer from making, or somebody else writes.
+    """
+    assert session.catalog.genesis is not None
+    items = list(session.rows.query(checkpoints_pk(generation)))
+    if len(items) < decode_genesis(session.catalog.genesis, session.name).partitions:
+        return None
+    session.forget_standings(generation)
+    for item in items:
+        rev = int(item["rev"]["N"])
+        if not session.rows.put(item | {"rev": {"N": str(rev + 1)}}, rev=rev):
+            return None
+    return {name for item in items if (name := named_by(bytes(item["state"]["B"])))}
 
 
 def is_built_over(session: Session, kept: Sequence[Generation]) -> bool:

@@ -73,6 +73,10 @@ class Session:
         standings = {each.id: self.standings(each.id) for each in self.catalog.generations}
         return is_settled(self.lease.lock, standings)
 
+    def forget_standings(self, generation: str) -> None:
+        """Have the rows of a generation read again."""
+        self._standings.pop(generation, None)
+
     # -- the catalog ---------------------------------------------------------------------------
 
     def change(self, **changes: Any) -> None:

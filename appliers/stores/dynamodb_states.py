@@ -50,14 +50,22 @@ class States:
         if packed.replaced is not None:
             self._delete(generation, packed.replaced)
 
-    def sweep(self, generation: str, named: Callable[[], set[str]], now_ms: int) -> None:
-        """Delete what crashes left: old bases that no row names, read after they were listed."""
+    def sweep(self, generation: str, fence: Callable[[], set[str] | None], now_ms: int) -> None:
+        """Delete what crashes left: old bases that no row names, nor ever will.
+
+        ``fence`` puts up the fence of `appliers.state_steps` in all rows of the generation, and
+        gives the bases that they name; ``None`` where it cannot be put up.
+        """
         made = {
             item["sk"]["S"].partition("#")[0]: int(item["made"]["N"]) / 1000
             for item in self._rows.query(_pk(generation))
         }
-        for name in orphans(made.items(), named(), now_ms / 1000):
-            self._delete(generation, name)
+        old = orphans(made.items(), (), now_ms / 1000)
+        named = fence() if old else None
+        if named is not None:
+            for name in old:
+                if name not in named:
+                    self._delete(generation, name)
 
     def _note(self, generation: str, partition: int, base: Base | None) -> None:
         if len(self._named) >= _BASES_KEPT:

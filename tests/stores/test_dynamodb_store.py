@@ -14,7 +14,9 @@ import pytest
 
 from appliers.address import open_store
 from appliers.item import Row, Write
+from appliers.state_base import ORPHAN_S
 from appliers.stores import dynamodb_lease, sorted_runs
+from appliers.stores.dynamodb_catalog import Standing, checkpoint_item
 from appliers.stores.dynamodb_lease import identity, is_gone
 from binlog.errors import (
     BusyError,
@@ -335,6 +337,37 @@ def test_C5_a_large_state_is_a_base_and_small_rows(double: DynamoDBDouble) -> No
     bases = [item for item in double.items(CONTROL) if item["pk"]["S"].startswith("base#")]
     assert len(bases) == 2  # two chunks of the new one; the old one is gone
     again.close()
+
+
+def test_C5_a_base_that_a_crash_left_goes_behind_a_fence(double: DynamoDBDouble) -> None:
+    """Who was stopped for days before its row named a base does not come to name one that is gone."""
+    store, generation = begin(double)
+    states = [os.urandom(100_000) for _ in range(5)]
+
+    def bases() -> int:
+        return sum(item["pk"]["S"].startswith("base#") for item in double.items(CONTROL))
+
+    def sweep() -> None:
+        double.clock.advance((ORPHAN_S + 1) * 1000)
+        store.build(tables=["users"], fingerprint="f", excluded=()).abandon()
+
+    stopped = store._writing()
+    stopped.standings(generation)
+    packed = stopped.states.pack(generation, 3, states[4], None)  # an orphan, if it stays so
+    for partition in range(3):
+        store.commit(generation, [], [checkpoint(partition, 1, state=states[partition])])
+    assert bases() == 4
+    sweep()
+    assert bases() == 4, "a partition without a row has no fence"
+    store.commit(generation, [], [checkpoint(3, 1, state=states[3])])
+    before = dict(stopped.standings(generation))
+    sweep()
+    assert bases() == 4, "the orphan is gone, what rows name stays"
+    late = checkpoint_item(generation, Standing(checkpoint(3, 2), before[3].rev + 1), packed.row)
+    assert not stopped.rows.put(late, rev=before[3].rev), "the fence stands in its way"
+    assert [at.state for at in store.checkpoints(generation).values()] == states[:4]
+    store.commit(generation, [], [checkpoint(0, 2, state=states[4])])
+    store.close()
 
 
 def test_S7_foreign_records_are_kept_whole_and_once_until_they_are_relayed(
