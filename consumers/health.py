@@ -25,12 +25,11 @@ from binlog.aws.health import (
     clock_finding,
     credentials_findings,
     endpoint_finding,
-    endpoint_of,
     permission_findings,
     sdk_finding,
     skew_finding,
 )
-from binlog.aws.identity import Identity, place_of
+from binlog.aws.identity import Identity, endpoint_of, place_of
 from binlog.aws.permissions import Permission, Probe, examine, missing
 from binlog.aws.policies import Role, Target, stream_target
 from binlog.clock import Clock, SystemClock
@@ -190,7 +189,7 @@ class Doctor:
         if account_id is None and account.role is None:
             return None
         try:
-            place = place_of(account, where, account_id=account_id)
+            place = place_of(account, "kinesis", where, account_id=account_id)
         except BinlogError:
             return None
         return stream_target(place, self._log.path, stream.kms_key if stream else None)
@@ -276,7 +275,7 @@ class Doctor:
         with contextlib.closing(store):
             account_id = store.account_id or (identity.account_id if identity else None)
             if account_id is not None or address.account.role is not None:
-                place = place_of(address.account, str(address), account_id=account_id)
+                place = place_of(address.account, "dynamodb", str(address), account_id=account_id)
                 targets = [each for each in targets_of(specification, place) if each.resources]
                 asked = [(target, store.probes(target.on)) for target in targets]
                 self._permissions(address, asked, identity)

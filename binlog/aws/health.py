@@ -10,11 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
-from binlog.aws.account import Account, connector, is_aws
+from binlog.aws.account import Account
 from binlog.aws.errors import trouble
-from binlog.aws.identity import Identity, Source, identity_of, source_of
+from binlog.aws.identity import (
+    Identity,
+    Source,
+    identity_of,
+    is_stand_in,
+    source_of,
+)
 from binlog.aws.permissions import SIMULATE, Permission
 from binlog.aws.policies import Role
 from binlog.clock import Clock
@@ -25,19 +29,6 @@ EXPIRES_SOON_MS = 10 * 60_000
 SKEW_NOTED_MS, SKEW_UNHEALTHY_MS = 3_000, 60_000  # signatures are refused from 5 minutes on
 _DATE_MS = 1_000  # how exact a reply's Date is: the second, cut off
 _SDK_MIN = (1, 35)
-
-
-def endpoint_of(account: Account, service: str, where: str) -> str:
-    """Where clients of the account send their calls.
-
-    Raises:
-        BinlogError: no client can be made.
-    """
-    client = connector(account, service, where)()
-    try:
-        return str(client.meta.endpoint_url)
-    finally:
-        client.close()
 
 
 def is_loopback(url: str) -> bool:
@@ -73,9 +64,7 @@ def credentials_findings(
 
         raise trouble(NoCredentialsError(), where)
     expiry = _expiry(source, where, clock)
-    sts = endpoint_of(msgspec.structs.replace(account, endpoint=None), "sts", where)
-    if is_aws(sts) and not is_aws(endpoint_of(account, service, where)):
-        # AWS itself is not asked about what is a stand-in's.
+    if is_stand_in(account, service, where):
         who = Finding("credentials", "ok", "not AWS: a stand-in takes any", where)
         return [who], None
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from binlog.aws.account import Account, connector, session_of
+from binlog.aws.account import Account, connector, is_aws, session_of
 from binlog.aws.errors import trouble
 from binlog.aws.policies import Place
 from binlog.errors import BinlogError, RefusedError
@@ -98,11 +98,35 @@ def source_of(account: Account, where: str) -> Source | None:
     )
 
 
-def place_of(account: Account, where: str, *, account_id: str | None = None) -> Place:
+def endpoint_of(account: Account, service: str, where: str) -> str:
+    """Where clients of the account send their calls.
+
+    Raises:
+        BinlogError: no client can be made.
+    """
+    client = connector(account, service, where)()
+    try:
+        return str(client.meta.endpoint_url)
+    finally:
+        client.close()
+
+
+def is_stand_in(account: Account, service: str, where: str) -> bool:
+    """Whether a service is not AWS's, while STS is: AWS is not asked about what it does not know.
+
+    Raises:
+        BinlogError: no client can be made.
+    """
+    if is_aws(endpoint_of(account, service, where)):
+        return False
+    return is_aws(endpoint_of(msgspec.structs.replace(account, endpoint=None), "sts", where))
+
+
+def place_of(account: Account, service: str, where: str, *, account_id: str | None = None) -> Place:
     """Where the account's resources are; STS is asked only for what nothing else says.
 
     Raises:
-        RefusedError: no region, or an account id that is none.
+        RefusedError: no region, an account id that is none, or a stand-in's, which has none.
         BinlogError: as `identity_of`.
     """
     session = session_of(account, where).session
@@ -113,6 +137,8 @@ def place_of(account: Account, where: str, *, account_id: str | None = None) -> 
         raise RefusedError(f"{account_id!r} is no account's id", where, "it has 12 digits")
     if account_id is None and account.role is not None:
         account_id = account.role.split(":")[4]
+    if account_id is None and is_stand_in(account, service, where):
+        raise RefusedError("a stand-in is in no account", where, "say one: --account ID")
     if account_id is None:
         account_id = identity_of(account, where).account_id
     return Place(partition_of(session, region), region, account_id)

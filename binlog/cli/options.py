@@ -44,7 +44,8 @@ def log_argument(function: _F) -> _F:
 
 def store_argument(name: str = "store", *, required: bool = True) -> Callable[[_F], _F]:
     """The argument STORE, passed under its own name."""
-    return click.argument(name, metavar=name.upper(), required=required)
+    metavar = name.upper() if required else f"[{name.upper()}]"
+    return click.argument(name, metavar=metavar, required=required)
 
 
 class Bound(NamedTuple):

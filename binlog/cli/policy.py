@@ -91,7 +91,7 @@ def log_targets(address: Address, account_id: str | None, key: str | None) -> li
         raise RefusedError(f"{address} is no log", do="write kinesis://STREAM, and it second")
     if address.scheme != "kinesis":
         return []
-    place = place_of(address.account, str(address), account_id=account_id)
+    place = place_of(address.account, "kinesis", str(address), account_id=account_id)
     return [stream_target(place, address.path, _stream_key(address, key))]
 
 
@@ -103,7 +103,7 @@ def store_targets(address: Address, account_id: str | None, key: str | None) -> 
     from appliers.stores.dynamodb_tables_spec import Specification
 
     specification = Specification.load(address.tables, address.path)
-    place = place_of(address.account, str(address), account_id=account_id)
+    place = place_of(address.account, "dynamodb", str(address), account_id=account_id)
     keys = None if key is None else [] if key == _NONE else [key]
     return targets_of(specification, place, keys)
 
