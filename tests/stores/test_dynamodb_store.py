@@ -449,18 +449,24 @@ def test_a_build_leaves_no_thread_that_would_keep_a_rebuild_from_forking(
     double: DynamoDBDouble,
 ) -> None:
     """With another thread about, a rebuild folds in one process; so its lock is a long one instead."""
+    others = set(threading.enumerate())  # of stores of other tests
+
+    def ours() -> set[threading.Thread]:
+        new = set(threading.enumerate()) - others
+        return {thread for thread in new if thread.name.startswith("dynamodb")}
+
     store, generation = begin(double)
     store.commit(generation, [put(name, 1) for name in "abcdefgh"], [checkpoint(0, 1)])
-    assert any(thread.name.startswith("dynamodb") for thread in threading.enumerate())
+    assert ours()
     build = store.build(tables=None, fingerprint="f", excluded=())
-    assert not any(thread.name.startswith("dynamodb") for thread in threading.enumerate())
+    assert not ours()
     double.clock.advance(800_000)
     with pytest.raises(BusyError):
         store_on(double).lock(wait_s=0)
     build.load("orders", [(key("a"), row("a", 1))])
     build.finish({}, tables=[])
     store.close()
-    assert not any(thread.name.startswith("dynamodb") for thread in threading.enumerate())
+    assert not ours()
 
 
 def test_calls_are_made_together_and_fewer_when_throttled(double: DynamoDBDouble) -> None:
