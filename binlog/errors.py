@@ -106,6 +106,10 @@ class HaltedError(BinlogError):
     """A partition is halted by a rule of the sequencer; ``binlog resolve`` decides."""
 
 
+class SpentError(BinlogError):
+    """What a verb may consume of a service is consumed. What it did stays, or was never seen."""
+
+
 class PoisonError(BinlogError):
     """An event that no applier can apply, for a reason found in the event and the item alone."""
 

@@ -131,6 +131,15 @@ class DynamoDBStore:
         return self._calls.units
 
     @property
+    def write_units_max(self) -> float:
+        """Once so many write units are consumed no item is written: `SpentError`."""
+        return self._calls.write_units_max
+
+    @write_units_max.setter
+    def write_units_max(self, units: float) -> None:
+        self._calls.write_units_max = units
+
+    @property
     def exists(self) -> bool:
         """Whether there is a store; reading one that is not finds it empty."""
         return self._catalog().rev > 0

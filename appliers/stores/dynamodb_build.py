@@ -227,6 +227,7 @@ class DynamoDBBuild:
         return {"pk": {"S": BUILD}, "sk": {"S": self.generation}}
 
     def _write_batch(self, session: Session, keys: Keys, rows: Sequence[tuple[bytes, Row]]) -> None:
+        session.calls.check_unspent()
         requests = []
         for key, row in rows:
             check_key(keys.table, key, row, keys.schema, session.name)

@@ -10,6 +10,7 @@ without a throttle, half as many after one (`Calls.width`).
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -25,7 +26,7 @@ import msgspec
 
 from binlog.aws.errors import THROTTLES, error_code, trouble, was_refused
 from binlog.clock import Clock, SystemClock
-from binlog.errors import BinlogError
+from binlog.errors import BinlogError, SpentError
 
 _Item = TypeVar("_Item")
 
@@ -67,6 +68,7 @@ class Calls:
         """``connect`` makes a client whose calls are made once."""
         self.name = name
         self.units = Units()
+        self.write_units_max = math.inf
         self.clock = clock or SystemClock()
         self.pause = pause
         self.width_max = width
@@ -82,6 +84,21 @@ class Calls:
         self._heard = 0, 0.0  # the last Date, ms, and when it came
 
     # -- one call ------------------------------------------------------------------------------
+
+    def check_unspent(self) -> None:
+        """Before an item is written; what is under way by then may go beyond by `WIDTH` writes.
+
+        Raises:
+            SpentError: so many write units are consumed.
+        """
+        if self.units.write >= self.write_units_max:
+            raise SpentError(
+                f"{self.units.write:,.0f} write units are consumed, as many as were allowed",
+                self.name,
+                "allow more: --max-units (a replicate goes on where it was, a rebuild begins anew)",
+                consumed=self.units.write,
+                limit=self.write_units_max,
+            )
 
     @property
     def client(self) -> Any:

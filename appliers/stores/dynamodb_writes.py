@@ -79,12 +79,14 @@ class Writer:
             ConflictError: somebody else's item stands where one is to be written.
             PoisonError: DynamoDB will never take the item.
             LostError: the table is gone, since another generation has replaced it.
+            SpentError: see `Calls.check_unspent`; what was written before stays.
             StorageError: not done, or nobody knows; made again it is harmless.
         """
         failed: set[tuple[str, bytes]] = set()
         mutex = threading.Lock()
 
         def put(write: Write) -> None:
+            self._calls.check_unspent()
             if not self._put(write, places[write.table]):
                 with mutex:
                     failed.add((write.table, write.key))

@@ -11,8 +11,10 @@ from binlog.cli.options import Bound, BoundType, log_argument, store_argument
 from binlog.cli.output import json_option, write_json
 from binlog.cli.progress import progress
 from binlog.cli.replay import (
+    allow_units,
     exclude_option,
     load_rules,
+    max_units_option,
     report_document,
     rules_option,
     write_report,
@@ -52,6 +54,7 @@ def processors() -> int:
     help="Up to this vector or moment of arrival, inclusive.",
 )
 @exclude_option
+@max_units_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -69,6 +72,7 @@ def command(
     tables: tuple[str, ...],
     until: Bound,
     excluded: tuple[str, ...],
+    max_units: int | None,
     workers: int,
     appliers: str | None,
     as_json: bool,
@@ -89,6 +93,7 @@ def command(
     for table in tables:
         check_table(table)
     with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
+        allow_units(into, store, max_units)
         wanted = Wanted(
             tables=tuple(sorted(set(tables))) or None,
             target=until.target(opened.params),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import click
 
 from binlog.cli.digest import write_summary
 from binlog.cli.output import write_text
+from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
     from appliers.applier import Rules
@@ -28,6 +29,33 @@ exclude_option = click.option(
     help="Leave events out: id=ID, type=TYPE, key=TABLE:JSON, session=FAMILY.GENERATION or"
     " offsets=PARTITION:FROM-TO. May be given several times; the store remembers it.",
 )
+
+max_units_option = click.option(
+    "--max-units",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="End with status 3 once N write units of STORE are consumed (dynamodb:).",
+)
+
+
+@runtime_checkable
+class Billed(Protocol):
+    """A store that is paid by the unit."""
+
+    write_units_max: float
+
+
+def allow_units(store: object, name: str, units: int | None) -> None:
+    """Have ``store`` consume ``units`` at most; ``None``: as many as it takes.
+
+    Raises:
+        RefusedError: nothing is paid by the unit there.
+    """
+    if units is None:
+        return
+    if not isinstance(store, Billed):
+        raise RefusedError("--max-units: nothing is paid by the unit there", name, "leave it out")
+    store.write_units_max = units
 
 
 def load_rules(appliers: str | None) -> Rules:

@@ -14,8 +14,10 @@ from binlog.cli.options import RateType, log_argument, store_argument
 from binlog.cli.output import json_option, write_json
 from binlog.cli.progress import progress
 from binlog.cli.replay import (
+    allow_units,
     exclude_option,
     load_rules,
+    max_units_option,
     report_document,
     rules_option,
     write_report,
@@ -42,6 +44,7 @@ from binlog.cli.verb import Verb
     help="Write at most N items a second.",
 )
 @exclude_option
+@max_units_option
 @rules_option
 @click.option(
     "--same-meaning",
@@ -56,6 +59,7 @@ def command(
     once: bool,
     rate: float | None,
     excluded: tuple[str, ...],
+    max_units: int | None,
     appliers: str | None,
     same_meaning: bool,
     as_json: bool,
@@ -79,6 +83,7 @@ def command(
         same_meaning=same_meaning,
     )
     with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
+        allow_units(into, store, max_units)
         with stopped_by_signals() as stop, progress("replicating" if once else "following") as show:
             report = replicate(opened, into, how, stop=stop, progress=show)
         summary = summarize(into)

@@ -384,3 +384,15 @@ def test_copies_are_counted_in_events(tmp_path: Path) -> None:
         document("replicate", log, "memory:", "--once"),
     ):
         assert (found["events"], found["duplicates"], found["items"]) == (7, 14, 7)
+
+
+@pytest.mark.parametrize("verb", ["rebuild", "replicate"])
+def test_units_of_a_store_without_any_cannot_be_limited(
+    verb: str, log: str, tmp_path: Path
+) -> None:
+    """Whoever asks for it relies on it."""
+    store = tmp_path / "replica.db"
+    ran = binlog(verb, log, f"sqlite:{store}", "--max-units", "5")
+    assert ran.status == 2
+    assert "nothing is paid by the unit there" in ran.err
+    assert not store.exists()

@@ -16,6 +16,7 @@ from appliers.address import open_store
 from appliers.item import Row, Write
 from appliers.state_base import ORPHAN_S
 from appliers.stores import dynamodb_lease, sorted_runs
+from appliers.stores.dynamodb_calls import WIDTH
 from appliers.stores.dynamodb_catalog import Standing, checkpoint_item
 from appliers.stores.dynamodb_lease import identity, is_gone
 from binlog.errors import (
@@ -25,6 +26,7 @@ from binlog.errors import (
     MismatchError,
     PoisonError,
     RefusedError,
+    SpentError,
 )
 from binlog.foreign import Foreign
 from binlog.values import encode_item, encode_value
@@ -531,4 +533,39 @@ def test_a_store_that_is_not_there_is_seen_and_makes_nothing(double: DynamoDBDou
     store.create(tables=None, fingerprint="f", excluded=())
     seen.append(store.exists)
     assert seen == [False, False, True]
+    store.close()
+
+
+# -- units ---------------------------------------------------------------------------------------
+
+
+def test_once_so_many_units_are_consumed_no_item_is_written(double: DynamoDBDouble) -> None:
+    """What is there stays, behind it no checkpoint moves, and with more units it goes on."""
+    store, generation = begin(double)
+    writes = [put(f"k{number}", 1) for number in range(100)]
+    store.write_units_max = store.units.write + 40
+    with pytest.raises(SpentError, match=r"write units are consumed.*--max-units"):
+        store.commit(generation, writes, [checkpoint(0, 1)])
+    assert 30 <= len(stored(double)) <= 40 + WIDTH
+    store.close()
+    again = store_on(double)
+    assert again.checkpoints(generation) == {}
+    again.bind(GENESIS)
+    failed = again.commit(generation, writes, [checkpoint(0, 1)])
+    assert len(failed) >= 30, "they are there already, as whoever reads them again will see"
+    assert len(stored(double)) == 100
+    again.close()
+
+
+def test_a_build_that_has_consumed_its_units_is_never_seen(double: DynamoDBDouble) -> None:
+    store, _ = begin(double)
+    build = store.build(tables=None, fingerprint="f", excluded=())
+    before = store.generations()
+    store.write_units_max = store.units.write + 100
+    rows = [(key(f"k{number}"), row(f"k{number}", 1)) for number in range(1_000)]
+    with pytest.raises(SpentError):
+        build.load("orders", rows)
+    build.abandon()
+    assert store.generations() == before
+    assert set(double.tables) == {CONTROL}
     store.close()
