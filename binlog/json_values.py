@@ -25,7 +25,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -175,8 +175,18 @@ def plain(value: object) -> Any:
 # -- DynamoDB JSON out ---------------------------------------------------------------------------
 
 
-def typed(value: object) -> dict[str, Any]:
-    """``value`` as DynamoDB JSON, ``{"S": "a"}``, as `encode_json` takes it."""
+def _base64(value: bytes) -> str:
+    return b2a_base64(value, newline=False).decode("ascii")
+
+
+_Binary: TypeAlias = Callable[[bytes], str | bytes]
+
+
+def typed(value: object, binary: _Binary = _base64) -> dict[str, Any]:
+    """``value`` as DynamoDB JSON, ``{"S": "a"}``, as `encode_json` takes it.
+
+    ``binary`` gives the form of bytes: base64 in JSON, and as they are for the AWS SDK.
+    """
     kind = type(value)
     if kind is str:
         return {"S": value}
@@ -187,30 +197,30 @@ def typed(value: object) -> dict[str, Any]:
     if value is None:
         return {"NULL": True}
     if kind is dict:
-        return {"M": typed_item(value)}  # type: ignore[arg-type]
+        return {"M": typed_item(value, binary)}  # type: ignore[arg-type]
     if kind is list:
-        return {"L": [typed(element) for element in value]}  # type: ignore[attr-defined]
+        return {"L": [typed(element, binary) for element in value]}  # type: ignore[attr-defined]
     if kind is bytes:
-        return {"B": _base64(value)}  # type: ignore[arg-type]
+        return {"B": binary(value)}  # type: ignore[arg-type]
     if isinstance(value, set | frozenset) and value:
         members = sorted(value)
         if type(members[0]) is str:
             return {"SS": members}
         if type(members[0]) is bytes:
-            return {"BS": [_base64(member) for member in members]}
+            return {"BS": [binary(member) for member in members]}
         return {"NS": [format_number(member) for member in members]}
     raise TypeError(f"{value!r} is no value of an item")
 
 
-def typed_item(item: dict[str, Any]) -> dict[str, Any]:
-    """The attribute map ``{"id": {"S": "a"}}``, as `encode_json` takes it."""
+def typed_item(item: dict[str, Any], binary: _Binary = _base64) -> dict[str, Any]:
+    """The attribute map ``{"id": {"S": "a"}}``; see `typed`."""
     return {
         # The first two spelt out: nearly all attributes are one of them.
         name: {"S": value}
         if (kind := type(value)) is str
         else {"N": str(value)}
         if kind is int and -_DIGITS_38 < value < _DIGITS_38
-        else typed(value)
+        else typed(value, binary)
         for name, value in item.items()
     }
 
@@ -231,10 +241,6 @@ def typed_item_text(data: bytes) -> bytes:
         return _encode_json(typed_item(item))
     except (AttributeError, TypeError) as error:
         raise DamageError(f"bytes that are no item: {error}") from error
-
-
-def _base64(value: bytes) -> str:
-    return b2a_base64(value, newline=False).decode("ascii")
 
 
 # -- DynamoDB JSON in ----------------------------------------------------------------------------

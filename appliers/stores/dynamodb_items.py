@@ -30,13 +30,13 @@ from appliers.poison import readable_key
 from appliers.stores.dynamodb_tables_spec import KeySchema
 from binlog.errors import ConflictError, DamageError, PoisonError, RefusedError
 from binlog.fields import FIRST_KEY_BYTES_MAX, SECOND_KEY_BYTES_MAX
-from binlog.numbers import format_number, parse_number
+from binlog.json_values import typed_item
+from binlog.numbers import parse_number
 from binlog.values import RESERVED_ATTRIBUTE, decode_value, encode_item, encode_value
 from binlog.vector import offset_of
 
 Attributes = dict[str, Any]
 
-_DIGITS_38 = 10**38
 _NAME_BYTES_MAX = 255  # of a key attribute
 
 
@@ -55,42 +55,9 @@ class Keys(msgspec.Struct, frozen=True):
 # -- out -----------------------------------------------------------------------------------------
 
 
-def attributes_of(item: Mapping[str, Any]) -> Attributes:
+def attributes_of(item: dict[str, Any]) -> Attributes:
     """What boto3's client takes for an item: ``{"id": {"S": "a"}}``, binary as bytes."""
-    return {
-        name: {"S": value}
-        if (kind := type(value)) is str
-        else {"N": str(value)}
-        if kind is int and -_DIGITS_38 < value < _DIGITS_38
-        else _typed(value)
-        for name, value in item.items()
-    }
-
-
-def _typed(value: object) -> Attributes:
-    kind = type(value)
-    if kind is str:
-        return {"S": value}
-    if kind is int or kind is Decimal:
-        return {"N": format_number(value)}  # type: ignore[arg-type]
-    if kind is bool:
-        return {"BOOL": value}
-    if value is None:
-        return {"NULL": True}
-    if kind is dict:
-        return {"M": attributes_of(value)}  # type: ignore[arg-type]
-    if kind is list:
-        return {"L": [_typed(element) for element in value]}  # type: ignore[attr-defined]
-    if kind is bytes:
-        return {"B": value}
-    if isinstance(value, frozenset) and value:
-        members = sorted(value)
-        if type(members[0]) is str:
-            return {"SS": members}
-        if type(members[0]) is bytes:
-            return {"BS": members}
-        return {"NS": [format_number(member) for member in members]}
-    raise TypeError(f"{value!r} is no value of an item")
+    return typed_item(item, bytes)
 
 
 def stored_item(key: bytes, row: Row) -> Attributes:
