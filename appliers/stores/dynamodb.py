@@ -28,7 +28,7 @@ from appliers.item import Rejection, Row, Write
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
-from appliers.stores.dynamodb_catalog import Catalog
+from appliers.stores.dynamodb_catalog import Catalog, Standing
 from appliers.stores.dynamodb_commit import commit
 from appliers.stores.dynamodb_lease import Lease
 from appliers.stores.dynamodb_leftovers import remove_builds
@@ -53,7 +53,7 @@ from appliers.stores.generations import (
 from binlog.aws.account import Account, connector
 from binlog.aws.errors import error_code
 from binlog.clock import Clock
-from binlog.errors import BinlogError, ConflictError, LostError
+from binlog.errors import BinlogError, ConflictError, DamageError, LostError
 from binlog.foreign import Foreign, Place
 from binlog.params import decode_genesis
 
@@ -154,18 +154,25 @@ class DynamoDBStore:
 
     def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
         self._lease.keep()  # a consumer begins, and may then wait for long
+        before: dict[int, Standing] = {}
         for _ in range(_LOST_MAX):
             session = self._current()
             self._catalog().live(generation, self.name)
-            standings = (
+            standings = dict(
                 session.standings(generation)
                 if session
                 else read_standings(self._rows, generation, self.name)
             )
             try:
                 return whole_checkpoints(standings, generation, self._states.whole)
-            except LostError:  # a row that another has replaced meanwhile
-                self._session = None
+            except LostError as error:  # a row that another has replaced meanwhile
+                if standings == before:
+                    raise DamageError(
+                        "a checkpoint's row names a part of its state that is not there",
+                        self.name,
+                        "was it deleted by hand? rebuild the store",
+                    ) from error
+                before, self._session = standings, None
         raise LostError("checkpoints were replaced while they were read", self.name, "try again")
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:

@@ -372,6 +372,19 @@ def test_C5_a_base_that_a_crash_left_goes_behind_a_fence(double: DynamoDBDouble)
     store.close()
 
 
+def test_C5_a_base_that_somebody_deleted_is_damage_and_not_a_race(double: DynamoDBDouble) -> None:
+    """To be told to try again would be to try for ever."""
+    store, generation = begin(double)
+    store.commit(generation, [], [checkpoint(0, 1, state=os.urandom(100_000))])
+    store.close()
+    rows = double.items(CONTROL)
+    for item in rows:
+        if item["pk"]["S"].startswith("base#"):
+            double.wipe(CONTROL, {"pk": item["pk"], "sk": item["sk"]})
+    with pytest.raises(DamageError, match="names a part of its state that is not there"):
+        store_on(double).checkpoints(generation)
+
+
 def test_S7_foreign_records_are_kept_whole_and_once_until_they_are_relayed(
     double: DynamoDBDouble,
 ) -> None:
