@@ -21,7 +21,7 @@ from typing import BinaryIO
 import click
 
 from binlog.address import open_log
-from binlog.cli.options import key_names, log_argument
+from binlog.cli.options import line_options, log_argument
 from binlog.cli.output import json_lines, json_option, note, stdout
 from binlog.cli.verb import Verb
 from binlog.clock import SystemClock
@@ -45,14 +45,7 @@ CLOSE_S = 5.0
 )
 @log_argument
 @click.argument("file", type=click.File("rb"), default="-")
-@click.option("--table", metavar="T", help="The table of lines that name none.")
-@click.option(
-    "--key",
-    "keys",
-    metavar="ATTR[,ATTR]",
-    callback=key_names,
-    help="The one or two attributes that make an item's key.",
-)
+@line_options
 @click.option(
     "--format",
     "input_format",

@@ -187,6 +187,19 @@ def key_names(
     return names
 
 
+def line_options(function: _F) -> _F:
+    """``--table`` and ``--key``: what lines of input may leave out."""
+    table = click.option("--table", metavar="T", help="The table of lines that name none.")
+    keys = click.option(
+        "--key",
+        "keys",
+        metavar="ATTR[,ATTR]",
+        callback=key_names,
+        help="The one or two attributes that make an item's key.",
+    )
+    return table(keys(function))
+
+
 format_option = click.option(
     "--format",
     "output_format",

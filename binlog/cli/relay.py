@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from binlog.cli.options import key_names
+from binlog.cli.options import line_options
 from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.replicate import stopped_by_signals
@@ -26,14 +26,7 @@ from binlog.cli.verb import Verb
 )
 @click.argument("inbox", metavar="INBOX")
 @click.argument("log", metavar="LOG")
-@click.option("--table", metavar="T", help="The table of lines that name none.")
-@click.option(
-    "--key",
-    "keys",
-    metavar="ATTR[,ATTR]",
-    callback=key_names,
-    help="The one or two attributes that make an item's key.",
-)
+@line_options
 @click.option(
     "--format",
     "payload",
