@@ -8,10 +8,16 @@ arguments.
 Groups, in the order in which one meets them:
 
 * refused input (`RefusedError`, `TooLargeError`, `ConflictError`): nothing was written;
+* the wrong thing was named (`MismatchError`, `NoLogError`): a log, a store or rules that do not
+  belong together, which may show only when something was written;
 * trouble around us that a later try may pass (`BusyError`, `StorageError`);
-* the log or a store says stop (`DamageError`, `MismatchError`, `TrimmedError`, `UpgradeError`,
-  `HaltedError`, `PoisonError`): a retry changes nothing, a person has to decide;
+* the log or a store says stop (`DamageError`, `TrimmedError`, `UpgradeError`, `HaltedError`,
+  `PoisonError`): a retry changes nothing, a person has to decide;
 * what a producer cannot know (`UnknownOutcomeError`) or did not do (`NotSentError`).
+
+The first two groups are bad input, exit status 2 whichever verb meets them: other arguments, other
+rights or other lines are the remedy. All others are failures, status 3: the arguments may stay as
+they are.
 """
 
 from __future__ import annotations
@@ -68,6 +74,19 @@ class ConflictError(RefusedError):
     """What was asked for disagrees with what exists (other parameters, another vector)."""
 
 
+# -- the wrong thing was named -------------------------------------------------------------------
+
+
+class MismatchError(BinlogError):
+    """A log, store or generation belongs to other parameters, another log or another code."""
+
+    exit_status = 2
+
+
+class NoLogError(MismatchError):
+    """Something is there, and no log is in it: name another place, or make one in it."""
+
+
 # -- a later try may pass ------------------------------------------------------------------------
 
 
@@ -88,10 +107,6 @@ class StorageError(BinlogError):
 
 class DamageError(BinlogError):
     """Bytes that were once durable are not what they were. Restore them, or rebuild from a copy."""
-
-
-class MismatchError(BinlogError):
-    """A log, store or generation belongs to other parameters, another log or another code."""
 
 
 class TrimmedError(BinlogError):

@@ -28,7 +28,7 @@ import msgspec
 from binlog.arrival import Arrival, Decisions
 from binlog.columns import Columns, FrameError, decode_columns
 from binlog.control import PARAMS_TYPE, decode_params_change
-from binlog.errors import MismatchError
+from binlog.errors import TrimmedError
 from binlog.frame import Header, Session, check_header, decode_body, decode_header
 from binlog.halt import EXPIRED_HELD, HOLD_BOUND, UNDECODABLE, Halted
 from binlog.log import Position, Record
@@ -108,7 +108,7 @@ class Sequencer:
         Raises:
             Halted: a rule does not know what to do; nothing has changed.
             UpgradeError: a frame version that the log allows and this code cannot read.
-            MismatchError: the first record is not the genesis record: the log was cut.
+            TrimmedError: the first record is not the genesis record: the log was cut.
         """
         state = self._plain.get(record.data[IDENTITY])
         if state is not None and not decisions and (run := self._feed_next(state, record)):
@@ -174,8 +174,8 @@ class Sequencer:
             raise FrameError("a genesis record of other parameters")
         self._begun = True
 
-    def _cut_off(self, arrival: Arrival) -> MismatchError:
-        return MismatchError(
+    def _cut_off(self, arrival: Arrival) -> TrimmedError:
+        return TrimmedError(
             f"partition {self.partition} does not begin with its genesis record",
             str(Position(arrival.shard, arrival.record.sequence)),
             "the log was cut; start from a snapshot or an archive",

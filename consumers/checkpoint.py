@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from appliers.store import Checkpoint
-from binlog.errors import MismatchError
+from binlog.errors import DamageError
 from binlog.log import Log, Position, holds
 from binlog.reader import Start
 from binlog.sequencer_state import SequencerState
@@ -15,7 +15,7 @@ def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> di
     """Where reading goes on after ``checkpoints`` of the store that is called ``store``.
 
     Raises:
-        MismatchError: the store is ahead of the log, which lacks a record that was applied.
+        DamageError: the store is ahead of the log, which lacks a record that was applied.
     """
     starts = {}
     held: dict[Position, bool] = {}  # many partitions stand at one place
@@ -32,7 +32,7 @@ def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> di
         else:
             starts[partition] = Start(position, checkpoint.state, checkpoint.applied)
             continue
-        raise MismatchError(
+        raise DamageError(
             f"the store is ahead of the log: partition {partition} was read up to {position},"
             f" where the log has {found}",
             store,

@@ -47,7 +47,8 @@ def measure(log: Log, store: Store | None = None) -> Lag:
     """One pass over the log; with a store over what lies beyond its checkpoints only.
 
     Raises:
-        MismatchError: the store belongs to another log, or is ahead of this one.
+        MismatchError: the store belongs to another log.
+        DamageError: it is ahead of this one.
     """
     checkpoints: Mapping[int, Checkpoint] = {}
     foreign: set[Place] = set()  # kept by the store, or to be

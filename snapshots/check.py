@@ -41,6 +41,7 @@ from binlog.errors import (
     HaltedError,
     MismatchError,
     PoisonError,
+    TrimmedError,
     UpgradeError,
 )
 from binlog.log import Log, Position
@@ -71,8 +72,8 @@ def check(
     """What is wrong with the log at ``url``, and with ``store``; see the table above.
 
     Raises:
-        RefusedError: there is no log.
-        ConflictError: the store was made from another log.
+        RefusedError: there is nothing.
+        MismatchError: what is there is no log; the store was made from another one.
     """
     seen: set[str] = set()
     address = parse_address(url)
@@ -84,7 +85,7 @@ def check(
             seen.add(finding.where)
     try:
         log = open_log(url)
-    except (DamageError, MismatchError) as error:
+    except DamageError as error:
         if error.where not in seen:
             yield Finding("damage", error.where, error.what)
         return
@@ -173,7 +174,10 @@ def _against_log(
             store.view() as other,
         ):
             yield from check_against(view, other, reached, leave)
-    except (DamageError, HaltedError, MismatchError, PoisonError, UpgradeError) as error:
+    except (
+        *(DamageError, HaltedError, MismatchError),
+        *(PoisonError, TrimmedError, UpgradeError),
+    ) as error:
         yield Finding("fold", view.name, f"items could not be compared with the log: {error}")
 
 

@@ -15,7 +15,7 @@ import msgspec
 from appliers.store import Checkpoint
 from binlog.checked import check_envelope
 from binlog.envelope import Envelope
-from binlog.errors import DamageError, MismatchError, RefusedError, UpgradeError
+from binlog.errors import DamageError, RefusedError, TrimmedError, UpgradeError
 from binlog.foreign import Place, home_of
 from binlog.halt import halted_error
 from binlog.log import Log, Position, Record, holds
@@ -125,7 +125,7 @@ class Walk(Reader):
         self._visited.setdefault(partition, set()).add(shard)
         try:
             super()._feed(shard, record, wanted, runs)
-        except (MismatchError, UpgradeError) as error:
+        except (TrimmedError, UpgradeError) as error:
             rule = "upgrade" if isinstance(error, UpgradeError) else "genesis"
             self._report(
                 rule, self._log.locate(position), f"{error.what}; the partition ends there"

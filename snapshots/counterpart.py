@@ -16,7 +16,7 @@ from appliers.applier import NO_RULES, Rules
 from appliers.fingerprint import check_fingerprint, fingerprint
 from appliers.store import Generation, Reader, Store, vector_of
 from appliers.stores.sqlite import SQLiteStore
-from binlog.errors import ConflictError, MismatchError
+from binlog.errors import ConflictError, DamageError, MismatchError
 from binlog.log import Log
 from binlog.target import Target
 from binlog.vector import Vector
@@ -41,7 +41,8 @@ def counterpart(
     that are left out, since ``rules`` did not make them.
 
     Raises:
-        ConflictError: made from another log, by other rules, or beyond the log's end.
+        ConflictError: made from another log, or by other rules.
+        DamageError: the store is beyond the log's end.
         HaltedError, PoisonError, DamageError: the log cannot be replayed that far.
     """
     check_same_log(log, reader)
@@ -69,8 +70,23 @@ def counterpart(
                 rules=rules,
                 excluded=generation.excluded,
             )
-            rebuild(log, store, wanted, workers=workers, progress=progress)
+            try:
+                rebuild(log, store, wanted, workers=workers, progress=progress)
+            except ConflictError as error:
+                if "offset" not in error.details:
+                    raise
+                raise _ahead(error, reader.name) from error
         yield store
+
+
+def _ahead(error: ConflictError, store: str) -> DamageError:
+    """The log has lost what the store was given: no argument of anybody's mends that."""
+    return DamageError(
+        f"the store is ahead of the log: {error.what}",
+        f"{store} and {error.where}",
+        "restore the log, or rebuild the store from what is left of it",
+        **error.details,
+    )
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 ====  ==============================================================================
 0     done
 1     the answer is "no" (the verb says so by ``context.exit(1)``)
-2     usage or bad input: `click.UsageError`, `binlog.errors.RefusedError`
+2     usage or bad input: `click.UsageError`, `binlog.errors.RefusedError`, `MismatchError`
 3     failure: any other `BinlogError`, the operating system, a bug
 130   interrupted (Ctrl-C)
 141   nobody reads standard output any more, as in ``binlog cat LOG | head``

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from binlog.clock import SystemClock
-from binlog.errors import BinlogError
+from binlog.errors import DamageError, UpgradeError
 from binlog.logs.append_lock import AppendLock
 from binlog.logs.block import Bad, find_block, signature
 from binlog.logs.directory_genesis import read_genesis
@@ -40,16 +40,14 @@ def check_directory_log(
     """Walk the log at ``path`` from its first byte to its last.
 
     Raises:
-        RefusedError: there is no log.
+        RefusedError, NoLogError: there is no log.
         StorageError: its files cannot be opened.
     """
     # As a log names itself, so that a place has one name.
     directory = str(Path(path).absolute()) if fs is REAL else os.fspath(path)
     try:
         _, params = read_genesis(fs, directory)
-    except BinlogError as error:
-        if error.exit_status == 2 or error.retriable:
-            raise
+    except (DamageError, UpgradeError) as error:
         yield Finding("genesis", error.where, error.what)
         return
     check = _Check(fs, directory, bytes.fromhex(params.log_id))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from binlog.clock import Clock, SystemClock
 from binlog.control import genesis_frame
-from binlog.errors import ConflictError, DamageError, MismatchError, RefusedError, StorageError
+from binlog.errors import ConflictError, DamageError, NoLogError, RefusedError, StorageError
 from binlog.frame import HEADER_BYTES, stamp_born
 from binlog.log import Put
 from binlog.logs.append_lock import LOCK_NAME, TURN_NAME
@@ -103,7 +103,7 @@ def _is_taken(fs: FileSystem, path: str) -> bool:
 def _found(fs: FileSystem, path: str, params: Params) -> Literal["exists"]:
     try:
         _, found = read_genesis(fs, path)
-    except MismatchError as error:
+    except NoLogError as error:
         raise ConflictError(error.what, path, "choose another place for the log") from error
     if unlike := differences(found, params):
         raise ConflictError(
@@ -176,8 +176,8 @@ def read_genesis(fs: FileSystem, path: str) -> tuple[bytes, Params]:
 
     Raises:
         RefusedError: nothing is there.
-        MismatchError: what is there is no log, or its GENESIS is another log's.
-        DamageError: GENESIS or the first block is not what it was.
+        NoLogError: what is there is no log.
+        DamageError: GENESIS or the first block is not what it was; they are of different logs.
         UpgradeError: a newer version made it.
         StorageError: the operating system refused.
     """
@@ -195,20 +195,20 @@ def read_genesis(fs: FileSystem, path: str) -> tuple[bytes, Params]:
     return genesis, params
 
 
-def _no_genesis(fs: FileSystem, path: str) -> MismatchError | RefusedError | DamageError:
+def _no_genesis(fs: FileSystem, path: str) -> NoLogError | RefusedError | DamageError:
     try:
         names = fs.listdir(path)
     except FileNotFoundError:
         return RefusedError("no log there", path, f"binlog init file:{path}")
     except NotADirectoryError:
-        return MismatchError("a file, not the directory of a log", path, "give a log's directory")
+        return NoLogError("a file, not the directory of a log", path, "give a log's directory")
     if segment_name(0) in names:
         return DamageError(
             f"{GENESIS_NAME} is missing",
             path,
             "restore it; the first segment's first frame holds its bytes",
         )
-    return MismatchError("a directory, but not a log's", path, f"binlog init file:{path}/log")
+    return NoLogError("a directory, but not a log's", path, f"binlog init file:{path}/log")
 
 
 def _check_first_block(fs: FileSystem, path: str, genesis: bytes, params: Params) -> None:
@@ -232,7 +232,7 @@ def _check_first_block(fs: FileSystem, path: str, genesis: bytes, params: Params
     if not isinstance(parsed, Block):
         raise damage(path, 0, Bad(0, "no genesis records"), fs)
     whose = "has other parameters" if theirs == ours else f"is of log {theirs.hex()}"
-    raise MismatchError(
+    raise DamageError(
         f"{GENESIS_NAME} is of log {params.log_id}, but the first segment {whose}",
         path,
         "restore it; the first frame of the first segment holds its bytes",

@@ -33,6 +33,7 @@ from binlog.errors import (
     ConflictError,
     DamageError,
     MismatchError,
+    NoLogError,
     RefusedError,
     StorageError,
 )
@@ -72,7 +73,8 @@ def read_genesis(service: Service) -> tuple[bytes, Summary]:
 
     Raises:
         RefusedError: there is no such stream.
-        MismatchError: there is, but it is no log, or not yet.
+        NoLogError: there is, and no log is in it.
+        MismatchError: a log that is not whole yet, or of several.
         DamageError, UpgradeError: see `binlog.params.decode_genesis`.
     """
     summary = service.describe()
@@ -86,13 +88,15 @@ def read_genesis(service: Service) -> tuple[bytes, Summary]:
             if body is not None:
                 partitions.setdefault(body, set()).add(header.partition)
     if not partitions:
-        raise MismatchError(
+        raise NoLogError(
             "a stream, but no log: neither its tags nor its first records hold a genesis",
             service.name,
             f"binlog init {service.name} --partitions N",
         )
     if len(partitions) > 1:
-        raise MismatchError("genesis records of different parameters", service.name)
+        raise MismatchError(
+            "genesis records of different parameters", service.name, "name another stream"
+        )
     [(genesis, begun)] = partitions.items()
     params = decode_genesis(genesis, service.name)
     if len(begun) < params.partitions:

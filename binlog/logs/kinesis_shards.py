@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from binlog.aws.errors import error_code
-from binlog.errors import MismatchError
+from binlog.errors import DamageError
 from binlog.log import Shard
 from binlog.partition import explicit_hash_key
 
@@ -58,7 +58,7 @@ def shards_of(listed: Iterable[Mapping[str, Any]], partitions: int, where: str) 
     """The shards, parents before children; a parent that is no longer listed is still named.
 
     Raises:
-        MismatchError: they make no lineage, a shard being its own ancestor.
+        DamageError: they make no lineage, a shard being its own ancestor.
     """
     keys = hash_keys(partitions)
     waiting: dict[str, Shard] = {}
@@ -75,7 +75,11 @@ def shards_of(listed: Iterable[Mapping[str, Any]], partitions: int, where: str) 
     while waiting:
         ready = [s for s in waiting.values() if not any(p in waiting for p in s.parents)]
         if not ready:
-            raise MismatchError(f"shards {', '.join(waiting)} are their own ancestors", where)
+            raise DamageError(
+                f"shards {', '.join(waiting)} are their own ancestors",
+                where,
+                "is that an endpoint of the service? if so, ask its support",
+            )
         ordered += sorted(ready, key=lambda shard: shard.id)
         for shard in ready:
             del waiting[shard.id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binlog.address import open_log, parse_address
-from binlog.errors import MismatchError, RefusedError
+from binlog.errors import NoLogError, RefusedError
 from binlog.log import Log
 from binlog.relay.inbox import ForeignInbox, Inbox, LogInbox
 
@@ -15,16 +15,15 @@ def open_inbox(url: str, log: Log, *, accept_loss: bool = False) -> Inbox:
 
     Raises:
         RefusedError: nothing that can be relayed is there.
-        MismatchError, DamageError, StorageError: see the log's own class.
+        MismatchError, DamageError, StorageError: as `binlog.address.open_log`.
     """
     address = parse_address(url)
     if address.scheme not in ("file", "kinesis"):
         raise RefusedError(f"{url!r} is no inbox", do="write kinesis://STREAM or file:DIR")
     try:
         found = open_log(url)
-    except MismatchError as error:
-        # A log that was made halfway is none to relay from either, and says so.
-        if address.scheme != "kinesis" or not error.what.startswith("a stream, but no log"):
+    except NoLogError:  # a log that was made halfway is another mismatch, and none to relay from
+        if address.scheme != "kinesis":
             raise
         return _stream(url, accept_loss=accept_loss)
     if found.params.log_id != log.params.log_id:

@@ -245,7 +245,7 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path, one: str, verb:
     other = [one] if verb == ["verify"] else []
     for address, status, says in (
         (f"sqlite:{tmp_path}/absent.db", 2, "there is no store"),
-        (f"sqlite:{text}", 3, "not an SQLite file"),
+        (f"sqlite:{text}", 2, "not an SQLite file"),
         (f"sqlite:{tmp_path}", 2, "a directory"),
         (str(tmp_path / "one.db"), 2, "write sqlite:"),
         ("postgres:x", 2, "unknown scheme"),

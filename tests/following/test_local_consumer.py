@@ -13,7 +13,7 @@ from appliers.summary import summarize
 from binlog.changes import event, put_item
 from binlog.clock import ManualClock
 from binlog.envelope import Envelope
-from binlog.errors import ConflictError, MismatchError
+from binlog.errors import ConflictError, DamageError, MismatchError
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.params import Params
 from binlog.producer import Producer
@@ -107,7 +107,7 @@ def test_refuses_a_store_that_is_ahead_of_its_log(tmp_path: Path) -> None:
     append(log, order(1))
     replicate(log, store, Following(once=True))
     shorter = new_log(tmp_path / "copy")  # the same log id and parameters, nothing in it
-    with pytest.raises(MismatchError, match="ahead"):
+    with pytest.raises(DamageError, match="ahead"):
         replicate(shorter, store, Following(once=True))
 
 
@@ -125,7 +125,7 @@ def test_refuses_a_log_restored_from_a_copy_and_written_to_since(tmp_path: Path)
                 replicate(each, store, Following(once=True))
             else:
                 append(each, order(4))
-                with pytest.raises(MismatchError, match="another record"):
+                with pytest.raises(DamageError, match="another record"):
                     replicate(each, store, Following(once=True))
 
 

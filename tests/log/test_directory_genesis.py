@@ -14,7 +14,7 @@ from binlog.errors import (
     BinlogError,
     ConflictError,
     DamageError,
-    MismatchError,
+    NoLogError,
     RefusedError,
     StorageError,
     UpgradeError,
@@ -71,7 +71,7 @@ def test_what_is_no_log_is_neither_replaced_nor_opened(tmp_path: Path, what: str
         (path / "mine").touch()
     with pytest.raises(ConflictError, match="another place"):
         create_directory_log(path, PARAMS)
-    with pytest.raises(MismatchError, match="log"):
+    with pytest.raises(NoLogError, match="log"):
         DirectoryLog(path)
     assert path.read_text() == "mine" if what == "file" else (path / "mine").exists()
 
@@ -110,8 +110,8 @@ def harmed(path: Path, how: str) -> None:
         ("missing", DamageError),
         ("no JSON", DamageError),
         ("newer", UpgradeError),
-        ("edited", MismatchError),
-        ("another log's", MismatchError),
+        ("edited", DamageError),
+        ("another log's", DamageError),
     ],
 )
 def test_a_genesis_file_that_is_not_the_logs_is_refused(

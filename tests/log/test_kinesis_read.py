@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from binlog.errors import MismatchError, RefusedError, StorageError, TrimmedError
+from binlog.errors import DamageError, MismatchError, RefusedError, StorageError, TrimmedError
 from binlog.frame import decode_header
 from binlog.log import Appended, Position, Record, holds
 from binlog.logs import kinesis_reader, kinesis_stream
@@ -274,7 +274,7 @@ def test_shards_are_listed_parents_first_whatever_their_ids() -> None:
     assert [shard.id for shard in ordered] == ["z", "a", "b", "c"]
     assert ordered[0].parents == ("gone",)
     assert ordered[3].parents == ("a", "b")
-    with pytest.raises(MismatchError, match="ancestors"):
+    with pytest.raises(DamageError, match="ancestors"):
         shards_of([listed("x", 0, 1, "y"), listed("y", 0, 1, "x")], 4, "kinesis://s")
 
 
@@ -335,7 +335,7 @@ def test_a_forgotten_genesis_is_named(world: KinesisWorld, log: KinesisLog) -> N
     world.clock.advance(20 * HOUR_MS)
     fill(log, 1, start=2)
     world.clock.advance(5 * HOUR_MS)
-    with pytest.raises(MismatchError, match="genesis"):
+    with pytest.raises(TrimmedError, match="genesis"):
         Reader(world.open()).read()
 
 
