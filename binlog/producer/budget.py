@@ -10,6 +10,8 @@ The rule, for each shard by itself:
 * a frame begins when the one before it is paid for, at the present rate; what was not used for
   `BURST_S` may be used at once. So below the rate nothing waits, and above it, of k partitions that
   have something to send in the shard, each has its turn within k / rate;
+* a part of the burst, `KEPT`, is left to frames for which somebody waits (an append, a flush): who
+  publishes all the time would use up all of it, and the flush after it would wait for every frame;
 * the rate is at most what the producer was given, of all that the shard takes. Nobody knows how
   many producers there are, so the shard says it: a reply in which it refuses frames lets the rate
   shrink by `CUT`, and takes the burst away; after `GROWTH_FRAMES` that it took, and not sooner than
@@ -34,6 +36,7 @@ from collections.abc import Iterable
 from binlog.log import Appended, Failed, Reply
 
 BURST_S = 1.0  # what was not used for so long can be used at once
+KEPT = 0.25  # of it, for what somebody waits for
 CUT, CUT_S = 0.8, 0.1  # what was under way at a cut is no reason for another one
 GROWTH, GROWTH_S, GROWTH_FRAMES = 1.25, 1.0, 5
 RATE_MIN = 1 / 60  # frames a second
@@ -80,10 +83,11 @@ class Budget:
         share = self._shares.get(shard)
         return self._rate_max if share is None else share.rate
 
-    def ready_at(self, shard: str) -> float:
+    def ready_at(self, shard: str, *, is_awaited: bool = True) -> float:
         """From when on a frame may begin there; it may be over."""
+        burst_s = BURST_S if is_awaited else BURST_S * (1 - KEPT)
         share = self._shares.get(shard)
-        return -BURST_S if share is None else share.used_up - BURST_S
+        return -burst_s if share is None else share.used_up - burst_s
 
     def spend(self, shard: str, now: float) -> None:
         """A frame begins."""

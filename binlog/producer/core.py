@@ -127,7 +127,7 @@ class ProducerCore:
                 sum([sizes[index] for index in indexes]),
                 deadline,
             )
-            self._enqueue(partition, chunk, due)
+            self._enqueue(partition, chunk, due, is_urgent=is_urgent)
         self.pending_bytes += size
         self.pending_events += len(sizes)
         return True
@@ -136,6 +136,7 @@ class ProducerCore:
         """Let nothing that is queued now wait for company."""
         for lane in self._queued.values():
             lane.due = now
+            lane.is_awaited = True
 
     def reply(self, call: int, replies: Sequence[Reply], now: float) -> None:
         """The replies to the frames of a call, in their order; see `outcomes`.
@@ -202,9 +203,7 @@ class ProducerCore:
             times.append(lane.queue[0].deadline)
             if may_call and lane.flight is None:
                 due = lane.due if lane.size < self._packer.body_bytes_goal else 0.0
-                if self._budget is not None:
-                    due = max(due, self._budget.ready_at(lane.shard))
-                times.append(max(due, launch_from))
+                times.append(max(due, self._ready_at(lane), launch_from))
         return min(times, default=None)
 
     def _next_call_at(self) -> float:
@@ -229,15 +228,17 @@ class ProducerCore:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def _enqueue(self, partition: int, chunk: Chunk, due: float) -> None:
+    def _enqueue(self, partition: int, chunk: Chunk, due: float, *, is_urgent: bool) -> None:
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = Lane(partition)
         if not lane.queue:
             self._queued[partition] = lane
             lane.due = due
-        elif due < lane.due:
-            lane.due = due
+            lane.is_awaited = is_urgent
+        else:
+            lane.due = min(lane.due, due)
+            lane.is_awaited |= is_urgent
         lane.add(chunk)
 
     def _launch_due(self, flights: list[Flight], now: float) -> None:
@@ -251,7 +252,7 @@ class ProducerCore:
                 continue
             if len(flights) >= frames_max or size >= bytes_max:
                 return
-            if self._budget is not None and self._budget.ready_at(lane.shard) > now:
+            if self._ready_at(lane) > now:
                 continue
             if session is None:
                 session = self._session_at(now)
@@ -260,6 +261,10 @@ class ProducerCore:
             flight = self._launch(lane, session, now)
             flights.append(flight)
             size += len(flight.data)
+
+    def _ready_at(self, lane: Lane) -> float:
+        budget = self._budget
+        return budget.ready_at(lane.shard, is_awaited=lane.is_awaited) if budget else 0.0
 
     def _session_at(self, now: float) -> SessionState:
         """The session that new frames belong to; a new one where the last has ended or aged."""

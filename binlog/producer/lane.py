@@ -96,6 +96,7 @@ class Lane:
         "_session",
         "due",
         "flight",
+        "is_awaited",
         "partition",
         "queue",
         "shard",
@@ -108,6 +109,7 @@ class Lane:
         self.queue: deque[Chunk] = deque()
         self.size = 0  # of what is queued
         self.due = 0.0  # when the first one must go at the latest
+        self.is_awaited = False  # somebody waits for one of them
         self.flight: Flight | None = None
         self._session: SessionState | None = None
         self._next = 1

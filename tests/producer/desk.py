@@ -88,8 +88,10 @@ class Desk:
         )
         self.told: list[tuple[object, Delivery]] = []
 
-    def offer(self, envelopes: Sequence[Envelope], ticket: object = "t") -> bool:
-        return self.core.offer(ticket, envelopes, self.now)
+    def offer(
+        self, envelopes: Sequence[Envelope], ticket: object = "t", *, is_urgent: bool = False
+    ) -> bool:
+        return self.core.offer(ticket, envelopes, self.now, is_urgent=is_urgent)
 
     def poll(self) -> Send | None:
         send = self.core.poll(self.now)

@@ -7,7 +7,7 @@ import pytest
 from binlog.log import Appended, Position
 from binlog.logs.kinesis import FRAMES_PER_S
 from binlog.producer import ProducerOptions
-from binlog.producer.budget import BURST_S, Budget
+from binlog.producer.budget import BURST_S, KEPT, Budget
 from tests.producer.desk import (
     BORN,
     LOST,
@@ -112,11 +112,33 @@ def used_up() -> Desk:
     """A desk whose budget gives one frame now, and the next after 1 / RATE."""
     desk = desk_of()
     for _ in range(BURST):
-        desk.offer(events(KEYS[0], 1))
+        desk.offer(events(KEYS[0], 1), is_urgent=True)
         desk.reply(desk.send(), Appended(BORN, Position("", 1), BORN))
     desk.now += 1 / RATE
-    desk.offer(events(KEYS[0], 1))
+    desk.offer(events(KEYS[0], 1), is_urgent=True)
     return desk
+
+
+def test_a_part_of_the_burst_is_left_to_those_who_wait() -> None:
+    """Who publishes all the time uses up the rest, and a flush after it would wait for each frame."""
+    desk = desk_of()
+    published = 0
+    desk.offer(events(KEYS[0], 1))
+    while (send := desk.poll()) is not None:
+        published += 1
+        desk.reply(send, Appended(BORN, Position("", 1), BORN))
+        desk.offer(events(KEYS[0], 1))
+    assert BURST * (1 - KEPT) <= published <= BURST * (1 - KEPT) + 1
+    wakeup = desk.core.wakeup()
+    assert wakeup is not None
+    assert 0 < wakeup - desk.now <= 1 / RATE
+    desk.core.flush(desk.now)
+    assert desk.core.wakeup() == desk.now
+    desk.reply(desk.send(), Appended(BORN, Position("", 1), BORN))
+    desk.offer(events(KEYS[0], 1))
+    assert desk.poll() is None, "nobody waits for this one"
+    desk.offer(events(KEYS[0], 1), is_urgent=True)
+    assert len(desk.send().puts) == 1
 
 
 def test_a_second_attempt_is_not_kept_waiting() -> None:
@@ -130,7 +152,7 @@ def test_a_second_attempt_is_not_kept_waiting() -> None:
 def test_a_throttled_frame_waits_for_its_turn() -> None:
     """Refused for being one too many, it is not sent again until there is room for one."""
     desk = used_up()
-    desk.offer(events(KEYS[1], 1))
+    desk.offer(events(KEYS[1], 1), is_urgent=True)
     desk.reply(desk.send(), REFUSED)  # both are in the shard that is not known yet
     began = desk.now
     for _ in range(2):
