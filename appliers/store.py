@@ -25,6 +25,11 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
 
     ``applied`` is an offset at most ``offset`` plus what the next record holds: a target vector
     may cut a frame, whose events up to ``applied`` are then skipped when it is read again.
+
+    ``seen_ms`` belongs to the place in the log, not to what was applied: of a log that forgets, when
+    its shard was seen to end there, by the log's own time (`binlog.log.Forgets`). It stays true
+    whatever comes later. Who goes on from there on a log that has been quiet needs it; ``None``,
+    where nobody knows or wrote it down, is always safe.
     """
 
     partition: int
@@ -34,6 +39,7 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     applied: int  # events up to here are in the items
     digest: bytes  # of the sequencer
     state: bytes  # of the sequencer, held frames included
+    seen_ms: int | None = None
 
 
 def moves_on(new: Checkpoint, old: Checkpoint) -> bool:
@@ -41,12 +47,15 @@ def moves_on(new: Checkpoint, old: Checkpoint) -> bool:
 
     Within a shard by (sequence, applied). Sequence numbers of two shards are never compared: from
     a shard to its child only the offsets tell, and a parent that ended in copies leaves them as
-    they are, so there an equal one moves on.
+    they are, so there an equal one moves on. The same place may be replaced where its end was seen
+    later, and by nothing else: what is known of it never gets less.
     """
     if new.offset < old.offset or new.applied < old.applied:
         return False
     if new.shard != old.shard:
         return True
+    if (new.sequence, new.applied) == (old.sequence, old.applied):
+        return new.seen_ms is not None and (old.seen_ms is None or new.seen_ms > old.seen_ms)
     return (new.sequence, new.applied) > (old.sequence, old.applied)
 
 

@@ -190,6 +190,37 @@ class ReadsAhead(Protocol):
         """Reading is going to go on from these places soon, in this order. It does not wait."""
 
 
+@runtime_checkable
+class Forgets(Protocol):
+    """A log that keeps records for so long and no longer: a place can be too old to go on from.
+
+    Of a place whose own record is forgotten nobody can tell what was forgotten after it, unless it
+    is known that nothing can have been: since the shard, still open, was seen to *end* there, and
+    what came later is not that old yet. That stays true whatever comes, so whoever keeps a place
+    keeps with it when that was, by the log's own time, and says so when it reads on.
+    """
+
+    def seen_ms(self, place: Position) -> int | None:
+        """Whatever comes after ``place`` arrived then or later, give or take minutes; no I/O.
+
+        ``None`` where no reader of this handle saw the end of an open shard there, nor was told.
+        """
+
+    def note_seen(self, place: Position, seen_ms: int) -> None:
+        """Somebody saw the end there at that time, by the log's own time; no I/O."""
+
+
+def seen_ms(log: Log, place: Position) -> int | None:
+    """`Forgets.seen_ms` of a log that forgets; ``None`` of any other: there no place is too old."""
+    return log.seen_ms(place) if isinstance(log, Forgets) else None
+
+
+def note_seen(log: Log, place: Position, seen_ms: int | None) -> None:
+    """`Forgets.note_seen` where it is known, and the log forgets."""
+    if seen_ms is not None and isinstance(log, Forgets):
+        log.note_seen(place, seen_ms)
+
+
 def holds(log: Log, position: Position) -> bool:
     """Whether the log has a place just after the record at ``position``.
 

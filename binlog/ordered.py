@@ -86,7 +86,9 @@ class OrderedRuns:
 
     def _note(self, reader: Reader, partition: int) -> None:
         checked = reader.checkpoint(partition)
-        self.starts[partition] = Start(checked.position, checked.state, checked.applied)
+        self.starts[partition] = Start(
+            checked.position, checked.state, checked.applied, checked.seen_ms
+        )
         if checked.applied:
             self.vector[partition] = checked.applied
         if partition in reader.halts:

@@ -34,7 +34,7 @@ from binlog.foreign import (
 from binlog.halt import Halt, Halted, halted_error
 from binlog.homeless import HomelessShards
 from binlog.lineage import records_after
-from binlog.log import Log, Page, Position, ReadsAhead, Record, Shard
+from binlog.log import Log, Page, Position, ReadsAhead, Record, Shard, note_seen, seen_ms
 from binlog.resolution import find_counting
 from binlog.run import Run
 from binlog.sequencer import Sequencer
@@ -50,22 +50,28 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     """Where a partition's reading goes on: just after ``position``, with that state.
 
     ``applied`` is an offset whose events need not be given again; it may lie within the next
-    record (C2).
+    record (C2). ``seen_ms``: see `Checked`.
     """
 
     position: Position
     state: bytes
     applied: int
+    seen_ms: int | None = None
 
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
-    """A reader's place in one partition, at a record boundary (C2)."""
+    """A reader's place in one partition, at a record boundary (C2).
+
+    ``seen_ms``: when the log was seen to end there, by its own time (`binlog.log.Forgets`); ``None``
+    where it was not, or is a log that forgets nothing, or where a target cuts the next record.
+    """
 
     position: Position
     offset: int
     applied: int
     digest: bytes
     state: bytes
+    seen_ms: int | None = None
 
 
 class Reader:
@@ -112,6 +118,8 @@ class Reader:
             self.sequencers[partition] = Sequencer(log.params, log.genesis, partition, state)
             self._positions[partition] = start.position if start else self._root(partition)
             self._applied[partition] = start.applied if start else 0
+            if start is not None:
+                note_seen(log, start.position, start.seen_ms)
             if target.vector is not None:
                 limit = self._limits[partition] = target.vector.get(partition, 0)
                 if limit <= self._applied[partition]:
@@ -370,6 +378,7 @@ class Reader:
             self._applied[partition],
             sequencer.digest,
             sequencer.encode_state(place=self._stamp(position)),
+            seen_ms(self._log, position) if state is None else None,
         )
 
     def _stamp(self, position: Position) -> bytes:

@@ -35,6 +35,7 @@ from binlog.logger import get_logger
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
 from consumers.checkpoint import starts_of
+from consumers.rows import Rows
 from consumers.thrift import Thrift
 from snapshots.rebuild import checkpoint_of, duplicates_of
 
@@ -85,6 +86,7 @@ class Engine:
             without=frozenset(taken),
             exclusions=parse_exclusions(generation.excluded),
         )
+        self._rows = Rows(log)
         self._careful = False
         self._in_doubt = False  # the last step raised: what it read may not be applied
         self.duplicates = 0
@@ -97,9 +99,8 @@ class Engine:
         page_bytes = 1 if self._careful else self._page_bytes
         self._touched: set[int] = set()  # partitions whose place may not be committed
         self._reader = Reader(self._log, starts=starts, page_bytes=page_bytes)
-        self._committed = {
-            p: _place(checkpoint_of(self._reader, p)) for p in self._reader.partitions
-        }
+        places = {p: self._reader.checkpoint(p) for p in self._reader.partitions}
+        self._rows.start(places, committed)
 
     @property
     def reader(self) -> Reader:
@@ -190,6 +191,7 @@ class Engine:
             batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
             self._note_types(batch.types)
             due = self._due(sorted(self._touched), batch.writes)
+            due = sorted({*due, *self._rows.old()})
             places = self._moved(due)
             behind = self._behind(due)
             failed = self._store.commit(
@@ -233,12 +235,12 @@ class Engine:
         return self._store.read(self._generation.id, table, keys)
 
     def _moved(self, partitions: Iterable[int]) -> list[Checkpoint]:
-        """The checkpoints of those partitions that stand elsewhere than committed."""
+        """The checkpoints of those partitions whose rows would say something new."""
         places = [checkpoint_of(self._reader, partition) for partition in partitions]
-        return [place for place in places if _place(place) != self._committed[place.partition]]
+        return [place for place in places if self._rows.is_news(place)]
 
-    def _note_committed(self, due: Sequence[int], places: Iterable[Checkpoint]) -> None:
-        self._committed.update((place.partition, _place(place)) for place in places)
+    def _note_committed(self, due: Sequence[int], places: Sequence[Checkpoint]) -> None:
+        self._rows.note(places)
         self._touched.difference_update(due)
         if self._thrift is not None:
             self._thrift.note_saved(due)
@@ -258,7 +260,3 @@ class Engine:
             events=batch.counts.events,
             writes=len(batch.writes),
         )
-
-
-def _place(checkpoint: Checkpoint) -> tuple[str, int, int]:
-    return checkpoint.shard, checkpoint.sequence, checkpoint.applied

@@ -194,6 +194,7 @@ def checkpoint_of(reader: Reader, partition: int) -> Checkpoint:
         applied=place.applied,
         digest=place.digest,
         state=place.state,
+        seen_ms=place.seen_ms,
     )
 
 

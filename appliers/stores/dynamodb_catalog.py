@@ -221,6 +221,8 @@ def checkpoint_item(generation: str, standing: Standing, state: bytes) -> Attrib
     }
     if standing.commit:
         item["commit"] = {"N": str(standing.commit)}
+    if at.seen_ms is not None:  # releases before it was there pass it over, and write none
+        item["seen"] = {"N": str(at.seen_ms)}
     return item
 
 
@@ -233,7 +235,8 @@ def standing_of(item: Mapping[str, Any], generation: str, name: str) -> Standing
     try:
         numbers = [int(item[each]["N"]) for each in ("offset", "applied", "rev")]
         partition, sequence = int(item["sk"]["S"]), int(item["sequence"]["S"])
-        if min(*numbers, partition) < 0:
+        seen_ms = int(item["seen"]["N"]) if "seen" in item else None
+        if min(*numbers, partition, seen_ms or 0) < 0:
             raise ValueError("a number below 0")  # noqa: TRY301 - one place says what it is
         checkpoint = Checkpoint(
             partition=partition,
@@ -243,6 +246,7 @@ def standing_of(item: Mapping[str, Any], generation: str, name: str) -> Standing
             applied=numbers[1],
             digest=bytes(item["digest"]["B"]),
             state=bytes(item["state"]["B"]),
+            seen_ms=seen_ms,
         )
         return Standing(checkpoint, numbers[2], int(item.get("commit", {"N": "0"})["N"]))
     except (KeyError, TypeError, ValueError) as error:

@@ -21,6 +21,7 @@ from appliers.stores.sqlite_rows import encode_row, insert_rows
 from appliers.stores.sqlite_schema import (
     FOREIGN_TABLE,
     FORMAT,
+    SEEN_COLUMN,
     TABLE,
     names_in,
     quoted,
@@ -196,8 +197,9 @@ def put_checkpoints(
     connection.executemany(
         """
         INSERT OR REPLACE INTO _binlog_checkpoints
-            (generation, partition, shard, sequence, offset, applied, digest, state)
-        VALUES (:generation, :partition, :shard, :sequence, :offset, :applied, :digest, :state)
+            (generation, partition, shard, sequence, offset, applied, digest, state, seen_ms)
+        VALUES (:generation, :partition, :shard, :sequence, :offset, :applied, :digest, :state,
+            :seen_ms)
         """,
         [
             {
@@ -249,6 +251,9 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     """Give a store of an earlier format what it lacks, or find that somebody did."""
     with transaction(connection):
         (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found < FORMAT:
+        if found < 2:
             connection.execute(FOREIGN_TABLE)
+        if found < 3:
+            connection.execute(f"ALTER TABLE _binlog_checkpoints ADD COLUMN {SEEN_COLUMN}")
+        if found < FORMAT:
             connection.execute(f"PRAGMA user_version = {FORMAT}")

@@ -88,7 +88,7 @@ class SQLiteReader:
     def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
         self.check_live(generation)
         rows = self._all(
-            "SELECT partition, shard, sequence, offset, applied, digest, state"
+            f"SELECT partition, shard, sequence, offset, applied, {self._seen()}, digest, state"  # noqa: S608 - constants
             " FROM _binlog_checkpoints WHERE generation = ? ORDER BY partition",
             generation,
         )
@@ -97,11 +97,16 @@ class SQLiteReader:
     def positions(self, generation: str) -> dict[int, Checkpoint]:
         """The checkpoints without their states, which may be large."""
         rows = self._all(
-            "SELECT partition, shard, sequence, offset, applied"
+            f"SELECT partition, shard, sequence, offset, applied, {self._seen()}"  # noqa: S608 - constants
             " FROM _binlog_checkpoints WHERE generation = ?",
             generation,
         )
         return {row[0]: self._checkpoint(generation, *row) for row in rows}
+
+    def _seen(self) -> str:
+        """What to select: a store of an earlier format has no such column until it is written."""
+        columns = self._all("SELECT name FROM pragma_table_info('_binlog_checkpoints')")
+        return "seen_ms" if ("seen_ms",) in columns else "NULL"
 
     def _checkpoint(
         self,
@@ -111,12 +116,15 @@ class SQLiteReader:
         sequence: str,
         offset: int,
         applied: int,
+        seen_ms: int | None,
         digest: bytes = b"",
         state: bytes = b"",
     ) -> Checkpoint:
         try:
-            if min(partition, offset, applied) >= 0:
-                return Checkpoint(partition, shard, int(sequence), offset, applied, digest, state)
+            if min(partition, offset, applied, seen_ms or 0) >= 0:
+                return Checkpoint(
+                    partition, shard, int(sequence), offset, applied, digest, state, seen_ms
+                )
             why = "a number below 0"
         except (TypeError, ValueError) as error:
             why = str(error)

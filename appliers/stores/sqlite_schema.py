@@ -20,7 +20,8 @@ Beside them::
     _binlog_generations  the live generations: id, open, fingerprint, excluded and types (JSON)
     _binlog_tables       which table is of which generation, and the SQLite table that it is in
     _binlog_checkpoints  how far each partition is applied in each generation; a sequence number
-                         has up to 56 digits, so it is text
+                         has up to 56 digits, so it is text; seen_ms: when the log was seen to end
+                         there, null where nobody knows (format 3)
     _binlog_rejections   events whose expected version was not the item's
     _binlog_foreign      records of the stream that are nobody's of this log, whole; of one that was
                          relayed only its place (format 2)
@@ -43,13 +44,14 @@ from pathlib import Path
 from binlog.errors import MismatchError, StorageError, UpgradeError
 
 APPLICATION_ID = int.from_bytes(b"BLOG", "big")
-FORMAT = 2  # 1 had no foreign records; the first writer adds the table
+FORMAT = 3  # 1 had no foreign records, 2 no `seen_ms`; the first writer adds them
 PREFIX = "_binlog_"
 BUILD_PREFIX = "_binlog_build_"
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 
+SEEN_COLUMN = "seen_ms INTEGER"
 FOREIGN_TABLE = """
 CREATE TABLE _binlog_foreign (
     shard TEXT NOT NULL, sequence TEXT NOT NULL, partition_key TEXT NOT NULL,
@@ -68,7 +70,8 @@ CREATE TABLE _binlog_tables (
 CREATE TABLE _binlog_checkpoints (
     generation TEXT NOT NULL, partition INTEGER NOT NULL, shard TEXT NOT NULL,
     sequence TEXT NOT NULL, offset INTEGER NOT NULL, applied INTEGER NOT NULL,
-    digest BLOB NOT NULL, state BLOB NOT NULL, PRIMARY KEY (generation, partition));
+    digest BLOB NOT NULL, state BLOB NOT NULL, {SEEN_COLUMN},
+    PRIMARY KEY (generation, partition));
 CREATE TABLE _binlog_rejections (
     generation TEXT NOT NULL, table_name TEXT NOT NULL, partition INTEGER NOT NULL,
     offset INTEGER NOT NULL, key_bytes BLOB NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL,

@@ -41,6 +41,7 @@ from binlog.logs.kinesis_client import (
 )
 from binlog.logs.kinesis_genesis import read_genesis
 from binlog.logs.kinesis_parsing import with_quick_replies
+from binlog.logs.kinesis_serializing import with_quick_requests
 from binlog.logs.kinesis_service import Service
 from binlog.logs.kinesis_stream import SHARD_READS_PER_S, Stream
 from binlog.params import decode_genesis
@@ -66,7 +67,8 @@ def kinesis_service(
     """The control calls on a stream, whether there is one or not."""
     clock = clock or SystemClock()
     where = f"kinesis://{stream}"
-    clients = Clients(with_quick_replies(connect or connector(account or Account(), where)))
+    connect = connect or connector(account or Account(), where)
+    clients = Clients(with_quick_requests(with_quick_replies(connect)))
     return Service(where, stream, clients, ServiceTime(clock), clock, pause)
 
 
@@ -166,6 +168,12 @@ class KinesisLog:
     def expect(self, places: Sequence[Position]) -> None:
         self._check_open()
         self._reader.expect(places)
+
+    def seen_ms(self, place: Position) -> int | None:
+        return self._reader.seen_ms(place)
+
+    def note_seen(self, place: Position, seen_ms: int) -> None:
+        self._stream.seen.note(place.shard, place.sequence, seen_ms)
 
     def shards(self) -> list[Shard]:
         self._check_open()

@@ -98,6 +98,12 @@ class StreamReader:
         with self._lock:
             self._fetching.discard(reader)
 
+    def seen_ms(self, place: Position) -> int | None:
+        """When an open shard was last known to end there; see `binlog.log.Forgets`."""
+        with self._lock:
+            reader = self._readers.get(place.shard)
+        return None if reader is None else reader.seen_ms(place.sequence)
+
     def shards(self) -> list[Shard]:
         """All shards, parents first; from now on each has its reader."""
         shards = self.stream.shards()

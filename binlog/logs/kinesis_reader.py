@@ -18,10 +18,11 @@ A position before the first record of a child cannot be proved so: the child may
 that are forgotten. The service tells it only roughly, by which shards were open at the edge of its
 retention. A child that is older than that edge is refused; so is one that never had a record.
 
-The limit of this: whoever *begins* at a place older than the retention is refused also where nothing
-was written since, because nobody can tell. A reader that goes on reading is not concerned, however
-quiet the stream is: it saw the end of the shard, and what came later is not forgotten yet. A quiet
-log needs a no-op now and then, or an archive, for those who begin.
+A reader that goes on reading is not stopped by a quiet stream: it saw the end of the shard, and what
+came later is not forgotten yet. Nor is one that goes on from a checkpoint, which says when the end
+was seen there (`ShardReader.seen_ms`, `binlog.logs.kinesis_seen`), if that is less than the shortest
+retention ago. Beyond it, whoever begins at a forgotten place is refused also where nothing was
+written since, because nobody can tell.
 """
 
 from __future__ import annotations
@@ -74,6 +75,31 @@ class ShardReader:
     def _kept(self, after: int) -> Chunk | None:
         return next((c for c in reversed(self._chunks) if c.covers(after)), None)
 
+    def seen_ms(self, after: int) -> int | None:
+        """When the shard, which is open as far as is known, was last seen to end there.
+
+        Of a closed one its lineage says what comes next. Before the first record of all there is
+        a genesis, or there was one.
+        """
+        if after < 0 and not self._shard.parents:
+            return None
+        ends = [chunk for chunk in self._chunks if chunk.end == after and not chunk.more]
+        if any(chunk.closed for chunk in ends):
+            return None
+        told_ms = self._stream.seen.of(self._shard.id, after) or 0
+        return max([told_ms, *[chunk.unread_ms for chunk in ends]]) or None
+
+    def _told_ms(self, after: int) -> int:
+        """The same as readers before this one told, if it can decide anything; or -1.
+
+        In a young stream nothing is forgotten, and the place has to be there. A time to come is no
+        time at which anybody can have seen anything.
+        """
+        told_ms = self._stream.seen.of(self._shard.id, after)
+        if told_ms is None or not self._stream.may_have_forgotten():
+            return -1
+        return told_ms if told_ms <= self._stream.service.time.now_ms() else -1
+
     def unread_after(self, after: int) -> int | None:
         """The place whose next page has to be fetched for one who stands ``after`` to go on.
 
@@ -124,7 +150,8 @@ class ShardReader:
         known = next((c for c in self._chunks if c.end == after), None)
         if known is not None and known.closed:
             return known, True
-        unread_ms = known.unread_ms if known is not None else -1  # -1: nothing is known
+        # -1: nothing is known.
+        unread_ms = max(self._told_ms(after), known.unread_ms if known is not None else -1)
 
         def is_kept() -> bool:  # by the time that the last reply told
             return unread_ms >= 0 and stream.is_kept(unread_ms)
@@ -133,9 +160,14 @@ class ShardReader:
         if known is not None and self._is_usable(known) and is_kept():
             iterator = known.iterator
         found = iterator is not None  # the place: what comes next is what comes after it
+        # A service may count what it has forgotten into a page, and not give it (kinesalite, whose
+        # MillisBehindLatest is 0 as well). That lies before the place, or at it: so the end is told
+        # only by a page that holds the place, or began after it, or after what an empty one passed.
+        is_past_forgotten = found or after < 0
         while True:
             if iterator is None:
                 iterator, found = self._open_after(after, is_kept)
+                is_past_forgotten = after < 0
             limit = max(1, min(CALL_RECORDS_MAX, CALL_BYTES_GOAL // self._record_bytes))
             reply = self._get(iterator, records_max=limit)
             if reply is None:
@@ -146,6 +178,7 @@ class ShardReader:
             in_one_page = False
             if not found and records:
                 if records[0].sequence == after:
+                    is_past_forgotten = True
                     unread_ms = max(unread_ms, records[0].arrival_ms)
                     in_one_page = len(records) > 1
                 elif not is_kept():
@@ -154,9 +187,10 @@ class ShardReader:
             records = records[bisect_right([each.sequence for each in records], after) :]
             fetched = Chunk(after, reply.get("NextShardIterator"), stream.clock.monotonic())
             behind = reply.get("MillisBehindLatest") or 0
-            at_end = fetched.closed or (not behind and is_whole)
+            at_end = fetched.closed or (not behind and is_whole and is_past_forgotten)
             if not records and not at_end:
                 iterator = fetched.iterator  # an empty page in the middle: go on
+                is_past_forgotten = True
                 continue
             if not in_one_page and not is_kept():
                 if after < 0:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from binlog.errors import TrimmedError
 from binlog.log import Shard
+from binlog.logs.kinesis_seen import SeenEnds
 from binlog.logs.kinesis_service import Service
 
 RETENTION_MIN_MS = 24 * 3_600_000  # the shortest that there is
@@ -49,6 +50,7 @@ class Stream:
         self.bytes_per_s = SHARD_BYTES_PER_S * reads_per_s / SHARD_READS_PER_S
         self.check_open = check_open  # raises when the log was closed
         self.throttled = 0  # GetRecords calls
+        self.seen = SeenEnds()
         self._partitions = partitions
         self._created_ms = created_ms
         self._kept: dict[Keeper, int] = {}  # bytes, the longest not read first

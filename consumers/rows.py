@@ -1,0 +1,71 @@
+"""Which rows of an engine are worth writing: of places that moved, and of those looked at anew.
+
+A log that forgets (`binlog.log.Forgets`) has forgotten in a day what nobody looked at, so a place must
+not only be right but recent. Of a partition that stays where it is, because the log is quiet, the row
+says when its end was seen there. Of one that stays in a log that is never quiet, the row goes along
+with the others' pages. Both once in `REFRESH_MS` and partition: a row may be paid for, and what it
+says may be so much older than what the consumer knew when it died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from appliers.store import Checkpoint
+from binlog.log import Forgets, Log
+from binlog.reader import Checked
+
+REFRESH_MS = 3_600_000  # of the log's own time
+LOOK_MS = 60_000  # between two looks for old rows
+
+Place = tuple[str, int, int]
+
+
+class Rows:
+    """What the rows of one engine's partitions say, as it last read or wrote them."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._forgets = isinstance(log, Forgets)
+        self._places: dict[int, Place] = {}
+        self._seen_ms: dict[int, int | None] = {}
+        self._written_ms: dict[int, int] = {}
+        self._look_at_ms = 0
+
+    def start(self, places: Mapping[int, Checked], rows: Mapping[int, Checkpoint]) -> None:
+        """It stands at ``places``, by these ``rows``; a partition without one at its beginning."""
+        now_ms = self._log.now_ms() if self._forgets else 0
+        self._look_at_ms = 0
+        for partition, place in places.items():
+            seen_ms = rows[partition].seen_ms if partition in rows else None
+            at = place.position
+            self._places[partition] = at.shard, at.sequence, place.applied
+            self._seen_ms[partition] = seen_ms
+            self._written_ms[partition] = now_ms if seen_ms is None else seen_ms
+
+    def is_news(self, new: Checkpoint) -> bool:
+        """Whether it is worth a row: somewhere else, or an end that was seen long after the last."""
+        if self._places[new.partition] != _place(new):
+            return True
+        seen_ms = self._seen_ms[new.partition]
+        return new.seen_ms is not None and (seen_ms is None or new.seen_ms >= seen_ms + REFRESH_MS)
+
+    def old(self) -> list[int]:
+        """Partitions whose rows were not written for `REFRESH_MS`, in a log that forgets."""
+        if not self._forgets or (now_ms := self._log.now_ms()) < self._look_at_ms:
+            return []
+        edge_ms = now_ms - REFRESH_MS
+        self._look_at_ms = now_ms + LOOK_MS
+        return sorted(p for p, written_ms in self._written_ms.items() if written_ms <= edge_ms)
+
+    def note(self, written: Sequence[Checkpoint]) -> None:
+        """Rows that stand now."""
+        now_ms = self._log.now_ms() if self._forgets and written else 0
+        for row in written:
+            self._places[row.partition] = _place(row)
+            self._seen_ms[row.partition] = row.seen_ms
+            self._written_ms[row.partition] = now_ms
+
+
+def _place(checkpoint: Checkpoint) -> Place:
+    return checkpoint.shard, checkpoint.sequence, checkpoint.applied
