@@ -302,6 +302,32 @@ def test_C2_a_checkpoint_moves_on_by_record_by_cut_and_from_shard_to_child(
 
 
 @claim
+def test_C2_a_place_is_replaced_by_itself_only_where_its_end_was_seen_later(
+    handles: Handles,
+) -> None:
+    """Of two consumers at one place the slower takes nothing away, and the row never goes back."""
+    store, generation = begun(handles)
+    store.commit(generation, [], [STANDING])
+    for seen_ms in (100, 10**13):
+        later = checkpoint(0, 10, offset=7, seen_ms=seen_ms)
+        store.commit(generation, [], [later])
+        for other in (None, 0, seen_ms - 1, seen_ms):
+            with pytest.raises(LostError):
+                store.commit(generation, [], [checkpoint(0, 10, offset=7, seen_ms=other)])
+        with pytest.raises(LostError):
+            store.commit(generation, [], [checkpoint(0, 9, offset=7, seen_ms=10**14)])
+        with pytest.raises(LostError):
+            store.commit(generation, [], [checkpoint(0, 10, offset=6, seen_ms=10**14)])
+        assert store.checkpoints(generation) == {0: later}
+    store.close()
+    again = handles()
+    assert again.checkpoints(generation) == {0: later}
+    further = checkpoint(0, 11, offset=7)
+    again.commit(generation, [], [further])
+    assert again.checkpoints(generation) == {0: further}
+
+
+@claim
 def test_I5_a_rejection_is_recorded_once_per_offset_and_key(handles: Handles) -> None:
     """Seen again after a crash, it is the same rejection."""
     store, generation = begun(handles)

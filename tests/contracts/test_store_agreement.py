@@ -78,7 +78,14 @@ writes = st.lists(
 checkpoints = st.lists(
     st.builds(
         lambda partition, shard, sequence, offset, ahead: Checkpoint(
-            partition, shard, sequence, offset, offset + ahead, b"d%d" % sequence, b"s%d" % offset
+            partition,
+            shard,
+            sequence,
+            offset,
+            offset + ahead,
+            b"d%d" % sequence,
+            b"s%d" % offset,
+            offset if sequence % 2 else None,  # at one place now earlier, now later, or unknown
         ),
         PARTITIONS,
         SHARDS,

@@ -83,7 +83,9 @@ class KinesisDouble:
         self.throttled_reads = 0  # GetRecords that are throttled
         self.behind_is_always_0 = False  # as kinesalite says
         self.trimmed_is: Literal["skipped", "refused"] = "skipped"
+        self.counts_forgotten = False  # into a page, as kinesalite does; behind_is_always_0 with it
         self.has_dates = True
+        self.dates_ahead: deque[int] = deque()  # ms, of the next replies
         self.sent: list[list[dict[str, Any]]] = []
         self._iterators: dict[str, tuple[str, str, int]] = {}  # stream, shard, next sequence
         self._numbers = count(1)
@@ -211,7 +213,8 @@ class KinesisDouble:
     ) -> dict[str, Any]:
         self._called("get_shard_iterator")
         stream = self._stream(StreamName)
-        stream.trim(self.clock.now_ms())
+        if not self.counts_forgotten:
+            stream.trim(self.clock.now_ms())
         shard = stream.shards.get(ShardId)
         if shard is None:
             raise refusal("ResourceNotFoundException", f"no shard {ShardId}")
@@ -232,7 +235,8 @@ class KinesisDouble:
             raise refusal("ExpiredIteratorException")
         name, shard_id, at = self._iterators[ShardIterator]
         stream = self._stream(name)
-        stream.trim(self.clock.now_ms())
+        if not self.counts_forgotten:
+            stream.trim(self.clock.now_ms())
         shard = stream.shards[shard_id]
         left = [record for record in shard.records if record.sequence >= at]
         page = left[: min(Limit, self.page_records)]
@@ -242,6 +246,7 @@ class KinesisDouble:
             self.empty_pages -= 1
             page = []
         after = page[-1].sequence + 1 if page else at
+        edge_ms = stream.edge_ms(self.clock.now_ms())
         behind = 1_000 if len(left) > len(page) and not self.behind_is_always_0 else 0
         ended = shard.closed_ms is not None and len(left) == len(page)
         return self._reply(
@@ -253,6 +258,7 @@ class KinesisDouble:
                     "PartitionKey": record.key,
                 }
                 for record in page
+                if record.arrival_ms >= edge_ms
             ],
             NextShardIterator=None if ended else self._iterator(name, shard_id, after),
             MillisBehindLatest=behind,
@@ -267,7 +273,8 @@ class KinesisDouble:
             raise self.refuse[operation]
 
     def _reply(self, **fields: Any) -> dict[str, Any]:
-        date = format_datetime(moment(self.clock.now_ms() // 1000 * 1000), usegmt=True)
+        ahead_ms = self.dates_ahead.popleft() if self.dates_ahead else 0
+        date = format_datetime(moment((self.clock.now_ms() + ahead_ms) // 1000 * 1000), usegmt=True)
         headers = {"date": date} if self.has_dates else {}
         return fields | {"ResponseMetadata": {"HTTPHeaders": headers}}
 
