@@ -26,6 +26,7 @@ import msgspec
 
 from appliers.item import Rejection, Row, Write
 from appliers.store import Checkpoint, Generation, Reader
+from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
 from appliers.stores.dynamodb_catalog import Catalog, Standing
@@ -118,6 +119,7 @@ class DynamoDBStore:
         self._rows = Rows(self._calls, specification.control().physical)
         self._lease = Lease(self._calls, self._rows, self.name)
         self._states = States(self._rows)
+        self._births = Births()
         self._landing_s = landing_s
         self._genesis: bytes | None = None  # bound to, though nothing is written yet
         self._session: Session | None = None
@@ -331,6 +333,7 @@ class DynamoDBStore:
             self._rows,
             self._lease,
             self._states,
+            self._births,
             resolve(self._repeating(), specification, self.name),
             self._repeating(),
             msgspec.structs.replace(catalog, genesis=genesis),

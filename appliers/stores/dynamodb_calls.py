@@ -86,7 +86,7 @@ class Calls:
     # -- one call ------------------------------------------------------------------------------
 
     def check_unspent(self) -> None:
-        """Before an item is written; what is under way by then may go beyond by `WIDTH` writes.
+        """Before items are written; what is under way by then may go beyond by `WIDTH` writes.
 
         Raises:
             SpentError: so many write units are consumed.
@@ -99,6 +99,11 @@ class Calls:
                 consumed=self.units.write,
                 limit=self.write_units_max,
             )
+
+    @property
+    def unspent(self) -> float:
+        """Write units that may still be consumed."""
+        return max(0.0, self.write_units_max - self.units.write)
 
     @property
     def client(self) -> Any:

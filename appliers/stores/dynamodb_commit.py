@@ -168,7 +168,7 @@ def _write(session: Session, generation: str, writes: Sequence[Write]) -> list[W
         return []
     tables = {write.table for write in writes}
     places = {table: keys for table in tables if (keys := session.catalog.keys(table))}
-    return Writer(session.calls, generation).write(places, writes)
+    return Writer(session.calls, generation, session.births).write(places, writes)
 
 
 def _place(
@@ -178,6 +178,8 @@ def _place(
     if not new and not unmade:
         return
     places = {table: session.make(spec) for table, spec in sorted(unmade.items())}
+    for spec in unmade.values():
+        session.births.begin(spec.physical)
     session.change_generation(
         with_tables(mine, new),
         places=with_places(session.catalog, places),

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from appliers.store import Generation
+from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_calls import Calls
 from appliers.stores.dynamodb_catalog import (
     Catalog,
@@ -47,6 +48,7 @@ class Session:
         rows: Rows,
         lease: Lease,
         states: States,
+        births: Births,
         specification: Specification,
         control: Any,
         catalog: Catalog,
@@ -56,6 +58,7 @@ class Session:
         self.rows = rows
         self.lease = lease
         self.states = states
+        self.births = births
         self.specification = specification
         self.catalog = catalog
         self.name = calls.name

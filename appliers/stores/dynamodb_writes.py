@@ -1,6 +1,10 @@
-"""Conditional writes of items (I1, I2), one `PutItem` each, as many at a time as the service takes.
+"""Conditional writes of items (I1, I2): `PutItem`, or 25 INSERTs a call of what is known to be new.
 
-What may become of one:
+An item is known to be new where a fold found none (I2, base 0), and where a blind put is the first
+of its key in a table that began empty here (`dynamodb_births`). It goes as a statement
+(`dynamodb_statements`); whatever does not come of it plainly done is put like everything else.
+
+What may become of a put:
 
 * done; or its condition failed, which the caller is told;
 * throttled, or refused before it was looked at: made again after a pause;
@@ -9,11 +13,8 @@ What may become of one:
   that lands after all this meets the same condition, so it changes nothing;
 * an item that no applier made stands there: refused, never written over.
 
-Tried: ``BatchExecuteStatement``, 25 statements a call. PartiQL has no statement that puts an item
-whether or not there is one; INSERT refuses an item that is there, UPDATE one that is not, and
-neither removes attributes that one does not know. So a blind put (I1), most of what there is to
-write, cannot be said in it. ``BatchWriteItem`` takes no conditions, ``TransactWriteItems`` costs
-twice the units.
+As many calls are made at a time as the service takes. What was tried beside: ``BatchWriteItem`` takes
+no conditions, ``TransactWriteItems`` costs twice the units.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from appliers.item import Row, Write, condition_holds
+from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_calls import CONDITION, INVALID, MISSING, Calls
 from appliers.stores.dynamodb_items import (
     Attributes,
@@ -32,10 +34,20 @@ from appliers.stores.dynamodb_items import (
     stored_item,
     unholdable,
 )
+from appliers.stores.dynamodb_statements import (
+    Birth,
+    Left,
+    batches_of,
+    birth_of,
+    insert,
+)
 from appliers.stores.generations import lost_table
 from binlog.aws.errors import error_code, was_refused
 from binlog.errors import BinlogError
+from binlog.logger import get_logger
 from binlog.values import RESERVED_ATTRIBUTE
+
+_logger = get_logger(__name__)
 
 _NAMES = {"#b": RESERVED_ATTRIBUTE, "#v": "v", "#p": "p", "#k": "k"}
 # An item without `_binlog` has no version to be below another, so it fails every condition.
@@ -68,9 +80,11 @@ def condition_of(write: Write, hash_key: str) -> dict[str, Any]:
 class Writer:
     """Writes items of one generation."""
 
-    def __init__(self, calls: Calls, generation: str) -> None:
+    def __init__(self, calls: Calls, generation: str, births: Births | None = None) -> None:
+        """Without ``births`` everything is put."""
         self._calls = calls
         self._generation = generation
+        self._births = births
 
     def write(self, places: Mapping[str, Keys], writes: Sequence[Write]) -> list[Write]:
         """Those whose condition failed, in the order given; all others are durable.
@@ -82,24 +96,71 @@ class Writer:
             SpentError: see `Calls.check_unspent`; what was written before stays.
             StorageError: not done, or nobody knows; made again it is harmless.
         """
+        births, puts = self._sorted(places, writes)
         failed: set[tuple[str, bytes]] = set()
         mutex = threading.Lock()
 
-        def put(write: Write) -> None:
+        def do(work: list[Birth] | Left) -> None:
             self._calls.check_unspent()
-            if not self._put(write, places[write.table]):
+            if isinstance(work, Left):
+                write = work.write
+                if not self._put(write, places[write.table], in_doubt=work.in_doubt):
+                    with mutex:
+                        failed.add((write.table, write.key))
+            elif left := insert(self._calls, work):
                 with mutex:
-                    failed.add((write.table, write.key))
+                    puts_then.extend(left)
 
-        self._calls.each(put, writes)
+        puts_then: list[Left] = []
+        work: list[list[Birth] | Left] = [*batches_of(births), *puts]
+        self._calls.each(do, work)
+        if puts_then:
+            self._learn(places, puts_then)
+            self._calls.each(do, puts_then)
         return [write for write in writes if (write.table, write.key) in failed]
 
-    def _put(self, write: Write, keys: Keys) -> bool:
+    def _sorted(
+        self, places: Mapping[str, Keys], writes: Sequence[Write]
+    ) -> tuple[list[Birth], list[Left]]:
+        """What is to be inserted, and what is to be put."""
+        births: list[Birth] = []
+        puts: list[Left] = []
+        known = self._births
+        for write in writes:
+            keys, birth = places[write.table], None
+            if known is not None and write.base in (None, 0):
+                is_first = known.first(keys.physical, write.key)
+                if known.permitted and (is_first or write.base == 0):
+                    birth = birth_of(write, keys)
+            if birth is None:
+                puts.append(Left(write))
+            else:
+                births.append(birth)
+        # One alone saves nothing. Where the limit is near, each is to be asked for (`check_unspent`).
+        if len(births) == 1 or sum(birth.units for birth in births) > self._calls.unspent:
+            puts += [Left(birth.write) for birth in births]
+            births = []
+        return births, puts
+
+    def _learn(self, places: Mapping[str, Keys], left: Sequence[Left]) -> None:
+        """What statements that were not done say about later ones."""
+        assert self._births is not None
+        for each in left:
+            if each.exists and not each.in_doubt and each.write.base is None:
+                self._births.forget(places[each.write.table].physical)
+            if each.denied and self._births.permitted:
+                self._births.permitted = False
+                _logger.warning(
+                    "statements.denied",
+                    store=self._calls.name,
+                    do="permit dynamodb:PartiQLInsert (binlog policy applier); puts are slower",
+                )
+
+    def _put(self, write: Write, keys: Keys, *, in_doubt: bool) -> bool:
         if write.base and write.row.version <= write.base:
             return False  # a version never goes back, whatever stands there
         item = stored_item(write.key, write.row)
         condition = condition_of(write, keys.schema.hash[0])
-        in_doubt = False
         for again in self._calls.tries():
             try:
                 self._calls.once(

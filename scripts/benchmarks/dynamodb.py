@@ -9,7 +9,9 @@ the machine's processors: no figure of it is the service's). One figure a line:
 
 * plain: `Table.put_item` of boto3's resource, conditional, one after the other, as one finds it written;
 * client: `client.put_item` of typed values, the same;
-* store: `DynamoDBStore.commit` of batches of 500, checkpoint rows included;
+* births: `DynamoDBStore.commit` of batches of 500 blind puts, checkpoint rows included: of new items, into
+  a table that this handle began, and so by `BatchExecuteStatement`;
+* updates: the same of items that are there, and so by `PutItem`, many at a time;
 * statements: `BatchExecuteStatement` of 25 INSERTs, one after the other: what can be said of new items
   only (an INSERT refuses an item that is there, an UPDATE one that is not, and neither removes
   attributes that it does not know: shown first, where ``--endpoint`` is given);
@@ -146,22 +148,24 @@ def measure(endpoint: str, items: int, rounds: int, *, is_real: bool) -> None:
 
     place = 0
 
-    def ours(number: int, count: int) -> None:
+    def commit(number: int, count: int, prefix: str) -> None:
         nonlocal place
         for start in range(0, count, BATCH):
-            writes = [
-                Write(
-                    "items",
-                    encode_item({"id": f"item-{n:08d}"}),
-                    Row(number, 0, encode_item(item(n, number))),
-                    None,
-                )
-                for n in range(start, min(start + BATCH, count))
-            ]
+            writes = []
+            for n in range(start, min(start + BATCH, count)):
+                key = {"id": f"{prefix}-{n:08d}"}
+                row = Row(number, 0, encode_item(item(n, number) | key))
+                writes.append(Write("items", encode_item(key), row, None))
             place += 1
             at = Checkpoint(0, "s", place, place, place, b"d" * 32, b"state")
             failed = store.commit(generation, writes, [at])
             assert not failed or not is_real, len(failed)
+
+    def births(number: int, count: int) -> None:
+        commit(number, count, f"new{number}")
+
+    def updates(number: int, count: int) -> None:
+        commit(number, count, "item")
 
     def statements(number: int, count: int) -> None:
         for start in range(0, count, BATCH_STATEMENTS):
@@ -198,12 +202,14 @@ def measure(endpoint: str, items: int, rounds: int, *, is_real: bool) -> None:
     ways = {
         "plain": plain,
         "client": typed,
-        "store": ours,
+        "births": births,
+        "updates": updates,
         "statements": statements,
         "build": build,
     }
     figures = {name: Figure(way, items) for name, way in ways.items()}
     number = 10
+    commit(number, items, "item")  # so that they are there
     for _ in range(rounds):  # interleaved: what else the machine does is shared by all
         for figure in figures.values():
             number += 1

@@ -52,8 +52,12 @@ class _Service:
     def _do(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
         if operation == "PutItem" and b'"sk"' not in body:  # the common one, unread
             return 200, {"ConsumedCapacity": {"TableName": "t", "CapacityUnits": 1.0}}
-        if operation in ("BatchExecuteStatement", "BatchWriteItem"):
-            return 200, {"Responses": [], "UnprocessedItems": {}}
+        if operation == "BatchExecuteStatement":
+            count = body.count(b'"Statement":')
+            units = [{"TableName": "t", "CapacityUnits": 1.0}] * count
+            return 200, {"Responses": [{"TableName": "t"}] * count, "ConsumedCapacity": units}
+        if operation == "BatchWriteItem":
+            return 200, {"UnprocessedItems": {}}
         request = json.loads(body)
         name = request.get("TableName", "")
         if operation == "CreateTable":

@@ -32,6 +32,7 @@ from tests.stores.dynamodb_items_double import (
     identity_of,
     size_of,
 )
+from tests.stores.dynamodb_statements_double import inserted
 from tests.stores.dynamodb_tables_double import Double, ServiceError
 
 Kind = Literal[
@@ -47,7 +48,7 @@ Kind = Literal[
 ]
 NOW: tuple[Kind, ...] = ("throttle", "unreached", "lose request", "lose reply", "failure")
 
-_BATCH_WRITE, _BATCH_GET = 25, 100
+_BATCH_WRITE, _BATCH_GET, _STATEMENTS = 25, 100, 25
 _READ_UNIT, _WRITE_UNIT = 4096, 1024
 _VALIDATED = (
     200  # calls of each kind; from there on every tenth, since it takes longer than the call
@@ -92,6 +93,7 @@ class DynamoDBDouble(Double):
         self.counts: Counter[str] = Counter()
         self.together = 0  # most calls at a time
         self.hands_over_old = True  # with a failed condition
+        self.verdict: Callable[[dict[str, Any]], str | None] = lambda _: None  # a statement's error
         self._running = 0
         self._mutex = threading.RLock()
         self._items: dict[str, dict[str, dict[str, Any]]] = {}
@@ -316,6 +318,43 @@ class DynamoDBDouble(Double):
             "UnprocessedItems": {table: requests[count:]} if requests[count:] else {},
             "ConsumedCapacity": [{"TableName": table, "CapacityUnits": float(units)}],
         }
+
+    def _data_batch_execute_statement(
+        self, request: dict[str, Any], *, partly: bool
+    ) -> dict[str, Any]:
+        statements = request["Statements"]
+        if not 0 < len(statements) <= _STATEMENTS:
+            raise refusal("ValidationException", "too many statements, or none")
+        said = [
+            self._statement(each, "ThrottlingError" if partly and number else None)
+            for number, each in enumerate(statements)
+        ]
+        return {
+            "Responses": [response for response, _ in said],
+            "ConsumedCapacity": [units for _, units in said if units],
+        }
+
+    def _statement(
+        self, statement: dict[str, Any], refused: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is said of one, and what it has consumed: a refusal behind the door is paid for."""
+        table, item = inserted(statement)
+        code = refused or self.verdict(item)
+        try:
+            schema = self._schema(table)
+            item = checked_item(item, schema)
+        except Refused as error:
+            return {"Error": {"Code": "ValidationError", "Message": str(error)}}, {}
+        except (ClientError, ServiceError):
+            return {"Error": {"Code": "ResourceNotFound", "Message": table}}, {}
+        if code is not None:
+            return {"Error": {"Code": code, "Message": "by schedule"}, "TableName": table}, {}
+        identity = identity_of(item, schema)
+        if self._get(table, identity, consistent=True) is not None:
+            said = {"Code": "DuplicateItem", "Message": "Duplicate primary key exists in table"}
+            return {"Error": said, "TableName": table}, self._units(table, 1, _WRITE_UNIT)
+        self._set(table, identity, item)
+        return {"TableName": table}, self._units(table, size_of(item), _WRITE_UNIT)
 
     def _data_query(self, request: dict[str, Any]) -> dict[str, Any]:
         table = request["TableName"]

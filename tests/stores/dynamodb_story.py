@@ -32,6 +32,8 @@ def written(double: DynamoDBDouble) -> list[str]:
                 kinds.append(item["sk"]["S"] if pk == "store" else pk)
             else:
                 kinds.append("item")
+        elif operation == "batch_execute_statement":
+            kinds += ["item"] * len(request["Statements"])
     return kinds
 
 

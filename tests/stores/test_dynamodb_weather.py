@@ -31,7 +31,10 @@ KINDS: tuple[Kind, ...] = (
     "failure, done",
 )
 BATCHES: tuple[Kind, ...] = ("partly", "partly")
-CALLS = {"put_item", "get_item", "query", "scan", "batch_get_item", "batch_write_item"}
+CALLS = {
+    *("put_item", "get_item", "query", "scan"),
+    *("batch_get_item", "batch_write_item", "batch_execute_statement"),
+}
 NAMES = "abcdef"
 FIRST = Row(1, 0, encode_item({"id": "a", "seen": [1]}))
 
