@@ -99,7 +99,10 @@ _CHANGE_TABLES = Grant(
 )
 _LOOK = ("dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive")
 _READ = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan")
-_APPLY = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan")
+_APPLY = (
+    *("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert"),
+    *("dynamodb:PutItem", "dynamodb:Scan"),
+)
 
 
 def _items(sid: str, actions: tuple[str, ...], look: tuple[str, ...] = ()) -> tuple[Grant, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -16,9 +17,10 @@ from binlog.aws.account import Account, _Locked
 FREE = frozenset({"sts:GetCallerIdentity", "sts:AssumeRole"})
 # Operations whose permission has another name: the Service Authorization Reference.
 ALSO_CALLED = {
-    "dynamodb:BatchExecuteStatement": ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
     "dynamodb:TransactWriteItems": ("dynamodb:PutItem", "dynamodb:UpdateItem"),
 }
+
+_STATEMENT = re.compile(r'(INSERT|UPDATE|DELETE|SELECT)\b[^"]*"([^"]+)"')
 
 
 class Calls:
@@ -48,11 +50,21 @@ class Calls:
         operation = f"{model.service_model.service_name}:{model.name}"
         names = [str(params[name]) for name in ("StreamName", "TableName") if name in params]
         names += [str(name) for name in params.get("RequestItems", ())]
+        for statement in params.get("Statements", ()):
+            self._note_statement(statement["Statement"])
+        if "Statements" in params:
+            return
         names += [str(params["ResourceArn"]).rpartition("/")[2]] if "ResourceArn" in params else []
         for action in ALSO_CALLED.get(operation, (operation,)):
             self.asked |= {(action, name) for name in names or [""]}
             if operation == "dynamodb:CreateTable" and params.get("Tags"):
                 self.asked |= {("dynamodb:TagResource", name) for name in names}
+
+    def _note_statement(self, text: str) -> None:
+        """Of PartiQL the permission is the statement's."""
+        found = _STATEMENT.match(text)
+        assert found, text
+        self.asked.add((f"dynamodb:PartiQL{found[1].capitalize()}", found[2]))
 
 
 @contextmanager

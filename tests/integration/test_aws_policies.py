@@ -120,39 +120,41 @@ def world(
     return made
 
 
-class LostReply:
-    """The reply to one PutItem into a table of items."""
+class LostReplies:
+    """The reply to one call of new items, and to one PutItem into a table of items."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._tables: list[str] = []
-        self.lost = 0
+        self.lost: set[str] = set()
 
     def watch(self, session: Any) -> None:
-        session.events.register("before-parameter-build.dynamodb.PutItem", self._note)
-        session.events.register("after-call.dynamodb.PutItem", self._lose)
+        for operation in ("PutItem", "BatchExecuteStatement"):
+            session.events.register(f"before-parameter-build.dynamodb.{operation}", self._note)
+            session.events.register(f"after-call.dynamodb.{operation}", self._lose)
 
     def _note(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        context["table"] = params["TableName"]
+        context["table"] = params.get("TableName")
 
-    def _lose(self, context: dict[str, Any], **_: Any) -> None:
-        if not self.lost and self._world.kind(context["table"]) == "tables":
-            self.lost += 1
+    def _lose(self, context: dict[str, Any], model: Any, **_: Any) -> None:
+        table = context["table"]
+        is_items = table is None or self._world.kind(table) == "tables"
+        if is_items and model.name not in self.lost:
+            self.lost.add(model.name)
             raise ReadTimeoutError(endpoint_url="lost")
 
 
 def apply(world: World, calls: Calls) -> None:
-    """Tables are made, items folded and written, a reply is lost, a foreign record is relayed."""
-    loses = LostReply(world)
+    """Tables are made, items folded and written, replies are lost, a foreign record is relayed."""
+    loses = LostReplies(world)
     calls.also.append(loses.watch)
     world.ok("replicate", world.log, world.store, "--once")
-    calls.also.clear()
-    assert loses.lost
     change = {"Action": "UpdateItem", "Key": {"id": "a"}, "Data": {"Add": {"n": 1}}}
     with calls.paused():  # a producer's
         for table in ("users", "stock"):
             append(world.log, change, table=table)
     world.ok("replicate", world.log, world.store, "--once")
+    calls.also.clear()
+    assert loses.lost == {"PutItem", "BatchExecuteStatement"}
     with closing(open_store(world.store)) as store:
         [generation] = store.generations()
         record = Foreign("shardId-000000000000", 7, "key", 1, b"data")
