@@ -23,7 +23,7 @@ from binlog.log import Log
 from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
 from consumers.engine import Engine
-from consumers.pace import Pace
+from consumers.pace import Pace, Setting
 from consumers.thrift import Thrift, is_paid_by_the_write
 from snapshots.rebuild import Report
 
@@ -70,7 +70,7 @@ def replicate(
     store.lock()
     store.bind(log.genesis)
     engines = _engines(log, store, how, clock)
-    pace = None if how.rate is None else Pace(how.rate, now=started)
+    pace = Pace(Setting(rate=how.rate), now=started)
     total = Counts()
     asked: set[Halt] = set()  # halts for which a RESOLVE was looked for a second time
     retry_at = started + _RETRY_S
@@ -85,8 +85,9 @@ def replicate(
             _add(total, step.counts)
             if progress is not None:
                 progress(total.events)
-            if pace is not None:
-                _rest(pace.spend(step.writes, now=clock.monotonic()), stop, sleep)
+            pace.note(items=step.writes, events=step.counts.events, through_ms=None)
+            while (rest_s := pace.wait_s(behind_s=0.0, now=clock.monotonic())) and not stop():
+                sleep(min(rest_s, _WAIT_S))
         if idle and how.once:
             break
         halts = {halt for engine in engines for halt in engine.reader.halts.values()}
@@ -153,12 +154,6 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
         )
         for g in generations
     ]
-
-
-def _rest(seconds: float, stop: Callable[[], bool], sleep: Callable[[float], None]) -> None:
-    while seconds > 0 and not stop():
-        sleep(min(seconds, _WAIT_S))
-        seconds -= _WAIT_S
 
 
 def _add(total: Counts, more: Counts) -> None:

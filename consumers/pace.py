@@ -1,26 +1,156 @@
-"""How fast a lazy consumer may write: a budget of items a second, spent in advance by batches."""
+"""How fast a lazy consumer goes: what an operator sets, and the bucket that keeps to it.
+
+A `Pace` is asked before every page and told afterwards what the page came to. Invariants:
+
+* over any stretch of time no more is spent than the rate of that time gives, but for one page and a
+  tenth of a second's worth: the bucket holds no more, is empty at first, and a page that costs more
+  than it holds is paid off before the next one;
+* a rate is a ceiling, a bound on the distance (`consumers.max_behind`) makes it slower than that;
+* neither holds where unread events would leave the log's retention before they are read: with less
+  than `LIFTED` of it left, everything is as fast as can be. Losing the log to keep a budget would be a
+  bad bargain.
+
+Pure: the caller passes monotonic time and the log's own, and does the waiting.
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
+import msgspec
+
+from binlog.errors import RefusedError
+from consumers.max_behind import MaxBehind
+
+BURST_S = 0.1  # what the bucket holds, in seconds of the rate
+ASK_S = 1.0  # a wait is at most this long: the distance, and the setting, change meanwhile
+SHORT = 0.5  # of the retention: with less than that left somebody should know
+LIFTED = 0.25  # and with less than that the pace is lifted
+
+_ROUNDING = 1e-6  # of an item: sums of fractions never come out even
+
+Unit = Literal["items", "events"]
+Runway = Literal["unknown", "ample", "short", "lifted"]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What an operator has set for all workers of an application together."""
+
+    rate: float | None = None  # a second, at most
+    unit: Unit = "items"  # what is counted: items written, or events applied
+    max_behind_s: float | None = None  # as slow as can be while being at most so far behind
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "max_behind_s"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} {value!r}: above 0")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is asked for."""
+        return self.rate is None and self.max_behind_s is None
+
+
+class _Bucket:
+    """What may be spent: filled at a rate that may change, and owing what was spent too soon."""
+
+    def __init__(self, now: float) -> None:
+        self._level = 0.0
+        self._rate = 0.0
+        self._at = now
+
+    def spend(self, count: float) -> None:
+        self._level -= count
+
+    def wait_s(self, rate: float, now: float) -> float:
+        """Seconds until nothing is owed, going on at ``rate``; it was the last one until now."""
+        earned = 0.0 if math.isinf(self._rate) else max(0.0, now - self._at) * self._rate
+        self._level += earned
+        self._rate, self._at = rate, now
+        if math.isinf(rate):
+            self._level = 0.0
+            return 0.0
+        self._level = min(rate * BURST_S, self._level)
+        owed = -self._level
+        if not rate:
+            return math.inf
+        return owed / rate if owed > _ROUNDING else 0.0
+
 
 class Pace:
-    """A bucket of ``rate`` items a second, empty at first, that holds a tenth of a second's worth.
+    """The speed of one worker."""
 
-    So no second sees much more than ``rate``, the first one and one after a quiet hour included;
-    what it holds makes up for the time that a batch itself takes. Pure: the caller passes
-    monotonic time and does the waiting.
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        now: float,
+        retention_s: float | None = None,
+        share: float = 1.0,
+    ) -> None:
+        """``share`` of the application's rate is this worker's, above 0 and at most 1.
+
+        ``retention_s`` is the log's; ``None`` where nothing is ever forgotten.
+        """
+        self._retention_s = retention_s
+        self._setting = setting
+        self._by_rate = _Bucket(now)
+        self._by_distance = _Bucket(now)
+        self._load = MaxBehind(setting.max_behind_s or 1.0)
+        self.share = share
+
+    @property
+    def setting(self) -> Setting:
+        return self._setting
+
+    def adjust(self, setting: Setting, *, now: float) -> None:
+        """Go by another setting from now on."""
+        if setting.unit != self._setting.unit:
+            self._by_rate = _Bucket(now)  # what is owed is of another kind
+        self._load.bound_s = setting.max_behind_s or 1.0  # what it knows of the load stays true
+        self._setting = setting
+
+    def note(self, *, items: int, events: int, through_ms: int | None) -> None:
+        """A page was applied, whose last event arrived at ``through_ms``; ``None``: it had none."""
+        if self._setting.rate is not None:
+            self._by_rate.spend(items if self._setting.unit == "items" else events)
+        if self._setting.max_behind_s is not None:
+            self._by_distance.spend(events)
+        if through_ms is not None:
+            self._load.note(events=events, through_ms=through_ms)
+
+    def runway(self, behind_s: float) -> Runway:
+        """What is left before the oldest event that is not read may leave the log."""
+        if self._retention_s is None:
+            return "unknown"
+        left = 1 - behind_s / self._retention_s
+        return "lifted" if left < LIFTED else "short" if left < SHORT else "ample"
+
+    def wait_s(self, *, behind_s: float, now: float) -> float:
+        """How long to wait before asking again; 0: the next page may be applied.
+
+        ``behind_s`` is the age, by the log's time, of the oldest event that is not applied.
+        """
+        rate, distance = self._setting.rate, self._setting.max_behind_s
+        lifted = self.runway(behind_s) == "lifted"
+        by_rate = math.inf if rate is None or lifted else rate * self.share
+        by_distance = math.inf if distance is None or lifted else self._load.rate(behind_s)
+        waits = self._by_rate.wait_s(by_rate, now), self._by_distance.wait_s(by_distance, now)
+        return min(ASK_S, max(waits))
+
+
+def check_distance(max_behind_s: float, retention_s: float | None, where: str) -> None:
+    """That a consumer which is so far behind on purpose has as long again to be repaired.
+
+    Raises:
+        RefusedError: it is more than half of what the log keeps.
     """
-
-    def __init__(self, rate: float, *, now: float) -> None:
-        if rate <= 0:
-            raise ValueError(f"rate {rate}: above 0 items a second")
-        self._rate = rate
-        self._level = 0.0
-        self._at = now
-
-    def spend(self, items: int, *, now: float) -> float:
-        """Take ``items`` out; returns the seconds to wait before the next batch."""
-        earned = (now - self._at) * self._rate
-        self._level = min(self._rate / 10, self._level + earned) - items
-        self._at = now
-        return max(0.0, -self._level / self._rate)
+    if retention_s is not None and max_behind_s > retention_s / 2:
+        raise RefusedError(
+            f"{max_behind_s / 3600:g} hours behind is more than half of the"
+            f" {retention_s / 3600:g} hours that the log keeps",
+            where,
+            f"allow at most {retention_s / 7200:g} hours, or have the log keep more",
+        )
