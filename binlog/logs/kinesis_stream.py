@@ -60,8 +60,8 @@ class Stream:
         return self.service.shards(self._partitions, **options)
 
     def may_have_forgotten(self) -> bool:
-        """Whether anything at all can have left the retention yet."""
-        return self.service.time.now_ms() > self._created_ms + RETENTION_MIN_MS
+        """Whether anything at all can have left the retention yet, our time being a bit behind."""
+        return self.service.time.now_ms() > self._created_ms + RETENTION_MIN_MS - EDGE_MS
 
     def is_kept(self, since_ms: int) -> bool:
         """Whether nothing that arrived at ``since_ms`` or later can have been forgotten yet."""
