@@ -28,7 +28,7 @@ ASK_S = 1.0  # a wait is at most this long: the distance, and the setting, chang
 SHORT = 0.5  # of the retention: with less than that left somebody should know
 LIFTED = 0.25  # and with less than that the pace is lifted
 
-_ROUNDING = 1e-6  # of an item: sums of fractions never come out even
+SHORTEST_S = 0.001  # no wait is shorter; what it leaves owing is waited for with the next one
 
 Unit = Literal["items", "events"]
 Runway = Literal["unknown", "ample", "short", "lifted"]
@@ -73,10 +73,10 @@ class _Bucket:
             self._level = 0.0
             return 0.0
         self._level = min(rate * BURST_S, self._level)
-        owed = -self._level
         if not rate:
             return math.inf
-        return owed / rate if owed > _ROUNDING else 0.0
+        wait_s = -self._level / rate
+        return wait_s if wait_s >= SHORTEST_S else 0.0
 
 
 class Pace:
