@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import stat
-from itertools import count
 from typing import Literal
 
 from binlog.clock import Clock, SystemClock
@@ -31,6 +30,7 @@ from binlog.logs.block import (
     signature,
     unpack_head,
 )
+from binlog.logs.directory_aside import Aside, clean_up
 from binlog.logs.filesystem import (
     REAL,
     FileSystem,
@@ -46,6 +46,7 @@ from binlog.params import Params, decode_genesis, differences, encode_genesis
 
 GENESIS_NAME = "GENESIS"
 _GENESIS_BYTES_MAX = 64 * 1024
+_MADE = (GENESIS_NAME, segment_name(0), NOTE_NAME, LOCK_NAME, TURN_NAME)
 
 
 def create_directory_log(
@@ -58,7 +59,7 @@ def create_directory_log(
     """Make a log at ``path``, durable on return, or find that one with these parameters is there.
 
     The log's id is not compared: the one that is there keeps its own. Missing parent directories
-    are made; an empty directory at ``path`` is taken.
+    are made; an empty directory at ``path`` is taken. What killed ones left beside it is removed.
 
     Raises:
         ConflictError: there is a log with other parameters, or something that is no log.
@@ -66,20 +67,19 @@ def create_directory_log(
     """
     path = os.fspath(path)
     target = path.rstrip("/") or "/"
-    parent, name = os.path.split(target)
-    parent = parent or "."
+    clean_up(fs, target, _MADE)
     if _is_taken(fs, target):
         return _found(fs, target, params)
-    aside = ""
+    aside: Aside | None = None
     try:
-        _make_parents(fs, parent)
-        aside = _make_aside(fs, f"{parent}/.{name}.init-")
-        _build(fs, aside, params, (clock or SystemClock()).now_ms())
-        fs.rename(aside, target)
+        _make_parents(fs, os.path.split(target)[0] or ".")
+        aside = Aside(fs, target)
+        _build(fs, aside.path, params, (clock or SystemClock()).now_ms())
+        fs.rename(aside.path, target)
         sync_ancestors(fs, target)
     except OSError as error:
         if aside:
-            _remove(fs, aside)
+            aside.remove()
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and _is_taken(fs, target):
             return _found(fs, target, params)
         raise StorageError(
@@ -88,6 +88,9 @@ def create_directory_log(
             "mend that and try again",
             errno=error.errno,
         ) from error
+    finally:
+        if aside:
+            aside.close()
     return "created"
 
 
@@ -135,14 +138,6 @@ def _make_parents(fs: FileSystem, path: str) -> None:
             fs.mkdir(made)
 
 
-def _make_aside(fs: FileSystem, prefix: str) -> str:
-    for number in count():  # a killed init leaves its directory; it is in nobody's way
-        with contextlib.suppress(FileExistsError):
-            fs.mkdir(f"{prefix}{number}")
-            return f"{prefix}{number}"
-    raise AssertionError("unreachable")
-
-
 def _build(fs: FileSystem, path: str, params: Params, now_ms: int) -> None:
     genesis = encode_genesis(params)
     log_id = bytes.fromhex(params.log_id)
@@ -159,13 +154,6 @@ def _build(fs: FileSystem, path: str, params: Params, now_ms: int) -> None:
     write_file(fs, f"{path}/{LOCK_NAME}", b"")
     write_file(fs, f"{path}/{TURN_NAME}", b"")
     sync_directory(fs, path)
-
-
-def _remove(fs: FileSystem, path: str) -> None:
-    with contextlib.suppress(OSError):
-        for name in fs.listdir(path):
-            fs.unlink(f"{path}/{name}")
-        fs.rmdir(path)
 
 
 # -- recognising one -----------------------------------------------------------------------------

@@ -194,7 +194,7 @@ class Machine:
         self.root = Directory()
         self.steps: list[str] = []  # what kind each step was
         self.plan: dict[int, str] = {}  # step -> fault
-        self.locks: dict[File, object] = {}
+        self.locks: dict[File | Directory, object] = {}
         self.processes: list[Process] = []
 
     def process(self) -> Process:
@@ -381,7 +381,7 @@ class Process:
 
     def close(self, fd: int, /) -> None:
         opened = self._open.pop(fd)
-        if isinstance(opened.node, File) and self._machine.locks.get(opened.node) is opened:
+        if self._machine.locks.get(opened.node) is opened:
             del self._machine.locks[opened.node]
 
     def pread(self, fd: int, size: int, offset: int, /) -> bytes:
@@ -462,7 +462,6 @@ class Process:
 
     def flock(self, fd: int, operation: int, /) -> None:
         opened = self._open[fd]
-        assert isinstance(opened.node, File)
         holder = self._machine.locks.get(opened.node)
         if operation & fcntl.LOCK_UN:
             if holder is opened:
