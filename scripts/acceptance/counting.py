@@ -46,6 +46,7 @@ class Calls:
         self.calls: Counter[str] = Counter()
         self.put_units = 0
         self.shard_hours = 0
+        self.statements = 0  # of items, several a call
         self._lock = threading.Lock()
         botocore.handlers.BUILTIN_HANDLERS.append(("before-parameter-build", self._count))
 
@@ -59,6 +60,8 @@ class Calls:
             self.calls[f"{service}:{operation}"] += 1
             if operation == "PutRecords":
                 self.put_units += sum(_units(record) for record in params["Records"])
+            elif operation == "BatchExecuteStatement":
+                self.statements += len(params["Statements"])
             elif operation == "CreateStream":  # an hour begun is an hour paid for
                 self.shard_hours += params.get("ShardCount", 1)
             else:
@@ -67,6 +70,7 @@ class Calls:
     def parts(self) -> list[Part]:
         """What it comes to. An item is taken to be of one unit."""
         writes = sum(self.calls[f"dynamodb:{operation}"] for operation in _WRITES)
+        writes += self.statements
         reads = sum(self.calls[f"dynamodb:{operation}"] for operation in _READS)
         return [
             Part("Kinesis shard hours", self.shard_hours, SHARD_HOUR_DOLLARS),

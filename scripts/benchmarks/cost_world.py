@@ -42,6 +42,7 @@ from scripts.benchmarks.workload import SEED, Action, History
 from tests.log.kinesis_double import KinesisDouble
 from tests.stores.dynamodb_double import DynamoDBDouble, refusal
 from tests.stores.dynamodb_items_double import identity_of, size_of
+from tests.stores.dynamodb_statements_double import inserted
 
 PUT_MS = 20  # from a PutRecords to its reply
 READ_UNIT, WRITE_UNIT = 4096, 1024
@@ -101,17 +102,15 @@ class Dynamo(DynamoDBDouble):
 
     def _count(self, operation: str, request: dict[str, Any]) -> None:
         if operation == "put_item":
-            table, item = request["TableName"], request["Item"]
-            old = self._items.get(table, {}).get(identity_of(item, self._schema(table)))
-            size = max(size_of(item), size_of(old))
-            self.writes[self._kind(table, item)] += -(-size // WRITE_UNIT)
+            self._count_write(request["TableName"], request["Item"])
+        elif operation == "batch_execute_statement":
+            for statement in request["Statements"]:
+                self._count_write(*inserted(statement))
         elif operation == "batch_write_item":
             ((table, requests),) = request["RequestItems"].items()
             for each in requests:
                 item = each.get("PutRequest", {}).get("Item") or each["DeleteRequest"]["Key"]
-                old = self._items.get(table, {}).get(identity_of(item, self._schema(table)))
-                size = max(size_of(item), size_of(old))
-                self.writes[self._kind(table, item)] += -(-size // WRITE_UNIT)
+                self._count_write(table, item)
         elif operation == "batch_get_item":
             ((table, wanted),) = request["RequestItems"].items()
             self._count_reads(table, wanted["Keys"])
@@ -119,6 +118,11 @@ class Dynamo(DynamoDBDouble):
             self._count_reads(request["TableName"], [request["Key"]])
         elif operation in ("update_item", "transact_write_items", "delete_item"):
             raise refusal("ValidationException", f"{operation} is not in the books")
+
+    def _count_write(self, table: str, item: dict[str, Any]) -> None:
+        old = self._items.get(table, {}).get(identity_of(item, self._schema(table)))
+        size = max(size_of(item), size_of(old))
+        self.writes[self._kind(table, item)] += -(-size // WRITE_UNIT)
 
     def _count_reads(self, table: str, keys: list[dict[str, Any]]) -> None:
         if table not in self.tables:
