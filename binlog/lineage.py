@@ -1,10 +1,11 @@
-"""One partition's records from a place on, across splits and merges."""
+"""Shards and their children: where a partition goes when a log splits or merges."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from binlog.log import Log, Position, Record
+from binlog.errors import MismatchError
+from binlog.log import Log, Position, Record, Shard
 
 PAGE_BYTES = 1024 * 1024
 
@@ -40,3 +41,65 @@ def child_of(log: Log, shard: str, partition: int) -> str | None:
         if shard in child.parents and partition in child.partitions:
             return child.id
     return None
+
+
+class Lineage:
+    """The shards of a log as far as they are known here: what is unknown is asked for again.
+
+    A shard never changes its parents or its partitions, so one that the log no longer lists is
+    remembered as it was.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.shards: dict[str, Shard] = {}
+        """Parents before children."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask the log for its shards."""
+        self.shards |= {shard.id: shard for shard in self._log.shards()}
+
+    def find(self, shard: str) -> Shard:
+        """The shard of that id.
+
+        Raises:
+            MismatchError: the log does not list it.
+        """
+        if shard not in self.shards:
+            self.refresh()
+        try:
+            return self.shards[shard]
+        except KeyError:
+            raise MismatchError(
+                f"no shard {shard}", self._log.name, "is it another stream's?", shard=shard
+            ) from None
+
+    def root(self, partition: int) -> Position:
+        """Before the first record of a partition.
+
+        Raises:
+            MismatchError: no shard holds it.
+        """
+        for shard in self.shards.values():  # parents come before children
+            if partition in shard.partitions:
+                return Position(shard.id, -1)
+        raise MismatchError(f"no shard holds partition {partition}", self._log.name)
+
+    def child(self, shard: str, partition: int) -> str | None:
+        """Where ``partition`` went when ``shard`` closed; ``None``: nobody knows yet."""
+        for child in self.shards.values():
+            if shard in child.parents and partition in child.partitions:
+                return child.id
+        return None
+
+    def ancestors(self, shard: str) -> set[str]:
+        """The parents of ``shard``, theirs, and so on, as far as they are known."""
+        found: set[str] = set()
+        left = [shard]
+        while left:
+            known = self.shards.get(left.pop())
+            parents = set(known.parents if known is not None else ()) - found
+            found |= parents
+            left += parents
+        return found

@@ -21,7 +21,7 @@ from itertools import chain
 
 import msgspec
 
-from binlog.errors import DamageError, MismatchError
+from binlog.errors import DamageError
 from binlog.foreign import (
     Foreign,
     Place,
@@ -33,8 +33,9 @@ from binlog.foreign import (
 )
 from binlog.halt import Halt, Halted, halted_error
 from binlog.homeless import HomelessShards
-from binlog.lineage import records_after
-from binlog.log import Log, Page, Position, ReadsAhead, Record, Shard, note_seen, seen_ms
+from binlog.lineage import Lineage, records_after
+from binlog.log import Log, Page, Position, ReadsAhead, Record, note_seen, seen_ms
+from binlog.pages import Pages
 from binlog.resolution import find_counting
 from binlog.run import Run
 from binlog.sequencer import Sequencer
@@ -77,6 +78,9 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
 class Reader:
     """Reads ``partitions`` (all, if not given) of ``log`` from ``starts`` (the genesis, if not
     given) up to ``target``.
+
+    Pages come from ``pages``, if somebody else holds them; whatever else is looked up, a RESOLVE
+    ahead say, is looked up in the log. ``lineage`` is what is known of its shards already.
     """  # noqa: D205
 
     def __init__(
@@ -87,10 +91,13 @@ class Reader:
         starts: Mapping[int, Start] | None = None,
         target: Target = END,
         page_bytes: int = PAGE_BYTES,
+        pages: Pages | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
         self._log = log
+        self._pages: Pages = log if pages is None else pages
         self._target = target
-        self._page_bytes = page_bytes
+        self.page_bytes = page_bytes
         self.partitions = sorted(range(log.params.partitions) if partitions is None else partitions)
         self.halts: dict[int, Halt] = {}
         self.sequencers: dict[int, Sequencer] = {}
@@ -100,7 +107,7 @@ class Reader:
         self._done: set[int] = set()
         self._stamped: tuple[Position, bytes] | None = None
         self._limits: dict[int, int] = {}  # of a target that is a vector
-        self._shards: dict[str, Shard] = {}
+        self._lineage = Lineage(log) if lineage is None else lineage
         self._last_shard = ""  # that a page came from
         self._damage_ahead: DamageError | None = None  # what a search for a RESOLVE ended at
         self.foreign: list[Foreign] = []  # that the last `read` came upon
@@ -108,15 +115,20 @@ class Reader:
         self._relay_family = relay_family(bytes.fromhex(log.params.log_id), "")
         self.bytes_read = 0  # of records, wanted or not: how far it is through the log
         self.touched: set[int] = set()  # partitions whose records were read since `take_touched`
-        self._refresh_shards()
-        self._homeless = HomelessShards(
-            log, self._shards, self._refresh_shards, self.partitions, page_bytes=page_bytes
-        )
+        self._homeless: HomelessShards | None = None
+        if pages is None and target == END and log.params.foreign != "skip":
+            self._homeless = HomelessShards(
+                log,
+                self._lineage.shards,
+                self._lineage.refresh,
+                self.partitions,
+                page_bytes=page_bytes,
+            )
         for partition in self.partitions:
             start = (starts or {}).get(partition)
             state = None if start is None else start.state
             self.sequencers[partition] = Sequencer(log.params, log.genesis, partition, state)
-            self._positions[partition] = start.position if start else self._root(partition)
+            self._positions[partition] = start.position if start else self._lineage.root(partition)
             self._applied[partition] = start.applied if start else 0
             if start is not None:
                 note_seen(log, start.position, start.seen_ms)
@@ -147,8 +159,8 @@ class Reader:
             # A busy shard comes last next time, or it would keep the others from being read.
             turn = bisect_right(shards, self._last_shard)
             shards = shards[turn:] + shards[:turn]
-            if isinstance(self._log, ReadsAhead):
-                self._log.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
+            if isinstance(self._pages, ReadsAhead):
+                self._pages.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
             for shard in shards:
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
                 self.bytes_read += sum([len(record.data) for record in page.records])
@@ -172,7 +184,7 @@ class Reader:
             if not progressed:
                 if self._damage_ahead is not None:
                     raise self._damage_ahead
-                if self._target == END and self._log.params.foreign != "skip":
+                if self._homeless is not None:
                     self.foreign += self._homeless.read()
                 return [] if self.foreign else None
 
@@ -184,8 +196,8 @@ class Reader:
             shard
             for shard in standing
             # One that the log no longer lists says so when it is read.
-            if shard not in self._shards
-            or not any(parent in standing for parent in self._shards[shard].parents)
+            if shard not in self._lineage.shards
+            or not any(parent in standing for parent in self._lineage.shards[shard].parents)
         )
 
     def _wanted(self, shard: str) -> set[int]:
@@ -201,10 +213,10 @@ class Reader:
 
     def _read_page(self, shard: str, wait_s: float) -> tuple[Page, set[int]]:
         wanted = self._wanted(shard)
-        page = self._log.read(
+        page = self._pages.read(
             self._place(shard),
             partitions=None if len(wanted) == self._log.params.partitions else frozenset(wanted),
-            bytes_max=self._page_bytes,
+            bytes_max=self.page_bytes,
             wait_s=wait_s,
         )
         return page, wanted
@@ -255,7 +267,9 @@ class Reader:
 
     def _meet_foreign(self, shard: str, record: Record, wanted: set[int]) -> None:
         """Divert a foreign record whose home is ``wanted``, or halt there, as the log pins it."""
-        home = home_of(self._shards[shard], record.partition_key, self._log.params.partitions)
+        home = home_of(
+            self._lineage.shards[shard], record.partition_key, self._log.params.partitions
+        )
         if home not in wanted or record.sequence <= self._positions[home].sequence:
             return  # another reader's to keep, or kept before this partition's checkpoint moved
         if self._log.params.foreign == "halt":
@@ -324,21 +338,6 @@ class Reader:
 
     # -- lineage ---------------------------------------------------------------------------------
 
-    def _refresh_shards(self) -> None:
-        self._shards |= {shard.id: shard for shard in self._log.shards()}
-
-    def _root(self, partition: int) -> Position:
-        for shard in self._shards.values():  # parents come before children
-            if partition in shard.partitions:
-                return Position(shard.id, -1)
-        raise MismatchError(f"no shard holds partition {partition}", self._log.name)
-
-    def _child(self, shard: str, partition: int) -> str | None:
-        for child in self._shards.values():
-            if shard in child.parents and partition in child.partitions:
-                return child.id
-        return None
-
     def _move_on(self, shard: str) -> bool:
         """Leave a shard that is read to its end; whether anything of ours stood in it and left."""
         leaving = [
@@ -348,11 +347,11 @@ class Reader:
             and partition not in self._done
             and partition not in self.halts
         ]
-        if any(self._child(shard, partition) is None for partition in leaving):
-            self._refresh_shards()
+        if any(self._lineage.child(shard, partition) is None for partition in leaving):
+            self._lineage.refresh()
         moved = False
         for partition in leaving:
-            child = self._child(shard, partition)
+            child = self._lineage.child(shard, partition)
             if child is not None:
                 self._positions[partition] = Position(child, -1)
                 moved = True

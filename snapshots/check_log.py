@@ -98,23 +98,15 @@ class Walk(Reader):
         count = len(self.foreign)
         super()._meet_foreign(shard, record, wanted)
         for found in self.foreign[count:]:
-            home = home_of(self._shards[shard], found.partition_key, self._log.params.partitions)
+            home = home_of(
+                self._lineage.shards[shard], found.partition_key, self._log.params.partitions
+            )
             passed = any(
-                shard in self._ancestors(watch.shard)
+                shard in self._lineage.ancestors(watch.shard)
                 or (watch.shard == shard and watch.sequence >= found.sequence)
                 for watch in self._watches.get(-1 if home is None else home, ())
             )
             self.met[found.place] = Met(found.partition_key, len(found.data), passed)
-
-    def _ancestors(self, shard: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [shard]
-        while waiting:
-            known = self._shards.get(waiting.pop())
-            new = set(known.parents if known else ()) - found
-            found |= new
-            waiting += new
-        return found
 
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
         partition = record.partition
