@@ -14,7 +14,7 @@ Invariants:
   Nothing is ever read again from the stream, which may have forgotten it.
 
 So no row is ever unreadable, and no base stays for ever. No I/O is done here: `writing` and
-`sweeping` say what to do next and are told what came of it.
+`sweeping` say what to do next and are told what came of it (`take`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from binlog.errors import DamageError, LostError
 RECALL_MAX = 16  # rows that are replaced under a reader's hands, before it says so
 
 T = TypeVar("T")
+S = TypeVar("S")
+A = TypeVar("A")
 
 
 class PutBase(msgspec.Struct, frozen=True):
@@ -54,7 +56,10 @@ class DeleteBase(msgspec.Struct, frozen=True):
 
 
 class Fence(msgspec.Struct, frozen=True):
-    """Write the row as it is, under its next version. Answer: its bytes; ``None``: not done."""
+    """Write every row that might name one of the bases as it is, under its next version.
+
+    Answer: the rows' bytes; ``None``: not done, or there is not one for each partition yet.
+    """
 
 
 Step: TypeAlias = "PutBase | PutRow | DeleteBase"
@@ -76,22 +81,36 @@ def writing(packed: Packed) -> Generator[Step, bool | None, bool | None]:
 
 def sweeping(
     listed: Iterable[tuple[str, float]], now_s: float
-) -> Generator[Sweep, bytes | None, None]:
+) -> Generator[Sweep, Iterable[bytes] | None, None]:
     """The steps that delete what nobody will ever name of the bases ``listed`` (id, when made).
 
-    They are those of one row. Where there is none yet, there is nothing to put up a fence with, and
-    they stay until there is.
+    Where a partition has no row yet, there is nothing to put up a fence with, and they stay until
+    there is.
     """
     old = orphans(listed, (), now_s)
     if not old:
         return
-    row = yield Fence()
-    if row is None:
+    rows = yield Fence()
+    if rows is None:
         return
-    named = named_by(row)
+    named = {named_by(row) for row in rows}
     for name in old:
-        if name != named:
+        if name not in named:
             yield DeleteBase(name)
+
+
+def take(steps: Generator[S, A | None, T], do: Callable[[S], A | None]) -> T:
+    """Take the steps one after the other, each answered by what ``do`` makes of it; their outcome.
+
+    What ``do`` raises ends them where they are, as a crash does: that leaves an orphan at most.
+    """
+    answer: A | None = None
+    try:
+        while True:
+            answer = do(steps.send(answer))
+    except StopIteration as stop:
+        outcome: T = stop.value
+        return outcome
 
 
 def recall(
@@ -100,6 +119,7 @@ def recall(
     read_base: Callable[[str], bytes | None],
     *,
     known: Base | None = None,
+    where: str = "",
 ) -> tuple[T, bytes | None, Base | None]:
     """Read a row, its state and its base, however often others replace them meanwhile.
 
@@ -122,8 +142,9 @@ def recall(
             if row == before:
                 raise DamageError(
                     "a checkpoint row names a base that is not there",
-                    do="restore it, or rebuild",
+                    where,
+                    "was it deleted by hand? rebuild the store",
                     base=named_by(row),
                 ) from error
             before = row
-    raise LostError(f"a checkpoint row was replaced {RECALL_MAX} times while it was read")
+    raise LostError(f"a checkpoint row was replaced {RECALL_MAX} times while it was read", where)

@@ -29,7 +29,7 @@ from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
-from appliers.stores.dynamodb_catalog import Catalog, Standing
+from appliers.stores.dynamodb_catalog import Catalog
 from appliers.stores.dynamodb_commit import commit
 from appliers.stores.dynamodb_lease import Lease
 from appliers.stores.dynamodb_leftovers import remove_builds
@@ -38,7 +38,6 @@ from appliers.stores.dynamodb_reader import (
     read_catalog,
     read_items,
     read_standings,
-    whole_checkpoints,
 )
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_session import LockLostError, Session
@@ -54,7 +53,7 @@ from appliers.stores.generations import (
 from binlog.aws.account import Account, connector
 from binlog.aws.errors import error_code
 from binlog.clock import Clock
-from binlog.errors import BinlogError, ConflictError, DamageError, LostError
+from binlog.errors import BinlogError, ConflictError, LostError
 from binlog.foreign import Foreign, Place
 from binlog.params import decode_genesis
 
@@ -156,26 +155,20 @@ class DynamoDBStore:
 
     def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
         self._lease.keep()  # a consumer begins, and may then wait for long
-        before: dict[int, Standing] = {}
-        for _ in range(_LOST_MAX):
-            session = self._current()
-            self._catalog().live(generation, self.name)
-            standings = dict(
-                session.standings(generation)
-                if session
-                else read_standings(self._rows, generation, self.name)
-            )
-            try:
-                return whole_checkpoints(standings, generation, self._states.whole)
-            except LostError as error:  # a row that another has replaced meanwhile
-                if standings == before:
-                    raise DamageError(
-                        "a checkpoint's row names a part of its state that is not there",
-                        self.name,
-                        "was it deleted by hand? rebuild the store",
-                    ) from error
-                before, self._session = standings, None
-        raise LostError("checkpoints were replaced while they were read", self.name, "try again")
+        session = self._current()
+        self._catalog().live(generation, self.name)
+        standings = (
+            session.standings(generation)
+            if session
+            else read_standings(self._rows, generation, self.name)
+        )
+        found = {}
+        for partition, standing in sorted(standings.items()):
+            now, state = self._states.whole(generation, standing)
+            if now.rev != standing.rev:
+                self._session = None  # another writes: read again what the next write stands on
+            found[partition] = msgspec.structs.replace(now.checkpoint, state=state)
+        return found
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         place = self._catalog().readable(generation, table, self.name)
@@ -206,7 +199,7 @@ class DynamoDBStore:
 
     @contextmanager
     def view(self) -> Iterator[Reader]:
-        yield Moment(self._calls, self._rows, self.name, self._states.whole)
+        yield Moment(self._calls, self._rows, self.name, self._states)
 
     def _current(self) -> Session | None:
         return self._session if self._lease.held else None

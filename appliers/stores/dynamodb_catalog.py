@@ -204,12 +204,16 @@ def checkpoints_pk(generation: str) -> Attributes:
     return {"S": f"at#{generation}"}
 
 
+def checkpoint_key(generation: str, partition: int) -> Attributes:
+    """The key of a partition's row."""
+    return {"pk": checkpoints_pk(generation), "sk": {"S": f"{partition:05d}"}}
+
+
 def checkpoint_item(generation: str, standing: Standing, state: bytes) -> Attributes:
     """The row of a checkpoint, whose sequencer state is stored as ``state``."""
     at = standing.checkpoint
     item = {
-        "pk": checkpoints_pk(generation),
-        "sk": {"S": f"{at.partition:05d}"},
+        **checkpoint_key(generation, at.partition),
         "rev": {"N": str(standing.rev)},
         "shard": {"S": at.shard},
         # Text: it has up to 56 digits, and a number 38.

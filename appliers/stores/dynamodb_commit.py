@@ -213,8 +213,13 @@ def put_checkpoint(
     # What a row says of an earlier commit stays true, and may be said nowhere else.
     number = number or (old.commit if old else 0)
     packed = session.states.pack(generation, partition, checkpoint.state, before)
-    item = checkpoint_item(generation, Standing(checkpoint, rev + 1, number), packed.row)
-    if not session.rows.put(item, rev=rev):
+
+    def put_row(row: bytes) -> bool:
+        item = checkpoint_item(generation, Standing(checkpoint, rev + 1, number), row)
+        won = session.rows.put(item, rev=rev)
+        if won:
+            standings[partition] = standing_of(item, generation, session.name)
+        return won
+
+    if not session.states.write(generation, partition, packed, put_row):
         raise lost(f"the checkpoint of partition {partition} was moved by another", session.name)
-    standings[partition] = standing_of(item, generation, session.name)
-    session.states.won(generation, partition, packed)

@@ -7,7 +7,6 @@ from functools import partial
 
 import msgspec
 
-from appliers.state_base import named_by
 from appliers.store import Generation
 from appliers.stores.dynamodb_catalog import BUILD, Gone, checkpoints_pk
 from appliers.stores.dynamodb_items import Attributes
@@ -75,8 +74,8 @@ def _stopped(session: Session, item: Attributes) -> Attributes:
         item = newer
 
 
-def _fence(session: Session, generation: str) -> set[str] | None:
-    """The bases that the checkpoint rows of a generation name, each row written again as it is.
+def _fence(session: Session, generation: str) -> list[bytes] | None:
+    """The checkpoint rows of a generation, each written again as it is.
 
     So a writer that was stopped, for days perhaps, and was about to name another one, cannot any
     more. ``None``, and nothing is to be deleted: a partition has no row yet, which nothing keeps
@@ -91,7 +90,7 @@ def _fence(session: Session, generation: str) -> set[str] | None:
         rev = int(item["rev"]["N"])
         if not session.rows.put(item | {"rev": {"N": str(rev + 1)}}, rev=rev):
             return None
-    return {name for item in items if (name := named_by(bytes(item["state"]["B"])))}
+    return [bytes(item["state"]["B"]) for item in items]
 
 
 def is_built_over(session: Session, kept: Sequence[Generation]) -> bool:

@@ -8,7 +8,7 @@ afterwards whether these are still the same. If not, `BusyError`: what was read 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +34,7 @@ from appliers.stores.dynamodb_catalog import (
 from appliers.stores.dynamodb_items import Keys, key_attributes, row_of
 from appliers.stores.dynamodb_lease import LOCK, Lock, lock_of
 from appliers.stores.dynamodb_rows import Rows
+from appliers.stores.dynamodb_states import States
 from appliers.stores.sorted_runs import SortedRuns
 from binlog.aws.errors import error_code
 from binlog.errors import BinlogError, BusyError, DamageError
@@ -48,9 +49,6 @@ _SETTLE_PAUSE_S = 0.1
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
-
-StateOf = Callable[[str, int, bytes], bytes]
-"""The sequencer state of a generation's partition, by what its row holds (C5)."""
 
 
 def read_catalog(rows: Rows, name: str) -> Catalog:
@@ -171,11 +169,11 @@ def unspool(runs: SortedRuns, keys: Keys) -> Iterator[tuple[bytes, Row]]:
 class Moment:
     """A `Reader` of what the store is as it begins; a read after somebody wrote is a BusyError."""
 
-    def __init__(self, calls: Calls, rows: Rows, name: str, state_of: StateOf) -> None:
+    def __init__(self, calls: Calls, rows: Rows, name: str, states: States) -> None:
         self.name = name
         self._calls = calls
         self._rows = rows
-        self._state_of = state_of
+        self._states = states
         deadline = calls.clock.monotonic() + _SETTLE_S
         # What has no moment can be looked at all the same: only items are then refused.
         while not self._begin() and calls.clock.monotonic() < deadline:
@@ -207,11 +205,14 @@ class Moment:
                 "try again; if nobody writes to it, binlog replicate finishes it",
             )
         if not self._is_still():
-            raise BusyError(
-                "the store was written while it was read",
-                self.name,
-                "a DynamoDB store cannot keep a moment: try again while nobody writes to it",
-            )
+            raise self._written()
+
+    def _written(self) -> BusyError:
+        return BusyError(
+            "the store was written while it was read",
+            self.name,
+            "a DynamoDB store cannot keep a moment: try again while nobody writes to it",
+        )
 
     def genesis(self) -> bytes | None:
         return self._catalog.genesis
@@ -221,7 +222,13 @@ class Moment:
 
     def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
         self._catalog.live(generation, self.name)
-        return whole_checkpoints(self._standings[generation], generation, self._state_of)
+        found = {}
+        for partition, standing in sorted(self._standings[generation].items()):
+            now, state = self._states.whole(generation, standing)
+            if now.rev != standing.rev:
+                raise self._written()
+            found[partition] = msgspec.structs.replace(now.checkpoint, state=state)
+        return found
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         place = self._catalog.readable(generation, table, self.name)
@@ -280,15 +287,3 @@ def is_settled(lock: Lock, standings: Mapping[str, Mapping[int, Standing]]) -> b
     """Whether the last commit that has begun is done; ``standings`` are the live generations'."""
     rows = (each.commit for rows in standings.values() for each in rows.values())
     return lock.begun in (0, lock.done) or lock.begun in rows
-
-
-def whole_checkpoints(
-    standings: Mapping[int, Standing], generation: str, state_of: StateOf
-) -> dict[int, Checkpoint]:
-    """The checkpoints of rows, by partition, their states whole."""
-    return {
-        partition: msgspec.structs.replace(
-            standing.checkpoint, state=state_of(generation, partition, standing.checkpoint.state)
-        )
-        for partition, standing in sorted(standings.items())
-    }

@@ -32,8 +32,10 @@ from appliers.state_steps import (
     PutBase,
     PutRow,
     Step,
+    Sweep,
     recall,
     sweeping,
+    take,
     writing,
 )
 from binlog.errors import DamageError, LostError
@@ -210,22 +212,20 @@ class Interleavings(RuleBasedStateMachine):
         self.fenced = self._sweep(self.listed)
 
     def _sweep(self, listed: list[tuple[str, float]]) -> list[str]:
-        steps = sweeping(listed, self.shop.now_s)
-        found = []
-        answer: bytes | None = None
-        try:
-            todo = next(steps)
-            while True:
-                if isinstance(todo, Fence):
-                    row = self.shop.row
-                    if row is not None:
-                        assert self.shop.put_row(Row(row.version + 1, row.data, row.state))
-                        answer = row.data
-                else:
-                    found.append(todo.id)
-                todo = steps.send(answer)
-        except StopIteration:
-            return found
+        found: list[str] = []
+
+        def do(step: Sweep) -> list[bytes] | None:
+            if isinstance(step, DeleteBase):
+                found.append(step.id)
+                return None
+            row = self.shop.row
+            if row is None:
+                return None
+            assert self.shop.put_row(Row(row.version + 1, row.data, row.state))
+            return [row.data]
+
+        take(sweeping(listed, self.shop.now_s), do)
+        return found
 
     @rule()
     def delete_orphans(self) -> None:

@@ -14,10 +14,8 @@ import pytest
 
 from appliers.address import open_store
 from appliers.item import Row, Write
-from appliers.state_base import ORPHAN_S
 from appliers.stores import dynamodb_lease, sorted_runs
 from appliers.stores.dynamodb_calls import WIDTH
-from appliers.stores.dynamodb_catalog import Standing, checkpoint_item
 from appliers.stores.dynamodb_lease import identity, is_gone
 from binlog.errors import (
     BusyError,
@@ -319,70 +317,6 @@ def test_a_store_of_another_log_in_the_same_tables_is_refused(double: DynamoDBDo
 
 
 # -- large content -------------------------------------------------------------------------------
-
-
-def test_C5_a_large_state_is_a_base_and_small_rows(double: DynamoDBDouble) -> None:
-    """A state of 300 KB at each checkpoint would cost 300 units, and does not fit above 400."""
-    store, generation = begin(double)
-    state = os.urandom(700_000)
-    store.commit(generation, [], [checkpoint(0, 1, state=state)])
-    rows = {item["pk"]["S"].partition("#")[0]: item for item in double.items(CONTROL)}
-    assert len(rows["at"]["state"]["B"]) < 1024
-    before = store.units.write
-    store.commit(generation, [], [checkpoint(0, 2, state=state)])
-    assert store.units.write - before == 1
-    store.close()
-    again = store_on(double)
-    assert again.checkpoints(generation)[0].state == state
-    again.bind(GENESIS)
-    again.commit(generation, [], [checkpoint(0, 3, state=os.urandom(700_000))])
-    bases = [item for item in double.items(CONTROL) if item["pk"]["S"].startswith("base#")]
-    assert len(bases) == 2  # two chunks of the new one; the old one is gone
-    again.close()
-
-
-def test_C5_a_base_that_a_crash_left_goes_behind_a_fence(double: DynamoDBDouble) -> None:
-    """Who was stopped for days before its row named a base does not come to name one that is gone."""
-    store, generation = begin(double)
-    states = [os.urandom(100_000) for _ in range(5)]
-
-    def bases() -> int:
-        return sum(item["pk"]["S"].startswith("base#") for item in double.items(CONTROL))
-
-    def sweep() -> None:
-        double.clock.advance((ORPHAN_S + 1) * 1000)
-        store.build(tables=["users"], fingerprint="f", excluded=()).abandon()
-
-    stopped = store._writing()
-    stopped.standings(generation)
-    packed = stopped.states.pack(generation, 3, states[4], None)  # an orphan, if it stays so
-    for partition in range(3):
-        store.commit(generation, [], [checkpoint(partition, 1, state=states[partition])])
-    assert bases() == 4
-    sweep()
-    assert bases() == 4, "a partition without a row has no fence"
-    store.commit(generation, [], [checkpoint(3, 1, state=states[3])])
-    before = dict(stopped.standings(generation))
-    sweep()
-    assert bases() == 4, "the orphan is gone, what rows name stays"
-    late = checkpoint_item(generation, Standing(checkpoint(3, 2), before[3].rev + 1), packed.row)
-    assert not stopped.rows.put(late, rev=before[3].rev), "the fence stands in its way"
-    assert [at.state for at in store.checkpoints(generation).values()] == states[:4]
-    store.commit(generation, [], [checkpoint(0, 2, state=states[4])])
-    store.close()
-
-
-def test_C5_a_base_that_somebody_deleted_is_damage_and_not_a_race(double: DynamoDBDouble) -> None:
-    """To be told to try again would be to try for ever."""
-    store, generation = begin(double)
-    store.commit(generation, [], [checkpoint(0, 1, state=os.urandom(100_000))])
-    store.close()
-    rows = double.items(CONTROL)
-    for item in rows:
-        if item["pk"]["S"].startswith("base#"):
-            double.wipe(CONTROL, {"pk": item["pk"], "sk": item["sk"]})
-    with pytest.raises(DamageError, match="names a part of its state that is not there"):
-        store_on(double).checkpoints(generation)
 
 
 def test_S7_foreign_records_are_kept_whole_and_once_until_they_are_relayed(
