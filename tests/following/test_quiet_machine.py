@@ -119,6 +119,14 @@ class QuietStream(RuleBasedStateMachine):
             self.wait(hours)
             (self.follow if stays else self.look)()
 
+    @rule(partition=st.integers(0, PARAMS.partitions - 1), hours=st.sampled_from([20, 23.9, 26]))
+    def be_away(self, partition: int, hours: float) -> None:
+        """Something comes, and may be gone again before anybody looks."""
+        self.kill()
+        self.publish(partition, 1)
+        self.wait(hours)
+        self.look()
+
     @rule()
     def follow(self) -> None:
         """Some polls, until nothing comes any more; it writes what rows it wants."""
