@@ -40,6 +40,7 @@ from binlog.fields import (
     encode_meta,
     encode_plain_key,
 )
+from binlog.ids import event_ids
 from binlog.values import encode_item, encode_value
 
 BATCH_WRITE = "BatchWrite"
@@ -60,18 +61,19 @@ def build(
     table: str | None = None,
     key_names: Sequence[str] | None = None,
     now_ms: int,
-    new_id: Callable[[], str],
+    new_id: Callable[[], str] | None = None,
 ) -> Checked:
     """The envelopes of one action: one, or for a BatchWrite one an element.
 
     ``table`` and ``key_names`` (the attributes that make an item's key, one or two) fill in what
-    the action leaves out; ``new_id`` is asked where it has no ``Id``. ``now_ms`` becomes the
-    events' own time.
+    the action leaves out; ``new_id`` is asked where it has no ``Id`` (if not given: see
+    `binlog.ids`). ``now_ms`` becomes the events' own time.
 
     Raises:
         RefusedError: the action breaks a rule of the table above or a limit; nothing is made.
         TooLargeError: (a RefusedError) a size above its limit, with both in it.
     """
+    new_id = new_id or event_ids(now_ms)
     return ActionBuilder(table=table, key_names=key_names, new_id=new_id).build(action, now_ms)
 
 
@@ -81,16 +83,16 @@ def build_many(
     table: str | None = None,
     key_names: Sequence[str] | None = None,
     now_ms: int,
-    new_id: Callable[[], str],
+    new_id: Callable[[], str] | None = None,
 ) -> Checked:
     """The envelopes of many actions, in order; all or none.
 
     Raises:
         RefusedError: as `build`, with the place of the refused action in ``error.index``.
     """
-    return ActionBuilder(table=table, key_names=key_names, new_id=new_id).build_many(
-        actions, now_ms
-    )
+    new_id = new_id or event_ids(now_ms)
+    builder = ActionBuilder(table=table, key_names=key_names, new_id=new_id)
+    return builder.build_many(actions, now_ms)
 
 
 class ActionBuilder:

@@ -36,7 +36,7 @@ from collections.abc import Iterable
 from binlog.log import Appended, Failed, Reply
 
 BURST_S = 1.0  # what was not used for so long can be used at once
-KEPT = 0.25  # of it, for what somebody waits for
+KEPT = 0.75  # of it, for what somebody waits for
 CUT, CUT_S = 0.8, 0.1  # what was under way at a cut is no reason for another one
 GROWTH, GROWTH_S, GROWTH_FRAMES = 1.25, 1.0, 5
 RATE_MIN = 1 / 60  # frames a second

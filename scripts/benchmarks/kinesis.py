@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uuid_utils
 
 from appliers.address import open_store
 from appliers.store import Store
@@ -142,7 +141,7 @@ def publish(log: Log, batches: list[list[Action]]) -> None:
     with Producer(log) as producer:
         futures: deque[Future[Acks]] = deque()
         for batch in batches:
-            envelopes = build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id)
+            envelopes = build_many(batch, now_ms=_clock.now_ms())
             futures.append(producer.publish_many(envelopes))
             while futures and futures[0].done():
                 futures.popleft().result()
@@ -157,7 +156,7 @@ def write_log(standin: Standin, spec: History) -> str:
     options = ProducerOptions(linger_s=_FILL_S)  # a frame goes when it is full
     with contextlib.closing(open_log(address)) as log, Producer(log, options=options) as producer:
         for batch in spec.batches(5_000):
-            producer.publish_many(build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id))
+            producer.publish_many(build_many(batch, now_ms=_clock.now_ms()))
         producer.flush()
     return address
 
@@ -226,7 +225,3 @@ def items_of_singles(client: Any, stream: str) -> Items:
         for record in page:
             fold_one(items, msgspec.json.decode(record["Data"]))
     return items
-
-
-def _new_id() -> str:
-    return str(uuid_utils.uuid7())
