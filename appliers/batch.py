@@ -4,20 +4,27 @@ An item whose first event in the batch is a whole-item put or a delete needs not
 and becomes a blind write (I1). One whose first event is a fold (an update, an expected version, a
 user's applier) is read first, with all others of its table at once, and becomes a write on the
 condition of the version read (I2). Which is which follows from the events alone.
+
+Of a parked item every event becomes a dead letter, and the write moves its tail. That an item is
+parked a blind write finds out by its failed condition: then all is read and folded again. Who
+remembers such items (``parked``) has them read at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
 
+from appliers.entries import content_of
 from appliers.fold import Counts, Fold
 from appliers.item import Rejection, Row, Write
+from appliers.letters import DeadLetter
 from appliers.routing import Op, Routing
 from appliers.user_rules import keys_of
-from binlog.errors import BinlogError, MismatchError
+from binlog.errors import BinlogError, MismatchError, PoisonError
 from binlog.run import Run
 
 Read: TypeAlias = Callable[[str, Sequence[bytes]], Mapping[bytes, Row]]
@@ -28,13 +35,16 @@ _UPDATE, _APPLY = Op.UPDATE, Op.APPLY  # names of a module are found faster than
 class Batch(msgspec.Struct, frozen=True):
     """What a batch asks of a store.
 
-    One that cannot do it all in one transaction makes the rejections durable first, then the
-    writes, then the checkpoint: after a later write of its item a rejected event is below the
-    item's version, and is not looked at again.
+    One that cannot do it all in one transaction makes rejections and letters durable first, then
+    the writes, then the checkpoint: after a later write of its item a rejected event is below the
+    item's version, and a letter is below its tail, and is not looked at again.
     """
 
     writes: list[Write]
     rejections: list[Rejection]
+    letters: list[DeadLetter]
+    parked: dict[str, set[bytes]]
+    """The items that are parked now, of those met: by table their keys."""
     tables: frozenset[str]
     """All that an event was routed to, those without a write too."""
     types: frozenset[str]
@@ -43,37 +53,76 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def fold_batch(
-    routing: Routing, runs: Sequence[Run], read: Read, *, read_all: bool = False
+    routing: Routing,
+    runs: Sequence[Run],
+    read: Read,
+    *,
+    read_all: bool = False,
+    parks: bool = False,
+    parked: Mapping[str, Collection[bytes]] = MappingProxyType({}),
 ) -> Batch:
     """Fold ``runs``, those of a partition in offset order and without a gap.
 
     ``read`` gives the rows that exist of the keys asked for, strongly consistent; it is called
     once a table, before anything is folded. ``read_all`` reads every item, blind writes' too:
     for the next try after a condition failed, when some writes may have been applied and some
-    not. What is applied already then asks for no write.
+    not. What is applied already then asks for no write. Items in ``parked`` are read, too.
 
     Raises:
         PoisonError: an event that cannot be applied, of each partition the first; nothing was
-            written. What lies before it can be folded and committed by itself.
+            written. What lies before it can be folded and committed by itself. With ``parks`` only
+            one that parks no item, see `appliers.poison`.
         MismatchError, UpgradeError: see `Fold.preload` and `Fold.add`.
     """
-    fold = Fold(routing, after=None)
+    fold = Fold(routing, after=None, parks=parks)
     failures: list[BinlogError] = []
-    _preload(fold, _needed(routing, runs, failures, read_all=read_all), read)
+    needed = _needed(routing, runs, failures, read_all=read_all, parks=parks, parked=parked)
+    _preload(fold, needed, read)
     for run in runs:
         fold.add(run)
     if failures:
         # A user's key function that failed and then did not: the items behind it were not read,
         # and are folded from nothing.
         raise failures[0]
+    if fold.unread:
+        # An item's first event cannot be applied, and the content that stays is not known.
+        return fold_batch(routing, runs, read, read_all=True, parks=parks)
     writes = [
         Write(table, key, Row(entry[0], partition, data), bases.get(key))
         for partition, table, items, bases in fold.entries()
+        if not fold.parking.tails(partition)
         for key, entry in items.items()
         if entry[0] != bases.get(key)
-        for data in (fold.content(table, key, entry),)
+        for data in (content_of(table, key, entry),)
     ]
-    return Batch(writes, fold.rejections, fold.tables, frozenset(fold.types), fold.counts)
+    still_parked: dict[str, set[bytes]] = {}
+    if fold.parking.waiting:
+        writes += _writes_with_parked(fold, still_parked)
+    return Batch(
+        writes,
+        fold.rejections,
+        fold.parking.letters,
+        still_parked,
+        fold.tables,
+        frozenset(fold.types),
+        fold.counts,
+    )
+
+
+def _writes_with_parked(fold: Fold, parked: dict[str, set[bytes]]) -> Iterator[Write]:
+    """The writes of partitions in which some item is parked; those are noted in ``parked``."""
+    for partition, table, items, bases in fold.entries():
+        tails, found = fold.parking.tails(partition), fold.parking.found(partition)
+        for key, entry in items.items() if tails else ():
+            base, tail = bases.get(key), tails.get((table, key))
+            if tail is not None:
+                parked.setdefault(table, set()).add(key)
+            before = found.get((table, key))
+            if entry[0] == base and tail == before:
+                continue
+            data = content_of(table, key, entry)
+            row = Row(entry[0], partition, data, parked=tail is not None, tail=tail or 0)
+            yield Write(table, key, row, base, before)
 
 
 def _preload(fold: Fold, needed: _Keys, read: Read) -> None:
@@ -102,14 +151,20 @@ def _preload(fold: Fold, needed: _Keys, read: Read) -> None:
 
 
 def _needed(
-    routing: Routing, runs: Sequence[Run], failures: list[BinlogError], *, read_all: bool
+    routing: Routing,
+    runs: Sequence[Run],
+    failures: list[BinlogError],
+    *,
+    read_all: bool,
+    parks: bool,
+    parked: Mapping[str, Collection[bytes]],
 ) -> _Keys:
     """The keys whose fold begins at what the store holds.
 
     Ends, in a partition, at an event that cannot be routed, and adds its error to ``failures``.
     """
     plans = [routing.plan(run.columns.kinds) for run in runs]
-    if not read_all and all(
+    if not (read_all or parked) and all(
         run.columns.expects is None
         and all(
             op not in (Op.UPDATE, Op.APPLY) or kind not in run.columns.index
@@ -131,6 +186,8 @@ def _needed(
                 needed.setdefault(run.partition, {}),
                 blind.setdefault(run.partition, {}),
                 read_all=read_all,
+                parks=parks,
+                parked=parked,
             )
         except BinlogError as error:
             # The event that cannot be routed is met again by the fold, which tells; nothing after
@@ -147,6 +204,8 @@ def _needed_of(
     blind: dict[str, set[bytes]],
     *,
     read_all: bool,
+    parks: bool,
+    parked: Mapping[str, Collection[bytes]],
 ) -> None:
     """Add the keys that ``run`` needs; those in ``blind`` were put whole before."""
     columns = run.columns
@@ -154,7 +213,7 @@ def _needed_of(
     skipped = (routing.exclusions and routing.exclusions.matches(run)) or frozenset()
     expects = columns.expects
     owns = routing.ownership.owns
-    if plan.actions_only and expects is None and not skipped and not read_all:
+    if plan.actions_only and expects is None and not skipped and not read_all and not parked:
         # The common frame: a decision for each update, and next to nothing for the others.
         folding = [
             needed.setdefault(t, {}) if op is Op.UPDATE else None
@@ -181,12 +240,23 @@ def _needed_of(
             for rule in plan.rules[kind]:
                 table = rule.table or tables[kind]
                 before = blind.get(table, ())
-                for key in keys_of(routing, run, i, rule):
+                try:
+                    named = keys_of(routing, run, i, rule)
+                except PoisonError as error:
+                    if parks and error.details["parks"]:
+                        continue  # no item is parked for it, and the fold goes on behind it
+                    raise
+                for key in named:
                     if key not in before and owns(run.partition, table, key):
                         needed.setdefault(table, {})[key] = None
             continue
         table, key = tables[kind], keys[i]
-        if op is not _UPDATE and not read_all and (expects is None or expects[i] is None):
+        if (
+            op is not _UPDATE
+            and not read_all
+            and (expects is None or expects[i] is None)
+            and key not in parked.get(table, ())
+        ):
             blind.setdefault(table, set()).add(key)
         # Nothing is read for an event that may not touch it; the fold refuses that.
         elif key not in blind.get(table, ()) and owns(run.partition, table, key):

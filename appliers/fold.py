@@ -9,11 +9,8 @@ Invariants:
 * an item's events come from one partition (`appliers.ownership`), so entries are kept by
   partition, and partitions may be folded in any order or by different folds.
 
-The content is canonical bytes, or, after an UpdateItem, the decoded item with a bound of its size,
-``(version, item, size)``: encoded when somebody asks for it, which for most never happens because
-a later event replaces it. PutItem and DeleteItem are not decoded at all. Per event of a frame that
-holds nothing else there is one tuple and one insertion into a dict; everything that can be is
-decided once a frame.
+Per event of a frame that holds nothing but puts and deletes there is one tuple and one insertion
+into a dict; everything that can be is decided once a frame.
 
 Nothing here reads or writes a store: `appliers.batch` folds onto one, a rebuild onto nothing.
 """
@@ -22,38 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NoReturn, TypeAlias
 
-import msgspec
-
-from appliers.actions import GROWTH_FACTOR, SIZE_FACTOR, change_item, check_size
 from appliers.applier import Rule
+from appliers.counts import Counts
+from appliers.entries import ABSENT, Entry, Items, act, content_of
 from appliers.item import Rejection, Row
-from appliers.poison import poison, readable_key, reason_of
+from appliers.parking import Parking
+from appliers.poison import poison, reason_of
 from appliers.routing import Op, Plan, Routing
 from appliers.user_rules import apply_rule, check_owner, keys_of
-from binlog.errors import DamageError, RefusedError, UpgradeError
+from binlog.errors import DamageError, PoisonError, RefusedError, UpgradeError
 from binlog.run import Run
-from binlog.values import ITEM_BYTES_FREE, decode_value, encode_item
 from binlog.vector import version_of
 
-Entry: TypeAlias = "tuple[int, bytes | None] | tuple[int, dict[str, Any], int]"
-Items: TypeAlias = "dict[bytes, Entry]"
+__all__ = ["Counts", "Entry", "Fold", "Items"]
 
-_ABSENT: Entry = (0, None)
 _PUT, _DELETE, _UPDATE, _APPLY = Op.PUT, Op.DELETE, Op.UPDATE, Op.APPLY
 _ONLY_PUTS = (_PUT,)
-
-
-class Counts(msgspec.Struct):
-    """Of events. ``events`` are all but control events, and the sum of the three after it."""
-
-    events: int = 0
-    routed: int = 0  # to one item or several; rejected ones are among them
-    unrouted: int = 0  # no applier takes them, or their table is not wanted
-    excluded: int = 0
-    rejected: int = 0  # their expected version was not the item's
-    control: int = 0
 
 
 class Fold:
@@ -61,11 +43,17 @@ class Fold:
 
     ``after`` says where each partition's runs begin, a partition left out at 0; ``None`` lets the
     first run of each say it. From there on runs have to follow each other without a gap.
+    ``parks``: an event that is poison parks its item, and is no error (`appliers.parking`).
     """
 
-    def __init__(self, routing: Routing, *, after: Mapping[int, int] | None = {}) -> None:
+    def __init__(
+        self, routing: Routing, *, after: Mapping[int, int] | None = {}, parks: bool = False
+    ) -> None:
         self.routing = routing
         self.counts = Counts()
+        self.parking = Parking(self.counts, parks=parks)
+        self.unread: dict[str, set[bytes]] = {}
+        """Items that were to be parked, and whose content is not known: read them, begin again."""
         self.rejections: list[Rejection] = []
         """Found so far; whoever takes them away may clear the list."""
         self.types: set[str] = set()
@@ -82,23 +70,17 @@ class Fold:
     def preload(self, partition: int, table: str, rows: Mapping[bytes, Row | None]) -> None:
         """Begin these items at what a store holds, ``None``: nothing. Before their first event.
 
-        Raises:
-            MismatchError: a row that events of another partition made.
-            UpgradeError: a parked row; this version cannot continue it.
+        Of a parked one nothing is folded: what comes for it waits.
         """
         items = self._items_of(partition, table)
         bases = self._bases.setdefault(partition, {}).setdefault(table, {})
         for key, row in rows.items():
             if row is None:
-                items[key] = _ABSENT
+                items[key] = ABSENT
                 bases[key] = 0
                 continue
             if row.parked:
-                raise UpgradeError(
-                    f"the item {readable_key(key)[1]} of {table} is parked",
-                    f"partition {partition}",
-                    "upgrade binlog: this version cannot continue parked items",
-                )
+                self.parking.note(partition, table, key, row.tail)
             items[key] = (row.version, row.data)
             bases[key] = row.version
             if row.version > self._base_max.get(partition, 0):
@@ -108,7 +90,8 @@ class Fold:
         """Fold the events of ``run``.
 
         Raises:
-            PoisonError: an event that cannot be applied, the first of the run.
+            PoisonError: an event that cannot be applied, the first of the run; with ``parks`` only
+                if that is not certainly the event's doing.
             UpgradeError: a schema version that the rules do not know.
             ValueError: the run does not follow the one before it.
         """
@@ -126,11 +109,13 @@ class Fold:
         plan = routing.plan(columns.kinds)
         skipped = None if routing.exclusions is None else routing.exclusions.matches(run)
         first = version_of(routing.params.timeline, run.first_offset)
+        waiting = self.parking.waiting
         if (
             plan.actions_only
             and columns.expects is None
             and skipped is None
             and first > self._base_max.get(partition, 0)
+            and (not waiting or waiting.get(partition, frozenset()).isdisjoint(columns.keys))
         ):
             self._add_actions(run, plan, first)
         else:
@@ -170,17 +155,26 @@ class Fold:
                     elif op is _DELETE and data is None:
                         of_kind[kind][key] = (version, None)
                     else:
-                        self._act(op, of_kind[kind], key, version, data)
+                        act(op, of_kind[kind], key, version, data)
         except (RefusedError, DamageError) as error:
-            failed = version - first
-            self._check_owners(run, plan, touched, failed)
-            raise poison(run, failed, reason_of(error)) from error
-        self._check_owners(run, plan, touched, count)
+            count = version - first
+            self._check_owners(run, plan, touched, count, first)
+            if not self.parking.parks:
+                raise poison(run, count, reason_of(error)) from error
+        else:
+            self._check_owners(run, plan, touched, count, first)
         self.counts.events += count
         self.counts.routed += count
+        if count < len(index):  # from the one that failed on, with time for each
+            self._add_each(run, plan, first, frozenset(), begin=count)
 
     def _check_owners(
-        self, run: Run, plan: Plan, touched: Sequence[tuple[str, Items, int]], stop: int
+        self,
+        run: Run,
+        plan: Plan,
+        touched: Sequence[tuple[str, Items, int]],
+        stop: int,
+        first: int,
     ) -> None:
         """Check the keys that are new since ``touched`` was noted: the last ones of each dict.
 
@@ -200,13 +194,21 @@ class Fold:
             for i in range(stop):
                 table, key = plan.tables[columns.index[i]], columns.keys[i]
                 if key in wrong.get(table, ()):
-                    check_owner(self.routing, run, i, table=table, key=key)
+                    try:
+                        check_owner(self.routing, run, i, table=table, key=key)
+                    except PoisonError as error:
+                        self._divert(run, i, first + i, table, key, error)
+            for table, items, _ in touched:
+                for key in wrong.get(table, ()):
+                    del items[key]
 
-    def _add_each(self, run: Run, plan: Plan, first: int, skipped: frozenset[int]) -> None:
-        """Any frame, event by event."""
+    def _add_each(
+        self, run: Run, plan: Plan, first: int, skipped: frozenset[int], *, begin: int = 0
+    ) -> None:
+        """Any frame, event by event, from the one at ``begin`` on."""
         counts = self.counts
         columns = run.columns
-        for i, kind in enumerate(columns.index):
+        for i, kind in enumerate(columns.index[begin:], begin):
             op = plan.ops[kind]
             if op is Op.CONTROL:
                 counts.control += 1
@@ -225,12 +227,12 @@ class Fold:
                     counts.routed += 1
                 else:
                     counts.unrouted += 1
-            elif op is Op.NOTHING:
-                counts.unrouted += 1
             else:
-                self._refuse_kind(run, i, op)
+                counts.unrouted += 1
+                if op is not Op.NOTHING:
+                    self._refuse_kind(run, i, first + i, op)
 
-    def _refuse_kind(self, run: Run, i: int, op: Op) -> NoReturn:
+    def _refuse_kind(self, run: Run, i: int, version: int, op: Op) -> None:
         event_type, schema, _ = run.columns.kinds[run.columns.index[i]]
         if op is Op.NEWER:
             raise UpgradeError(
@@ -238,7 +240,31 @@ class Fold:
                 f"partition {run.partition}, offset {run.first_offset + i}",
                 "upgrade binlog",
             )
-        raise poison(run, i, "it names no table")
+        error = poison(run, i, "it names no table", alone=True)
+        self._divert(run, i, version, "", b"", error)
+
+    def _divert(
+        self, run: Run, i: int, version: int, table: str, key: bytes, error: PoisonError
+    ) -> None:
+        """Park the item for an event that it cannot take, or keep the event by itself.
+
+        Raises:
+            PoisonError: ``error``, if nothing is to be parked for it.
+        """
+        if not (self.parking.parks and error.details["parks"]):
+            raise error
+        if error.details["alone"]:
+            if table:
+                self._met.add(table)
+            if table or self.routing.tables is None:  # else of none that is wanted here
+                self.parking.stand_alone(run, i, version, table, error)
+            return
+        items = self._items_of(run.partition, table)
+        if key not in items:
+            if self._after is None:
+                self.unread.setdefault(table, set()).add(key)
+            items[key] = ABSENT
+        self.parking.park(run, i, version, table, key, error)
 
     # -- one event ---------------------------------------------------------------------------
 
@@ -246,19 +272,25 @@ class Fold:
         self._met.add(table)
         key = run.columns.keys[i]
         items = self._items_of(run.partition, table)
-        if self._moves(run, i, items, table, key, version):
-            try:
-                self._act(op, items, key, version, run.columns.datas[i])
-            except (RefusedError, DamageError) as error:
-                raise poison(run, i, reason_of(error)) from error
+        try:
+            if self._moves(run, i, items, table, key, version):
+                act(op, items, key, version, run.columns.datas[i])
+        except PoisonError as error:  # of another partition's item
+            self._divert(run, i, version, table, key, error)
+        except (RefusedError, DamageError) as error:
+            found = poison(run, i, reason_of(error))
+            found.__cause__ = error
+            self._divert(run, i, version, table, key, found)
 
     def _moves(self, run: Run, i: int, items: Items, table: str, key: bytes, version: int) -> bool:
         """Whether the event is new to an item that it may touch and that is as it expects (I5)."""
         entry = items.get(key)
         if entry is None:
             check_owner(self.routing, run, i, table=table, key=key)
-            entry = _ABSENT
+            entry = ABSENT
         if version <= entry[0]:
+            return False
+        if self.parking.waiting and self.parking.waits(run, i, version, table, key):
             return False
         expects = run.columns.expects
         expected = None if expects is None else expects[i]
@@ -275,60 +307,46 @@ class Fold:
         )
         return False
 
-    def _act(self, op: Op, items: Items, key: bytes, version: int, data: bytes | None) -> None:
-        """One built-in action on one item.
-
-        Raises:
-            RefusedError: the action does not fit the item, or is none.
-            DamageError: the bytes are no value.
-        """
-        if op is _DELETE:
-            if data is not None:
-                raise RefusedError("a DeleteItem with data")
-            items[key] = (version, None)
-            return
-        if not data:
-            raise RefusedError("it has no data")
-        if op is _PUT:
-            items[key] = (version, data)
-            return
-        entry = items.get(key, _ABSENT)
-        content = entry[1]
-        if len(entry) == 3:
-            item, size = content, entry[2]
-        elif content is None:
-            item, size = None, SIZE_FACTOR * len(key)
-        else:
-            item, size = decode_value(content), SIZE_FACTOR * len(content)  # type: ignore[arg-type]
-            if type(item) is not dict:
-                raise RefusedError("the item is no map")
-        item = change_item(item, decode_value(data), key)  # type: ignore[arg-type]
-        size += GROWTH_FACTOR * len(data)
-        if size > ITEM_BYTES_FREE:
-            size = check_size(item)
-        items[key] = (version, item, size)
-
     def _apply_rules(self, run: Run, i: int, rules: tuple[Rule, ...], version: int) -> bool:
         """Apply the user's appliers; whether the event was routed to any item."""
         routed = False
         for rule in rules:
             table = rule.table or run.columns.kinds[run.columns.index[i]][2]
-            if not table:
-                raise poison(run, i, f"{rule.event_type} names no table, and its applier none")
-            for key in keys_of(self.routing, run, i, rule):
+            try:
+                if not table:
+                    event_type, reason = rule.event_type, "names no table, and its applier none"
+                    raise poison(run, i, f"{event_type} {reason}", alone=True)
+                keys = keys_of(self.routing, run, i, rule)
+            except PoisonError as error:
+                self._divert(run, i, version, table, b"", error)
+                continue
+            for key in keys:
                 routed = True
                 self._met.add(table)
-                items = self._items_of(run.partition, table)
-                if self._after is None and key not in items:
-                    check_owner(self.routing, run, i, table=table, key=key)  # else it was read
-                    # Folded from nothing it would replace what the store has.
-                    reason = "its applier's key or keys are not the same each time they are asked"
-                    raise poison(run, i, reason, table=table, key=key)
-                if self._moves(run, i, items, table, key, version):
-                    data = self.content(table, key, items.get(key, _ABSENT))
-                    data = apply_rule(self.routing, run, i, rule, table=table, key=key, data=data)
-                    items[key] = (version, data)
+                try:
+                    self.apply_to(run, i, rule, table, key, version)
+                except PoisonError as error:
+                    self._divert(run, i, version, table, key, error)
         return routed
+
+    def apply_to(self, run: Run, i: int, rule: Rule, table: str, key: bytes, version: int) -> None:
+        """Apply the user's applier to one item of those that it routes the event to."""
+        items = self._items_of(run.partition, table)
+        if self._after is None and key not in items:
+            check_owner(self.routing, run, i, table=table, key=key)  # else it was read
+            # Folded from nothing it would replace what the store has.
+            raise poison(
+                run,
+                i,
+                "its applier's key or keys are not the same each time they are asked",
+                table=table,
+                key=key,
+                parks=False,
+            )
+        if self._moves(run, i, items, table, key, version):
+            data = content_of(table, key, items.get(key, ABSENT))
+            data = apply_rule(self.routing, run, i, rule, table=table, key=key, data=data)
+            items[key] = (version, data)
 
     # -- out ---------------------------------------------------------------------------------
 
@@ -340,8 +358,13 @@ class Fold:
     def rows(self, table: str) -> Iterator[tuple[bytes, Row]]:
         """Every item of ``table`` met, tombstones too, in no order."""
         for partition, tables in self._items.items():
+            tails = self.parking.tails(partition)
             for key, entry in tables.get(table, {}).items():
-                yield key, Row(entry[0], partition, self.content(table, key, entry))
+                content = content_of(table, key, entry)
+                if tails and (tail := tails.get((table, key))) is not None:
+                    yield key, Row(entry[0], partition, content, parked=True, tail=tail)
+                else:
+                    yield key, Row(entry[0], partition, content)
 
     def entries(self) -> Iterator[tuple[int, str, Items, Mapping[bytes, int]]]:
         """Partition, table, its items, and the versions at which preloaded ones began."""
@@ -355,15 +378,3 @@ class Fold:
             return self._items[partition][table]
         except KeyError:
             return self._items.setdefault(partition, {}).setdefault(table, {})
-
-    def content(self, table: str, key: bytes, entry: Entry) -> bytes | None:
-        content = entry[1]
-        if type(content) is not dict:
-            return content  # type: ignore[return-value]  # the other two
-        try:
-            return encode_item(content)
-        except RefusedError as error:
-            raise DamageError(
-                f"values that no producer writes ({error.what})",
-                f"item {readable_key(key)[1]} of {table}, version {entry[0]}",
-            ) from error

@@ -1,11 +1,30 @@
-"""The error of an event that no applier can apply: what it was, where, and what passes it."""
+"""The error of an event that no applier can apply: what it was, where, and what passes it.
+
+And whose doing an exception is (`is_of_the_event`). Only what follows from event and item alone, and
+so is met again by every replica, may park a key:
+
+* what the built-in actions and the checks of a result refuse: an Add or Delete on another type, a
+  sum beyond 38 digits, an item too large or too deep, a key attribute that was changed;
+* `appliers.applier.ApplierError` and its subclasses: the user says so;
+* what pure code raises about a value that it did not expect: ``ArithmeticError`` (decimals too),
+  ``AssertionError``, ``AttributeError``, ``LookupError``, ``StopIteration``, ``TypeError``,
+  ``ValueError``, and what derives from them.
+
+Anything else stops the reader, parking or not, and is met again at the next try: errors of the
+machine and the world (``OSError`` with all connections and time-outs, ``MemoryError``,
+``RecursionError``, since how deep a stack may be is not the same everywhere), of the code
+(``ImportError``, ``NameError``, ``SyntaxError``, ``NotImplementedError``), and classes that derive
+from ``Exception`` or ``RuntimeError`` alone, of which nobody can tell: most clients of services
+raise such. `KeyboardInterrupt` and `SystemExit` are no errors of anybody, and pass.
+"""
 
 from __future__ import annotations
 
 import shlex
 from typing import Any
 
-from binlog.errors import BinlogError, DamageError, PoisonError
+from appliers.applier import ApplierError
+from binlog.errors import BinlogError, DamageError, PoisonError, RefusedError
 from binlog.json_values import encode_json, plain
 from binlog.run import Run
 from binlog.values import decode_value
@@ -18,13 +37,16 @@ def poison(
     *,
     table: str | None = None,
     key: bytes | None = None,
+    parks: bool = True,
+    alone: bool = False,
 ) -> PoisonError:
     """The error for the event at ``index`` of ``run``.
 
     ``table`` and ``key`` are the item's where it is known, the event's otherwise; ``reason`` says
-    what about event and item makes it impossible. The error carries partition, offset, id, type,
-    table, key (decoded), sequence (of the record to read again), reason, and ``exclude``: two
-    RULEs of which either passes it.
+    what about event and item makes it impossible, ``parks`` whether it is certainly these two that
+    do; ``alone``: there is no item that could be parked for it. The error carries partition,
+    offset, id, type, table, key (decoded), sequence (of the record to read again), reason, parks,
+    alone, and ``exclude``: two RULEs of which either passes it.
     """
     columns = run.columns
     event_type, _, event_table = columns.kinds[columns.index[index]]
@@ -34,10 +56,11 @@ def poison(
     key = columns.keys[index] if key is None else key
     rules = (f"id={event_id}", f"offsets={run.partition}:{offset}-{offset}")
     shown, text = readable_key(key)
+    unsure = "" if parks else f"{_UNSURE}, or "
     return PoisonError(
         f"{event_type} cannot be applied to {text}{f' of {table}' if table else ''}: {reason}",
         f"partition {run.partition}, offset {offset}, id {event_id!r}",
-        f"leave it out with --exclude {shlex.quote(rules[0])} or --exclude {rules[1]}",
+        f"{unsure}leave it out with --exclude {shlex.quote(rules[0])} or --exclude {rules[1]}",
         partition=run.partition,
         offset=offset,
         id=event_id,
@@ -47,7 +70,24 @@ def poison(
         sequence=run.sequence,
         reason=reason,
         exclude=rules,
+        parks=parks,
+        alone=alone,
     )
+
+
+_UNSURE = "see whether code or machine is at fault (if the event is, raise ApplierError)"
+_EVENTS = (
+    *(ApplierError, RefusedError, DamageError),
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(StopIteration, TypeError, ValueError),
+)
+# Looked at first: some are both, as a certificate that does not hold is a ValueError and an OSError.
+_OTHERS = (OSError, MemoryError, RecursionError, ImportError, NameError, SyntaxError)
+
+
+def is_of_the_event(error: BaseException | None) -> bool:
+    """Whether an exception of an applier is certainly met again, by everybody: see the module."""
+    return isinstance(error, _EVENTS) and not isinstance(error, _OTHERS)
 
 
 def reason_of(error: Exception) -> str:

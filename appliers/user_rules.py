@@ -1,4 +1,6 @@
-"""Calls of the user's code: whatever goes wrong in it is a property of the event (PoisonError).
+"""Calls of the user's code: whatever goes wrong in it is a PoisonError.
+
+Whether it is certainly a property of the event, so that it may park a key, says `appliers.poison`.
 
 Every call gets arguments decoded for it alone, so what an applier does to them stays there.
 """
@@ -9,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from appliers.applier import ApplierError, Rule
-from appliers.poison import poison, readable_key, reason_of
+from appliers.poison import is_of_the_event, poison, readable_key, reason_of
 from appliers.routing import Routing
 from binlog.envelope import Event
-from binlog.errors import DamageError, RefusedError
+from binlog.errors import DamageError, PoisonError, RefusedError
 from binlog.events import event_at
 from binlog.fields import encode_key
 from binlog.run import Run
@@ -28,7 +30,7 @@ def keys_of(routing: Routing, run: Run, index: int, rule: Rule) -> list[bytes]:
     """
     if rule.key is None and rule.keys is None:
         return [run.columns.keys[index]]
-    event = _event(routing, run, index)
+    event = _event(routing, run, index, alone=True)
     try:
         if rule.key is not None:
             return [encode_key(rule.key(event), None)]
@@ -36,9 +38,9 @@ def keys_of(routing: Routing, run: Run, index: int, rule: Rule) -> list[bytes]:
     except MemoryError:  # the machine's fault, not the event's
         raise
     except Exception as error:
-        raise poison(run, index, _said(error)) from error
+        raise poison(run, index, _said(error), parks=is_of_the_event(error), alone=True) from error
     if len(set(keys)) != len(keys):
-        raise poison(run, index, "its applier's keys name an item twice")
+        raise poison(run, index, "its applier's keys name an item twice", alone=True)
     return keys
 
 
@@ -67,7 +69,9 @@ def apply_rule(
     except MemoryError:
         raise
     except Exception as error:
-        raise poison(run, index, _said(error), table=table, key=key) from error
+        raise poison(
+            run, index, _said(error), table=table, key=key, parks=is_of_the_event(error)
+        ) from error
 
 
 def check_owner(routing: Routing, run: Run, index: int, *, table: str, key: bytes) -> None:
@@ -85,7 +89,9 @@ def check_owner(routing: Routing, run: Run, index: int, *, table: str, key: byte
         raise
     except Exception as error:
         reason = f"the owner of table {table!r} failed ({_said(error)})"
-        raise poison(run, index, reason, table=table, key=key) from error
+        raise poison(
+            run, index, reason, table=table, key=key, parks=is_of_the_event(error), alone=True
+        ) from error
     columns = run.columns
     event_table = columns.kinds[columns.index[index]][2]
     raise poison(
@@ -96,14 +102,18 @@ def check_owner(routing: Routing, run: Run, index: int, *, table: str, key: byte
         "that table and key, or declare the table's owner: see appliers.ownership)",
         table=table,
         key=key,
+        alone=True,
     )
 
 
-def _event(routing: Routing, run: Run, index: int) -> Event:
+def _event(routing: Routing, run: Run, index: int, *, alone: bool = False) -> Event:
     try:
         return event_at(run, index, routing.rules.schemas, timeline=routing.params.timeline)
     except DamageError as error:
-        raise poison(run, index, error.what) from error
+        raise poison(run, index, error.what, alone=alone) from error
+    except PoisonError as error:  # an upcaster's
+        error.details |= {"parks": is_of_the_event(error.__cause__), "alone": alone}
+        raise
 
 
 def _origin(table: str, key: bytes) -> str:

@@ -12,7 +12,7 @@ from appliers.exclusion import Exclusions
 from appliers.item import Row, Write
 from appliers.routing import Routing
 from binlog.envelope import Envelope, Event
-from binlog.errors import MismatchError, PoisonError, UpgradeError
+from binlog.errors import MismatchError, PoisonError
 from binlog.params import Params
 from binlog.values import decode_value, encode_value
 from tests.appliers_core.fold_support import (
@@ -173,11 +173,16 @@ def test_an_item_of_another_partition_is_refused() -> None:
 
 
 def test_a_parked_item_is_not_continued() -> None:
-    """A version that cannot wait behind it must not overtake."""
+    """What comes for it waits behind it, also where nothing new is parked."""
     store = DictStore()
-    store.rows["things", A] = Row(3, 0, encode_value({"id": "a"}), parked=True, tail=3)
-    with pytest.raises(UpgradeError, match="is parked"):
-        fold_batch(Routing(ONE), [run_of([update("a")], partition=0, first=4)], store.read)
+    store.rows["things", A] = Row(3, 0, encode_value({"id": "a"}), parked=True, tail=5)
+    batch = fold_batch(Routing(ONE), [run_of([update("a")], partition=0, first=6)], store.read)
+    [write] = batch.writes
+    assert write.row == Row(3, 0, encode_value({"id": "a"}), parked=True, tail=6)
+    assert (write.base, write.tail) == (3, 5)
+    assert [(x.offset, x.reason, x.alone) for x in batch.letters] == [(6, "", False)]
+    before = fold_batch(Routing(ONE), [run_of([update("a")], partition=0, first=5)], store.read)
+    assert (before.writes, before.letters) == ([], [])
 
 
 def test_a_users_appliers_keys_are_read() -> None:

@@ -189,6 +189,8 @@ def test_the_error_of_a_poison_says_where_and_how_to_go_on() -> None:
         "sequence": 7,
         "reason": "Add 'n': a number cannot be added to a string",
         "exclude": ("id=it's 7", "offsets=0:3-3"),
+        "parks": True,
+        "alone": False,
     }
     for rule in error.details["exclude"]:  # type: ignore[attr-defined]
         routing = Routing(ONE, exclusions=Exclusions([rule]))
