@@ -1,0 +1,75 @@
+"""Every store keeps what makes a quiet stream worth going on with, and pays for it once an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from appliers.store import Checkpoint, Store
+from appliers.stores import MemoryStore, SQLiteStore
+from binlog.errors import TrimmedError
+from consumers.local import Following, replicate
+from tests.contracts.dynamodb_places import store_on
+from tests.following.quiet_world import QuietWorld
+from tests.stores.dynamodb_double import DynamoDBDouble
+
+Open = Callable[[], Store]
+
+
+def memory(directory: Path) -> Open:
+    return MemoryStore().open
+
+
+def sqlite(directory: Path) -> Open:
+    return lambda: SQLiteStore(directory / "store.db")
+
+
+def dynamodb(directory: Path) -> Open:
+    double = DynamoDBDouble()
+    return lambda: store_on(double)
+
+
+def look(world: QuietWorld, open_: Open) -> dict[int, Checkpoint]:
+    """A process of its own, with a handle of its own."""
+    store = open_()
+    try:
+        replicate(world.open(), store, Following(once=True), clock=world.clock)
+        (generation,) = store.generations()
+        return store.checkpoints(generation.id)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("kind", [memory, sqlite, dynamodb], ids=lambda kind: kind.__name__)
+def test_any_store_goes_on_for_ten_retentions(kind: Callable[[Path], Open], tmp_path: Path) -> None:
+    world, open_ = QuietWorld(shards=2), kind(tmp_path)
+    world.publish(0, 2)
+    world.publish(3)
+    rows = look(world, open_)
+    for _ in range(20):
+        world.hours(12)
+        later = look(world, open_)
+        assert {p: (r.shard, r.sequence, r.applied, r.state) for p, r in later.items()} == {
+            p: (r.shard, r.sequence, r.applied, r.state) for p, r in rows.items()
+        }
+        assert {r.seen_ms for r in later.values()} == {world.clock.now_ms() // 1000 * 1000}
+    world.publish(2)
+    world.hours(23)
+    assert {p: r.applied for p, r in look(world, open_).items() if r.applied} == world.vector
+    world.hours(25)
+    with pytest.raises(TrimmedError):
+        look(world, open_)
+
+
+def test_looks_within_the_hour_write_no_row(tmp_path: Path) -> None:
+    """A job that runs every minute would pay for as many rows as there are partitions."""
+    world, double = QuietWorld(), DynamoDBDouble()
+    world.publish(0, 2)
+    first = look(world, lambda: store_on(double))
+    for _ in range(5):
+        world.hours(0.19)
+        assert look(world, lambda: store_on(double)) == first
+    world.hours(0.19)
+    assert look(world, lambda: store_on(double)) != first
