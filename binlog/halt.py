@@ -104,13 +104,16 @@ def resolution_for(halt: Halt, decision: str) -> Resolution:
     )
 
 
-def halted_error(halt: Halt, place: str) -> HaltedError:
-    """The error for the operator; ``place`` is what the log calls the position."""
+def halted_error(halt: Halt, place: str, *, log: str = "LOG") -> HaltedError:
+    """The error for the operator; ``place`` is what the log calls the position.
+
+    ``log`` is its address as the operator would type it.
+    """
     return HaltedError(
         f"partition {halt.partition} is halted after offset {halt.offset}"
         f" ({halt.rule}: {halt.detail})",
         place,
-        f"see `binlog halted`, then `binlog resolve LOG {halt.partition} {halt.position}"
+        f"see `binlog halted {log}`, then `binlog resolve {log} {halt.partition} {halt.position}"
         f" {'|'.join(DECISIONS[halt.rule])}`",
         partition=halt.partition,
         offset=halt.offset,

@@ -6,11 +6,14 @@ so that nobody has to have it installed, nor to wait for it, to read one.
 
 from __future__ import annotations
 
+import difflib
 import re
+import shlex
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from binlog.aws.policies import role_for
+from binlog.aws.policies import GRANTS, Role, role_for
 from binlog.errors import BinlogError, RefusedError, StorageError
 
 # Refused at the door, so certainly nothing was written; later it may pass.
@@ -58,7 +61,7 @@ _NOT_MADE = frozenset(
     }
 )
 _UNREACHABLE = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"})
-_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
+_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError"})
 _SSO = frozenset({"SSOError", "TokenRetrievalError"})
 
 _DENIED = re.compile(
@@ -69,6 +72,7 @@ _DENIED = re.compile(
     re.DOTALL,
 )
 _STREAM = re.compile(r"kinesis://[^\s:?]+")
+_REGION_OF = re.compile(r"//[\w-]+\.([a-z]{2,}(?:-[a-z]+)+-\d+)\.amazonaws\.")
 _TABLES = re.compile(r"dynamodb://[^\s:?]+")
 
 
@@ -119,7 +123,8 @@ def trouble(error: BaseException, where: str) -> BinlogError:
     """An error of a service or the SDK in our words, retriable or not.
 
     ``code`` of it is the service's, empty where there is none; what else its message names is an
-    attribute, too: ``action`` and ``resource`` of a denial, ``region`` that was asked.
+    attribute, too: ``action`` and ``resource`` of a denial, ``grants`` where a policy of ours would
+    do (see `advised`), ``region`` that was asked.
     """
     if isinstance(error, BinlogError):
         return error
@@ -197,11 +202,13 @@ def _denied(error: BaseException, where: str, known: dict[str, Any]) -> RefusedE
             _grant("", where),
             action=_operation(error),
             resource="",
+            grants=True,
             **known,
         )
     action, resource = match["action"], (match["resource"] or "").strip("'\"")
     what = f"not permitted: {action}" + (f" on {resource}" if resource else "")
     what += f", for {match['user']}" if match["user"] else ""
+    grants = False
     if match["explicit"]:
         what += ", by an explicit deny" + (f" in a {match['by']}" if match["by"] else "")
         do = "no grant helps against a deny: whoever wrote it has to lift it"
@@ -211,8 +218,26 @@ def _denied(error: BaseException, where: str, known: dict[str, Any]) -> RefusedE
         what += f", since no {match['lacking']} allows it"
         do = f"the {match['lacking']} has to allow it, too"
     else:
-        do = _grant(action, where)
-    return RefusedError(what, where, do, action=action, resource=resource, **known)
+        do, grants = _grant(action, where), True
+    known |= {"action": action, "resource": resource, "grants": grants}
+    return RefusedError(what, where, do, **known)
+
+
+def advised(error: BinlogError, role: Role, *addresses: str) -> BinlogError:
+    """The same denial, advising the policy of a role on addresses as somebody typed them.
+
+    As it is, where it is no denial, no policy of ours would do, or the role has no such permission
+    either: then the smallest that has it stays advised.
+    """
+    if not error.details.get("grants"):
+        return error
+    action = str(error.details.get("action", ""))
+    has = {a for each in GRANTS[role] for a in each.actions + each.by_service}
+    if ":" in action and action not in has:
+        return error
+    names = " ".join(shlex.quote(each) for each in addresses)
+    do = f"binlog policy {role} {names} prints what grants it"
+    return type(error)(error.what, error.where, do, **error.details)
 
 
 def _grant(action: str, where: str) -> str:
@@ -240,8 +265,12 @@ def _of_role(error: BaseException, where: str) -> BinlogError:
 def _of_sdk(error: BaseException, where: str) -> BinlogError:
     names, said = _names(error), _message(error)
     kind = type(error).__name__
+    if "ProfileNotFound" in names:
+        do = "name one that `aws configure list-profiles` shows, in ?profile= or AWS_PROFILE"
+        return RefusedError(said, where, do)
     if names & _NO_CREDENTIALS:
-        return RefusedError(said, where, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its siblings")
+        do = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its siblings"
+        return RefusedError(f"no credentials ({said})", where, do)
     if names & _SSO:
         return StorageError(
             f"no session of AWS SSO ({said})", where, "aws sso login --profile NAME"
@@ -250,16 +279,15 @@ def _of_sdk(error: BaseException, where: str) -> BinlogError:
         return StorageError(said, where, "try again, or mend what gives the credentials")
     if "ParamValidationError" in names:
         return RefusedError(said, where)
-    if names & {"NoRegionError", "InvalidRegionError"}:
-        return RefusedError(said, where, "add ?region=NAME, or set AWS_REGION")
+    if "NoRegionError" in names:
+        return RefusedError("no region", where, "add ?region=NAME, or set AWS_REGION")
+    if "InvalidRegionError" in names:
+        return RefusedError(said, where, "set ?region= or AWS_REGION to a region's name")
     if names & {"EndpointProviderError", "UnknownEndpointError", "UnknownFIPSEndpointError"}:
         return RefusedError(said, where, "has the service this kind of endpoint in the region?")
     if names & _UNREACHABLE:
-        return StorageError(
-            f"cannot be reached ({said})",
-            where,
-            "is the region or endpoint right, and a way there: network, proxy, VPC endpoint?",
-        )
+        do = "is the region or endpoint right, and a way there: network, proxy, VPC endpoint?"
+        return StorageError(f"cannot be reached ({said})", where, _mistyped(said) or do)
     if "ReadTimeoutError" in names:
         return StorageError(f"no reply in time ({said})", where, "try again")
     if "SSLError" in names:
@@ -267,6 +295,38 @@ def _of_sdk(error: BaseException, where: str) -> BinlogError:
             f"no trust in its certificate ({said})", where, "set AWS_CA_BUNDLE, if it is your own"
         )
     return StorageError(f"{kind}: {said}", where, "try again")
+
+
+def _mistyped(said: str) -> str:
+    """What to do where an address names a region that the SDK has never heard of; else nothing.
+
+    It stays an error that may pass: a region may be younger than the SDK.
+    """
+    found = _REGION_OF.search(said)
+    if found is None:
+        return ""
+    known = _regions()
+    if not known or found[1] in known:
+        return ""
+    near = difflib.get_close_matches(found[1], known, 1)
+    meant = f"was {near[0]} meant?" if near else "see `aws account list-regions`"
+    return f"no region {found[1]} is known to this botocore: {meant}"
+
+
+@cache
+def _regions() -> list[str]:
+    """All that the SDK knows."""
+    try:
+        from botocore.session import Session
+
+        core = Session()
+        return [
+            region
+            for partition in core.get_available_partitions()
+            for region in core.get_available_regions("dynamodb", partition)
+        ]
+    except Exception:  # noqa: BLE001 - it is for a hint only
+        return []
 
 
 # -- parts of an error ---------------------------------------------------------------------------
@@ -297,5 +357,7 @@ def _operation(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict) and (said := response.get("Error", {}).get("Message")):
-        return " ".join(str(said).split())
-    return " ".join(str(error).split())
+        return " ".join(str(said).split()).rstrip(".")
+    said = " ".join(str(error).split()).rstrip(".")
+    # A sentence of the SDK's becomes a part of ours; what begins with a name stays.
+    return said[:1].lower() + said[1:] if said[1:2].islower() else said

@@ -6,6 +6,7 @@ is not here is refused in production, an action that nothing calls is a permissi
 =========  ==========================================================================
 producer   finds the log, appends; reads, to resolve what it could not know (P5)
 reader     finds the log and reads it; with a store reads that, too
+relay      reads an inbox; appends to the log, and reads there what it relayed
 applier    reads the log, writes a store's items and checkpoints; makes a table for what is new
 operator   all of that, and makes logs, changes and deletes tables, rebuilds, resolves halts
 =========  ==========================================================================
@@ -22,11 +23,11 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-Role = Literal["producer", "reader", "applier", "operator"]
+Role = Literal["producer", "reader", "relay", "applier", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
 _BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "operator")
-Resource = Literal["stream", "control", "tables", "owned", "models"]
-"""A stream; a store's own table; its items' tables; those of them that others make; and those that
+Resource = Literal["stream", "inbox", "control", "tables", "owned", "models"]
+"""A log's stream; one that is relayed from; a store's own table; its items' tables; those of them that others make; and those that
 are only looked at, to make one like them."""
 
 
@@ -50,6 +51,10 @@ _READ_LOG = Grant(
     "stream",
     ("kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords"),
     by_service=("kms:Decrypt",),
+)
+# A log that is relayed from is found as any other; a plain stream is looked at in the same way.
+_READ_INBOX = Grant(
+    "ReadInbox", "inbox", (*_FIND.actions, *_READ_LOG.actions), by_service=_READ_LOG.by_service
 )
 _WRITE_LOG = Grant(
     "WriteLog", "stream", ("kinesis:PutRecords",), by_service=("kms:GenerateDataKey",)
@@ -122,6 +127,7 @@ _APPLYING = (
 GRANTS: Mapping[Role, tuple[Grant, ...]] = {
     "producer": (_FIND, _WRITE_LOG, _READ_LOG),
     "reader": (_FIND, _READ_LOG, *_READING),
+    "relay": (_FIND, _WRITE_LOG, _READ_LOG, _READ_INBOX),
     "applier": (_FIND, _READ_LOG, *_APPLYING),
     "operator": (
         *(_FIND, _READ_LOG, _WRITE_LOG, _MAKE),
@@ -168,11 +174,13 @@ class Target(msgspec.Struct, frozen=True):
         return tuple(key for key in self.keys if not is_services_own(key))
 
 
-def stream_target(place: Place, stream: str, key: str | None = None) -> Target:
-    """A stream, whose ARN is the context of all that Kinesis asks KMS for."""
+def stream_target(
+    place: Place, stream: str, key: str | None = None, *, on: Resource = "stream"
+) -> Target:
+    """A log's stream, or an inbox's; its ARN is the context of all that Kinesis asks KMS for."""
     arn = place.arn("kinesis", f"stream/{stream}")
     keys = () if key is None else (key,)
-    return Target("stream", "kinesis", place, (arn,), keys, ("aws:kinesis:arn", arn))
+    return Target(on, "kinesis", place, (arn,), keys, ("aws:kinesis:arn", arn))
 
 
 def tables_target(
@@ -255,7 +263,7 @@ def key_statements(actions: set[str], target: Target) -> list[dict[str, Any]]:
         if name.startswith("alias/"):
             more["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": name}
             resource = place.arn("kms", "key/*")
-        kind = "Stream" if target.on == "stream" else "Store"
+        kind = {"stream": "Stream", "inbox": "Inbox"}.get(target.on, "Store")
         kind += str(number) if len(target.own_keys) > 1 else ""
         for sid, used, bound in (
             (f"UseKeyOf{kind}", actions - _ON_THE_KEY, context),

@@ -21,6 +21,7 @@ from typing import BinaryIO
 import click
 
 from binlog.address import open_log
+from binlog.cli.advice import advised
 from binlog.cli.options import line_options, log_argument
 from binlog.cli.output import json_lines, json_option, note, stdout
 from binlog.cli.verb import Verb
@@ -36,6 +37,7 @@ CLOSE_S = 5.0
 
 @click.command(
     cls=Verb,
+    role="producer",
     examples="""
     echo '{"id": "ann", "n": 1}' | binlog append file:log --table users --key id
     binlog append file:log changes.jsonl --table users --key id > acknowledged.jsonl
@@ -89,7 +91,7 @@ def command(
     with contextlib.closing(open_log(log)) as opened:
         if file.isatty():
             note("reading from the terminal, a line an event; Ctrl-D ends")
-        acknowledger = Acknowledger(stdout())
+        acknowledger = Acknowledger(stdout(), log)
         producer = Producer(opened, options=ProducerOptions(id_window=id_window))
         try:
             acknowledger.run(file, lines, producer)
@@ -107,8 +109,9 @@ def command(
 class Acknowledger:
     """Moves lines to a producer, and outcomes to standard output."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, log: str) -> None:
         self.count = 0  # acknowledged
+        self._log = log
         self._out = out
         self._open = 0  # published, outcome not yet written
         self._outcomes: deque[tuple[InputBatch, Delivery]] = deque()
@@ -147,7 +150,8 @@ class Acknowledger:
             if outcome in self._lost:
                 raise self._lost[outcome].error(outcome)
         if (refused := self._refused) is not None:
-            do = refused.do or "mend it and append again from this line on; those before it are in"
+            mend = f"{refused.do}; then" if refused.do else "mend it and"
+            do = f"{mend} append again from this line on, those before it are in"
             raise type(refused)(refused.what, refused.where, do, **refused.details) from refused
 
     # -- input -----------------------------------------------------------------------------------
@@ -207,7 +211,7 @@ class Acknowledger:
         self.count += len(delivery.indexes)
 
     def _lament(self, batch: InputBatch, delivery: Delivery, pieces: list[str]) -> None:
-        cause = _root_cause(delivery.error)
+        cause = advised(_root_cause(delivery.error), "producer", {"log": self._log})
         first = batch.lines[delivery.indexes[0]]
         lost = self._lost.setdefault(delivery.outcome, _Lost(first, cause))
         lost.line = min(lost.line, first)

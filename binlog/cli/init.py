@@ -23,6 +23,7 @@ _DEFAULTS = Params(log_id="0" * 32)
 
 @click.command(
     cls=Verb,
+    role="operator",
     examples="""
     binlog init file:log
     binlog init file:/var/lib/shop/log --partitions 16

@@ -8,8 +8,7 @@ import click
 
 from binlog.address import Address, parse_address
 from binlog.aws.identity import place_of
-from binlog.aws.policies import ROLES, Role, Target, policy_of, stream_target
-from binlog.cli.options import log_argument, store_argument
+from binlog.aws.policies import ROLES, Resource, Role, Target, policy_of, stream_target
 from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.verb import Verb
 from binlog.errors import BinlogError, RefusedError
@@ -19,17 +18,19 @@ _NONE = "none"
 
 @click.command(
     cls=Verb,
+    role=None,
     examples="""
     binlog policy producer kinesis://orders
     binlog policy applier kinesis://orders dynamodb://live
     binlog policy reader kinesis://orders?region=eu-west-1 --account 123456789012 --log-key none
+    binlog policy relay kinesis://clicks kinesis://orders
     binlog policy producer kinesis://orders > p.json && aws iam put-role-policy --role-name shop \\
       --policy-name binlog --policy-document file://p.json
     """,
 )
 @click.argument("role", type=click.Choice(ROLES))
-@log_argument
-@store_argument(required=False)
+@click.argument("log", metavar="[INBOX] LOG")
+@click.argument("other", metavar="[STORE]", required=False)
 @click.option(
     "--account",
     "account_id",
@@ -42,6 +43,7 @@ _NONE = "none"
     metavar="KEY",
     help="The KMS key that encrypts LOG: an ARN, an id, alias/NAME, or none; else LOG is asked.",
 )
+@click.option("--inbox-key", metavar="KEY", help="The same of a relay's INBOX.")
 @click.option(
     "--store-key",
     metavar="KEY",
@@ -52,28 +54,35 @@ def command(
     *,
     role: Role,
     log: str,
-    store: str | None,
+    other: str | None,
     account_id: str | None,
     log_key: str | None,
+    inbox_key: str | None,
     store_key: str | None,
     as_json: bool,
 ) -> None:
     """Print the IAM policy with which ROLE can do its work on LOG and STORE, and nothing more.
 
     A producer appends (and reads, to resolve what became of an append that was not answered). A
-    reader reads the log; with STORE that, too. An applier carries STORE forward. An operator may do
-    all of that, and make and rebuild logs and tables. With --account, and keys, nothing is called.
+    reader reads the log; with STORE that, too. A relay reads INBOX and appends to LOG; without
+    INBOX it relays the log's own foreign records. An applier carries STORE forward. An operator may
+    do all of that but relay from elsewhere, and makes and rebuilds logs and tables. With --account,
+    and keys, nothing is called.
 
-    Whoever may append can write any event: an application's permissions are not the log's. A relay
-    is a reader of its inbox and a producer of its log.
+    Whoever may append can write any event: an application's permissions are not the log's.
     """
-    if role == "producer" and store is not None:
-        raise RefusedError("a producer needs no store", store, "leave it out")
-    if role == "applier" and store is None:
-        raise RefusedError("an applier needs a store", log, "binlog policy applier LOG STORE")
-    targets = log_targets(parse_address(log), account_id, log_key)
-    if store is not None:
-        targets += store_targets(parse_address(store), account_id, store_key)
+    if inbox_key is not None and (role != "relay" or other is None):
+        raise RefusedError("--inbox-key, and there is no INBOX", log, "leave it out")
+    if role == "relay":
+        inbox, into = parse_address(log), parse_address(log if other is None else other)
+        targets = log_targets(into, account_id, log_key)
+        if (inbox.scheme, inbox.path, inbox.account) != (into.scheme, into.path, into.account):
+            targets += log_targets(inbox, account_id, inbox_key, on="inbox")
+    else:
+        _check_store(role, log, other)
+        targets = log_targets(parse_address(log), account_id, log_key)
+        if other is not None:
+            targets += store_targets(parse_address(other), account_id, store_key)
     if not any(target.resources for target in targets):
         raise RefusedError(
             "nothing here is a service's", log, "write kinesis://STREAM; files have permissions"
@@ -85,14 +94,23 @@ def command(
         write_text(*json.dumps(found, indent=2).splitlines())
 
 
-def log_targets(address: Address, account_id: str | None, key: str | None) -> list[Target]:
-    """What of a log IAM decides on: nothing of a directory."""
+def _check_store(role: Role, log: str, store: str | None) -> None:
+    if role == "producer" and store is not None:
+        raise RefusedError("a producer needs no store", store, "leave it out")
+    if role == "applier" and store is None:
+        raise RefusedError("an applier needs a store", log, "binlog policy applier LOG STORE")
+
+
+def log_targets(
+    address: Address, account_id: str | None, key: str | None, *, on: Resource = "stream"
+) -> list[Target]:
+    """What of a log, or an inbox, IAM decides on: nothing of a directory."""
     if address.scheme == "dynamodb":
         raise RefusedError(f"{address} is no log", do="write kinesis://STREAM, and it second")
     if address.scheme != "kinesis":
         return []
     place = place_of(address.account, "kinesis", str(address), account_id=account_id)
-    return [stream_target(place, address.path, _stream_key(address, key))]
+    return [stream_target(place, address.path, _stream_key(address, key, on), on=on)]
 
 
 def store_targets(address: Address, account_id: str | None, key: str | None) -> list[Target]:
@@ -108,7 +126,7 @@ def store_targets(address: Address, account_id: str | None, key: str | None) -> 
     return targets_of(specification, place, keys)
 
 
-def _stream_key(address: Address, key: str | None) -> str | None:
+def _stream_key(address: Address, key: str | None, on: Resource) -> str | None:
     """The key that was said, or else that the stream says it has."""
     from binlog.logs.kinesis import kinesis_service
 
@@ -118,7 +136,8 @@ def _stream_key(address: Address, key: str | None) -> str | None:
     try:
         return service.describe().kms_key
     except BinlogError as error:
-        note(f"binlog: {error.what}: {address}: if a key of yours encrypts it, give --log-key")
+        option = "--inbox-key" if on == "inbox" else "--log-key"
+        note(f"binlog: {error.what}: {address}: if a key of yours encrypts it, give {option}")
         return None
     finally:
         service.clients.close()

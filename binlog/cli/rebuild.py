@@ -31,6 +31,7 @@ def processors() -> int:
 
 @click.command(
     cls=Verb,
+    role="operator",
     examples="""
     binlog rebuild file:log sqlite:replica.db
     binlog rebuild file:log sqlite:replica.db --table orders --workers 8

@@ -17,6 +17,7 @@ from binlog.cli.verb import Verb
 
 @click.command(
     cls=Verb,
+    role="relay",
     examples="""
     binlog relay kinesis://orders kinesis://orders --once --format raw --type Sample
     binlog relay kinesis://clicks file:log --format json --type Click

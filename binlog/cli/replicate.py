@@ -27,6 +27,7 @@ from binlog.cli.verb import Verb
 
 @click.command(
     cls=Verb,
+    role="applier",
     examples="""
     binlog replicate file:log sqlite:replica.db --once
     binlog replicate file:log sqlite:replica.db

@@ -26,6 +26,7 @@ from binlog.resolution import find_counting
 
 @click.command(
     cls=Verb,
+    role="operator",
     examples="""
     binlog halted file:log
     binlog resolve file:log 3 0:9128 hold --dry-run

@@ -50,6 +50,7 @@ def command(context: click.Context) -> None:
 @command.command(
     "lock",
     cls=Verb,
+    role=None,
     examples="""
     binlog schema lock shop:shop
     binlog schema lock shop.rules:appliers schemas/shop.lock.json --dry-run
@@ -142,6 +143,7 @@ def lock_command(
 @command.command(
     "check",
     cls=Verb,
+    role=None,
     examples="""
     binlog schema check shop:shop
     binlog schema check shop:shop --complete

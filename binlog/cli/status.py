@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from typing import Any
 
 import click
@@ -46,7 +47,10 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
         if store is not None:
             replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
         found = measure(opened, replica)
-        troubles = [str(halted_error(halt, opened.locate(halt.position))) for halt in found.halts]
+        troubles = [
+            str(halted_error(halt, opened.locate(halt.position), log=shlex.quote(log)))
+            for halt in found.halts
+        ]
     if found.damage is not None:
         troubles.append(str(found.damage))
     if found.foreign:

@@ -7,7 +7,7 @@ import pickle
 import botocore.exceptions as sdk
 import pytest
 
-from binlog.aws.errors import THROTTLES, error_code, trouble, was_refused
+from binlog.aws.errors import THROTTLES, advised, error_code, trouble, was_refused
 from binlog.errors import BinlogError, RefusedError, StorageError
 from tests.aws.aws_double import USER
 
@@ -78,9 +78,13 @@ def denied(action: str, rest: str = "", resource: str = STREAM) -> sdk.ClientErr
         (said("ValidationException", "bad"), RefusedError, ("ValidationException: bad",)),
         (said("InternalFailure", "oops", status=500), StorageError, ("InternalFailure: oops",)),
         (said("RequestTimeout", "slow"), StorageError, ("RequestTimeout: slow", "try again")),
-        (sdk.NoCredentialsError(), RefusedError, ("Unable to locate", "AWS_PROFILE")),
-        (sdk.ProfileNotFound(profile="dev"), RefusedError, ("dev", "AWS_PROFILE")),
-        (sdk.NoRegionError(), RefusedError, ("region", "?region=NAME, or set AWS_REGION")),
+        (sdk.NoCredentialsError(), RefusedError, ("no credentials", "AWS_PROFILE")),
+        (
+            sdk.ProfileNotFound(profile="dev"),
+            RefusedError,
+            ("the config profile (dev)", "list-profiles", "AWS_PROFILE"),
+        ),
+        (sdk.NoRegionError(), RefusedError, ("no region: ", "?region=NAME, or set AWS_REGION")),
         (
             sdk.SSOTokenLoadError(profile_name="dev", error_msg="x"),
             StorageError,
@@ -99,7 +103,12 @@ def denied(action: str, rest: str = "", resource: str = STREAM) -> sdk.ClientErr
         (
             sdk.EndpointConnectionError(endpoint_url="https://kinesis.eu-wset-1.amazonaws.com"),
             StorageError,
-            ("cannot be reached", "eu-wset-1", "VPC endpoint"),
+            ("cannot be reached", "no region eu-wset-1 is known", "was eu-west-1 meant?"),
+        ),
+        (
+            sdk.EndpointConnectionError(endpoint_url="https://kinesis.eu-west-1.amazonaws.com"),
+            StorageError,
+            ("cannot be reached", "is the region or endpoint right", "VPC endpoint"),
         ),
         (
             sdk.ConnectTimeoutError(endpoint_url="https://host"),
@@ -189,6 +198,30 @@ def test_the_grant_is_of_the_role_that_has_the_action_and_of_what_was_asked() ->
         assert trouble(denied("kinesis:GetRecords"), where).do.startswith(do)
     odd = trouble(denied("ec2:Run"), "kinesis://orders")
     assert odd.do.startswith("binlog policy ROLE kinesis://orders")
+
+
+def test_the_advice_is_of_the_role_that_was_at_work_if_it_has_the_action() -> None:
+    """A producer that may not look for its log is no reader, and whoever made it no producer."""
+    denial = trouble(denied("kinesis:DescribeStreamSummary"), "kinesis://orders")
+    assert denial.do.startswith("binlog policy reader ")
+    better = advised(denial, "producer", "kinesis://orders?region=eu-west-1&reads=1")
+    assert type(better) is RefusedError
+    assert better.do == (
+        "binlog policy producer 'kinesis://orders?region=eu-west-1&reads=1' prints what grants it"
+    )
+    assert (better.what, better.details) == (denial.what, denial.details)
+    other = trouble(denied("kinesis:PutRecords"), "kinesis://orders")
+    assert advised(other, "reader", "kinesis://orders") is other  # it would not grant that
+    unnamed = trouble(said("AccessDenied", "Access Denied", status=403), "kinesis://s")
+    assert advised(unnamed, "relay", "kinesis://i", "kinesis://s").do.startswith(
+        "binlog policy relay kinesis://i kinesis://s "
+    )
+    for hopeless in (
+        trouble(denied("kinesis:PutRecords", " with an explicit deny"), "kinesis://orders"),
+        trouble(denied("kinesis:PutRecords", " because no VPC endpoint policy allows it"), ""),
+        trouble(said("ResourceNotFoundException"), "kinesis://orders"),
+    ):
+        assert advised(hopeless, "producer", "kinesis://orders") is hopeless
 
 
 def test_what_is_missing_is_what_the_address_names() -> None:

@@ -62,7 +62,7 @@ def test_who_reads_may_not_write() -> None:
     """Whoever may put a record may forge any event: it is the one permission that counts."""
     for role in ROLES:
         writes = "kinesis:PutRecords" in actions_of(role, "stream")
-        assert writes == (role in {"producer", "operator"})
+        assert writes == (role in {"producer", "relay", "operator"})
     assert not any("*" in action for each in GRANTS.values() for g in each for action in g.actions)
 
 
@@ -71,6 +71,7 @@ def test_who_reads_may_not_write() -> None:
     [
         ("producer", {"kms:GenerateDataKey", "kms:Decrypt"}),
         ("reader", {"kms:Decrypt"}),
+        ("relay", {"kms:GenerateDataKey", "kms:Decrypt"}),
         ("applier", {"kms:Decrypt"}),
     ],
 )
@@ -179,6 +180,10 @@ def test_a_stream_that_may_not_be_asked_leaves_a_note(wire: Wire) -> None:
         (["writer", "kinesis://s"], 2, "producer"),
         (["producer", "kinesis://s", "sqlite:x"], 2, "a producer needs no store"),
         (["applier", "kinesis://s"], 2, "LOG STORE"),
+        (["relay", "kinesis://s", "dynamodb://p"], 2, "is no log"),
+        (["relay", "file:old", "file:new"], 2, "nothing here is a service's"),
+        (["relay", "kinesis://s", "--inbox-key=none"], 2, "there is no INBOX"),
+        (["reader", "kinesis://s", "--inbox-key=none"], 2, "there is no INBOX"),
         (["reader", "file:log"], 2, "nothing here is a service's"),
         (["reader", "file:log", "sqlite:x"], 2, "nothing here is a service's"),
         (["reader", "dynamodb://p"], 2, "is no log"),
@@ -200,6 +205,33 @@ def test_without_a_region_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = binlog("policy", "reader", "kinesis://s", "--account=123456789012", "--log-key=none")
     assert ran.status == 2
     assert "AWS_REGION" in ran.err
+
+
+def test_a_relay_reads_its_inbox_and_writes_its_log_and_nothing_else() -> None:
+    """Whoever may write to an inbox may write a log's events only through it."""
+    inbox = STREAM.replace("orders", "clicks")
+    keys = (f"--log-key={KEY}", f"--inbox-key={KEY}9", f"--account={ACCOUNT_ID}")
+    ran = binlog("policy", "relay", "kinesis://clicks", "kinesis://orders?reads=2", *keys)
+    assert ran.status == 0, ran.err
+    document = json.loads(ran.out)
+    found = allowed(document)
+    assert found[STREAM] == set(actions_of("relay", "stream"))
+    assert found[inbox] == set(actions_of("relay", "inbox")) == set(actions_of("reader", "stream"))
+    assert found[f"{KEY}9"] == {"kms:Decrypt"}
+    assert found[KEY] == {"kms:Decrypt", "kms:GenerateDataKey"}
+    assert len({each["Sid"] for each in document["Statement"]}) == len(document["Statement"])
+
+
+def test_a_relay_of_a_logs_own_foreign_records_has_one_stream() -> None:
+    one = ("--account=123456789012", "--log-key=none")
+    alone = binlog("policy", "relay", "kinesis://orders", *one)
+    both = binlog("policy", "relay", "kinesis://orders?reads=1", "kinesis://orders", *one)
+    assert alone.status == 0, alone.err
+    assert alone.out == both.out
+    [resource] = allowed(json.loads(alone.out))
+    assert resource.endswith(":stream/orders")
+    from_files = binlog("policy", "relay", "kinesis://clicks", "file:log", *one, "--inbox-key=none")
+    assert list(allowed(json.loads(from_files.out))) == [resource.replace("orders", "clicks")]
 
 
 # -- stores ----------------------------------------------------------------------------------------

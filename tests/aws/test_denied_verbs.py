@@ -1,0 +1,54 @@
+"""Who is denied something is told the policy of the role of what they did, on what they typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.aws.aws_double import ACCOUNT_ID, Refusal, Wire
+from tests.aws.test_policies import SUMMARY
+from tests.cli.running import binlog
+
+LOG = "kinesis://orders?region=eu-west-1"
+STREAM = f"arn:aws:kinesis:eu-west-1:{ACCOUNT_ID}:stream/orders"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["append", LOG], f"producer '{LOG}'"),
+        (["cat", "kinesis://orders"], "reader kinesis://orders"),
+        (["status", LOG, "dynamodb://live"], f"reader '{LOG}' dynamodb://live"),
+        (["replicate", LOG, "dynamodb://live", "--once"], f"applier '{LOG}' dynamodb://live"),
+        (["replicate", LOG, "sqlite:x.db", "--once"], f"reader '{LOG}'"),
+        (["rebuild", LOG, "dynamodb://live"], f"operator '{LOG}' dynamodb://live"),
+        (["rebuild", LOG, "memory:"], f"reader '{LOG}'"),
+        (["resolve", LOG, "0", "s:1", "skip"], f"operator '{LOG}'"),
+        (["init", LOG, "--partitions=2"], f"operator '{LOG}'"),
+        (["relay", LOG, "kinesis://orders"], f"relay '{LOG}' kinesis://orders"),
+    ],
+)
+def test_a_verb_names_the_policy_of_its_role(wire: Wire, arguments: list[str], advice: str) -> None:
+    """Whoever is given more than that holds a permission too many, and less fails at the next call."""
+    wire.deny("kinesis:DescribeStreamSummary", STREAM)
+    ran = binlog(*arguments)
+    assert ran.status == 2, ran.err
+    assert "not permitted: kinesis:DescribeStreamSummary" in ran.err
+    assert ran.err.endswith(f": binlog policy {advice} prints what grants it\n")
+    granted = ran.err.partition(": binlog policy ")[2].partition(" prints")[0]
+    words = [word.strip("'") for word in granted.split()]
+    keys = ("--log-key=none", "--account=123456789012")
+    assert binlog("policy", *words, *keys).status == 0, "the advice can be pasted"
+
+
+def test_a_role_that_lacks_the_action_is_not_advised(wire: Wire) -> None:
+    """A stream that is not there is made by init only; an odd denial has a role that helps."""
+    wire.answers["kinesis.DescribeStreamSummary"] = Refusal("ResourceNotFoundException", "gone")
+    wire.deny("kinesis:CreateStream", STREAM)
+    ran = binlog("init", LOG, "--partitions=2", "--shards=1")
+    assert f"binlog policy operator '{LOG}' prints" in ran.err
+    wire.answers["kinesis.DescribeStreamSummary"] = {"StreamDescriptionSummary": SUMMARY}
+    wire.deny("kinesis:ListTagsForStream", STREAM, because="with an explicit deny in a policy")
+    ran = binlog("cat", LOG)
+    assert ran.status == 2
+    assert "no grant helps against a deny" in ran.err
+    assert "binlog policy" not in ran.err
