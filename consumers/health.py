@@ -219,33 +219,42 @@ class Doctor:
         self._add(*permission_findings(self._role, permissions, str(address)))
 
     def _log_in(self, stream: StreamHealth) -> None:
-        log, params, oldest_ms, now_ms = self._open(), None, None, self._clock.now_ms()
+        log, params, oldest, now_ms = self._open(), None, None, self._clock.now_ms()
         if log is not None:
             with contextlib.closing(log):
                 params, now_ms = log.params, log.now_ms()
-                oldest_ms = self._oldest_needed(log)
+                oldest = self._oldest_needed(log, stream)
+        read_ms, seen_ms = oldest or (None, None)
         self._add(*stream.findings(params))
-        self._add(stream.retention(oldest_ms, now_ms))
-        if oldest_ms is None and (beginning := stream.beginning(now_ms)) is not None:
+        self._add(stream.retention(read_ms, now_ms, seen_ms=seen_ms))
+        if oldest is None and (beginning := stream.beginning(now_ms)) is not None:
             self._add(beginning)
         mine = self._log.reads or READS_PER_S
         self._add(reads_finding([mine, *self._other_reads], str(self._log)))
 
     # -- a store -----------------------------------------------------------------------------------
 
-    def _oldest_needed(self, log: Log) -> int | None:
-        """Arrival of the last record that a store was given, of the partition furthest back."""
+    def _oldest_needed(
+        self, log: Log, stream: StreamHealth | None = None
+    ) -> tuple[int, int | None] | None:
+        """Of the partition that a stream forgets first: when the last record came that the store was
+        given, and when the log was last seen to end there.
+        """  # noqa: D205
         if self._store_url is None:
             return None
         try:
             store = open_store(self._store_url, must_exist=True)
             with contextlib.closing(store):
-                return self._bound_store(log, store)
+                places = self._bound_store(log, store)
         except BinlogError as error:
             self._add(found("store", error))
             return None
 
-    def _bound_store(self, log: Log, store: Store) -> int | None:
+        if stream is None:
+            return None
+        return min(places, key=lambda place: stream.good_until_ms(*place), default=None)
+
+    def _bound_store(self, log: Log, store: Store) -> list[tuple[int, int | None]]:
         with store.view() as view:
             check_binding(store.name, view.genesis(), log.genesis)
             generations = view.generations()
@@ -254,9 +263,10 @@ class Doctor:
         applied = sum(each.applied for each in checkpoints.values())
         what = f"{len(tables)} table{'s' * (len(tables) != 1)}, {applied:,} events applied"
         self._add(Finding("store", "ok", what, store.name))
-        marks = [SequencerState.decode(each.state).mark for each in checkpoints.values()]
         # A partition without a checkpoint begins at the beginning, whenever that was.
-        return min(marks) if len(marks) == log.params.partitions else None
+        if len(checkpoints) < log.params.partitions:
+            return []
+        return [(SequencerState.decode(c.state).mark, c.seen_ms) for c in checkpoints.values()]
 
     def _tables(self, address: Address) -> None:
         from appliers.stores.dynamodb_access import targets_of

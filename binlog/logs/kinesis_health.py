@@ -17,6 +17,7 @@ from binlog.errors import BinlogError
 from binlog.health import Finding
 from binlog.logs.kinesis import kinesis_service
 from binlog.logs.kinesis_service import Service
+from binlog.logs.kinesis_stream import EDGE_MS, RETENTION_MIN_MS
 from binlog.params import Params
 
 HOUR_MS = 3_600_000
@@ -142,9 +143,16 @@ class StreamHealth:
             return self._finding("encryption", "noted", "not encrypted at rest", do)
         return self._finding("encryption", "ok", f"by {self.kms_key}")
 
-    def retention(self, oldest_needed_ms: int | None, now_ms: int) -> Finding:
+    def good_until_ms(self, read_ms: int, seen_ms: int | None) -> int:
+        """Until when one can go on from a place: while its record is there, or what came after is."""
+        seen_until_ms = 0 if seen_ms is None else seen_ms + RETENTION_MIN_MS - EDGE_MS
+        return max(read_ms + self.retention_ms, seen_until_ms)
+
+    def retention(
+        self, oldest_needed_ms: int | None, now_ms: int, *, seen_ms: int | None = None
+    ) -> Finding:
         """``oldest_needed_ms``: arrival of what a store was last given, of the partition that is
-        furthest back; ``None`` without a store.
+        forgotten first; ``None`` without a store. ``seen_ms``: see `Checkpoint`.
         """  # noqa: D205
         hours = self.retention_ms // HOUR_MS
         raise_it = f"aws kinesis increase-stream-retention-period (it is {hours} h, at most 8,760)"
@@ -158,7 +166,13 @@ class StreamHealth:
                     raise_it,
                 )
             return self._finding("retention", "ok", what)
-        left_ms = oldest_needed_ms + self.retention_ms - now_ms
+        until_ms = self.good_until_ms(oldest_needed_ms, seen_ms)
+        left_ms = until_ms - now_ms
+        if seen_ms is not None and left_ms > 0 and until_ms > oldest_needed_ms + self.retention_ms:
+            what = f"quiet, as last seen {_span(now_ms - seen_ms)} ago; to be seen again"
+            state = "ok" if left_ms >= RETENTION_MIN_MS / 2 else "unhealthy"
+            do = "" if state == "ok" else "binlog replicate, at least twice a day"
+            return self._finding("retention", state, f"{what} within {_span(left_ms)}", do)
         since = _span(now_ms - oldest_needed_ms)
         behind = f"the store last read {since} ago in some partition"
         if left_ms <= 0:
