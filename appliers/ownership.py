@@ -10,14 +10,13 @@ which these are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import md5
 from typing import Any, TypeAlias
 
 import msgspec
 
 from binlog.errors import RefusedError
 from binlog.fields import check_table, encode_key
-from binlog.partition import ordering_key, partition_of
+from binlog.partition import md5, ordering_key, partition_of
 from binlog.values import decode_value
 
 Owner: TypeAlias = Callable[[dict[str, Any]], tuple[str, Mapping[str, Any]]]

@@ -8,7 +8,7 @@ directory log has one shard that never closes. Positions are compared within a s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -188,6 +188,16 @@ class ReadsAhead(Protocol):
 
     def expect(self, places: Sequence[Position]) -> None:
         """Reading is going to go on from these places soon, in this order. It does not wait."""
+
+
+@runtime_checkable
+class GivesWholeShards(Protocol):
+    """A log in which reading a part of a shard's partitions takes as much as reading all of them.
+
+    Who shares the work of reading it gives each shard, with its parents and children, to one.
+    """
+
+    gives_whole_shards: Literal[True]
 
 
 @runtime_checkable

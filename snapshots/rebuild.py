@@ -5,8 +5,8 @@ and loads the rows into a part of the build; frames of other partitions are skip
 parent adopts the parts and makes the generation live. Until then readers see what was there
 before, and a build whose process was killed is removed by the next one.
 
-A worker holds the items of one group of partitions at a time. How many groups there are follows
-from the log's size, so that memory does not grow with it.
+A worker holds the items of one group of partitions at a time (`snapshots.grouping`), so that memory
+does not grow with the log.
 """
 
 from __future__ import annotations
@@ -31,11 +31,9 @@ from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
 from binlog.vector import Vector, without_zeros
+from snapshots.grouping import groups_of
 from snapshots.workers import Advance, can_fork, run_forked
 
-# A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
-# hold at a time, in bytes of log as stored (about an eighth of its items; see scripts/bench).
-GROUP_BYTES = 128 * 1024 * 1024
 # What is read and folded at a time. Decoded, pages of 4 MiB do not fit the processor's caches:
 # the same work takes some 5 % longer.
 _PAGE_BYTES = 512 * 1024
@@ -227,13 +225,6 @@ def _fold_group(
         )
 
 
-def _groups(log: Log, workers: int) -> list[list[int]]:
-    """Partitions in as many groups as memory asks for, at least one a worker."""
-    passes = -(-log.size_bytes() // (GROUP_BYTES * workers)) or 1
-    count = min(log.params.partitions, workers * passes)
-    return [list(range(i, log.params.partitions, count)) for i in range(count)]
-
-
 def _fold_all(
     log: Log,
     build: Build,
@@ -252,7 +243,7 @@ def _fold_all(
         if progress is not None:
             progress(last)
 
-    for group in _groups(log, 1):
+    for group in groups_of(log, 1):
         before = last
         results.append(_fold_group(log, group, wanted, build.part(), tick))
     return results
@@ -271,7 +262,7 @@ def _fold_forked(
 
     return run_forked(
         fold,
-        [(group, build.part()) for group in _groups(log, workers)],
+        [(group, build.part()) for group in groups_of(log, workers)],
         workers=workers,
         name=log.name,
         progress=None if progress is None else lambda *sums: progress(Progress(*sums)),

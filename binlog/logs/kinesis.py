@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Literal, Self
 
 from binlog.aws.account import Account
 from binlog.clock import Clock, SystemClock
@@ -85,6 +85,8 @@ class KinesisLog:
         StorageError: the service cannot be reached.
         DamageError, UpgradeError: see `binlog.params.decode_genesis`.
     """
+
+    gives_whole_shards: Literal[True] = True
 
     def __init__(
         self,

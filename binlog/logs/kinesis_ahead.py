@@ -1,7 +1,7 @@
 """Reading a stream whose shards are many: a reader for each, and pages that are fetched ahead.
 
 While a page is being worked on, the next one of its shard is on its way, and the first ones of the
-shards that are read after it (`expect`): a reader that folds as it goes waits for the network once,
+shards that are read after it (`expect`; the very first page goes before them): a reader that folds as it goes waits for the network once,
 not once a page. It costs no call more, only sooner; nothing is fetched ahead of a shard's end, where
 a call would be made for nothing, nor beyond a part of the memory that all shards share.
 
@@ -30,12 +30,15 @@ class StreamReader:
         self._lock = threading.Lock()
         self._readers: dict[str, ShardReader] = {}
         self._fetching: set[ShardReader] = set()
+        self._is_begun = False  # a page was read
+        self._expected: Sequence[Position] = ()  # before that
 
     def forget(self) -> None:
         """Give up what is kept: in a forked child, where a lock may never be released."""
         self._lock = threading.Lock()
         self._readers = {}
         self._fetching = set()
+        self._is_begun, self._expected = False, ()
         self.stream.forget()
 
     def read(
@@ -51,6 +54,9 @@ class StreamReader:
         place = after
         while True:
             page = reader.read(place.sequence, partitions, bytes_max)
+            if not self._is_begun:
+                self._is_begun = True
+                self.expect(self._expected)
             place = page.next
             if page.records:
                 self._fetch_ahead(reader, place.sequence)
@@ -63,6 +69,10 @@ class StreamReader:
 
     def expect(self, places: Sequence[Position]) -> None:
         """Fetch what is going to be read from these places, as far as it is worth it."""
+        if not self._is_begun:
+            # Others at the same time would only keep the first page from coming soon.
+            self._expected = tuple(places)
+            return
         with self._lock:
             known = [(self._readers.get(place.shard), place.sequence) for place in places]
         for reader, sequence in known:

@@ -45,6 +45,7 @@ class Gate:
     """Stands before GetRecords of threads that fetch ahead; open at first."""
 
     def __init__(self, world: KinesisWorld) -> None:
+        self.world = world
         self.open = threading.Event()
         self.open.set()
         self.waiting = threading.Semaphore(0)
@@ -289,3 +290,27 @@ def test_a_call_asks_for_about_a_page_whatever_the_records_are() -> None:
     assert made.limits[0] == goal // (24 * 1024)
     assert max(made.limits) == kinesis_reader.CALL_RECORDS_MAX
     assert made.limits[-1] == goal // 900_000
+
+
+def test_the_first_page_comes_before_those_that_are_expected(gate_of_two: Gate) -> None:
+    """All at once they would keep it from coming soon, and nothing could be begun meanwhile."""
+    world, asked = gate_of_two.world, gate_of_two.limits
+    log = world.open()
+    second = Position(sorted(world.stream.shards)[1], -1)
+    log.expect([second])
+    settle()
+    assert not asked, "nothing has been read yet"
+    assert log.read(BEGINNING).records
+    settle()
+    assert len(asked) == 2
+    before = len(asked)
+    assert log.read(second).records
+    assert len(asked) == before, "it was fetched ahead"
+
+
+@pytest.fixture
+def gate_of_two() -> Gate:
+    """Of a stream of two shards."""
+    world = KinesisWorld(shards=2)
+    world.pages_ahead = 2
+    return Gate(world)

@@ -1,0 +1,49 @@
+"""Which partitions are rebuilt together: so many groups as memory asks for, at least one a worker.
+
+A worker holds the items of one group at a time, so how many groups there are follows from the log's
+size. Where a log gives partitions apart, as a directory skips others' frames, a group takes every
+n-th of them: those of Zipf keys are not alike. Where it gives a whole shard to who wants a part of
+it, the partitions of the shard stay together, and of those before and after it where shards were
+split or merged: no two workers fetch the same record, and none waits for what another one used of
+the shard's budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from binlog.log import GivesWholeShards, Log, Shard
+
+# A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
+# hold at a time, in bytes of log as stored (about an eighth of its items; see scripts/bench).
+GROUP_BYTES = 128 * 1024 * 1024
+
+
+def groups_of(log: Log, workers: int) -> list[list[int]]:
+    """All partitions, each in one group, ascending."""
+    partitions = log.params.partitions
+    passes = -(-log.size_bytes() // (GROUP_BYTES * workers)) or 1
+    count = min(partitions, workers * passes)
+    if not isinstance(log, GivesWholeShards):
+        return [list(range(i, partitions, count)) for i in range(count)]
+    together = sorted(joined(log.shards()), key=lambda each: (-len(each), min(each)))
+    groups: list[list[int]] = [[] for _ in range(min(count, len(together)))]
+    for each in together:
+        min(groups, key=len).extend(each)  # the largest first, each to whom has least
+    return [sorted(group) for group in groups]
+
+
+def joined(shards: Iterable[Shard]) -> list[set[int]]:
+    """The partitions of shards that have one in common, directly or by way of others."""
+    found: list[set[int]] = []
+    for shard in shards:
+        if not shard.partitions:
+            continue
+        union, apart = set(shard.partitions), []
+        for each in found:
+            if each.isdisjoint(union):
+                apart.append(each)
+            else:
+                union |= each
+        found = [*apart, union]
+    return found
