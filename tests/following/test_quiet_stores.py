@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliers.store import Checkpoint, Store
+from appliers.store import Checkpoint, Store, moves_on
 from appliers.stores import MemoryStore, SQLiteStore
 from binlog.errors import TrimmedError
 from consumers.local import Following, replicate
@@ -61,6 +61,17 @@ def test_any_store_goes_on_for_ten_retentions(kind: Callable[[Path], Open], tmp_
     world.hours(25)
     with pytest.raises(TrimmedError):
         look(world, open_)
+
+
+def test_of_two_looks_at_one_place_the_later_stays() -> None:
+    """Whoever comes first: a consumer that was paused knows less than the row, and writes nothing."""
+    places = [Checkpoint(0, "s", 7, 3, 3, b"", b"", seen_ms) for seen_ms in (None, 5, 6)]
+    for number, old in enumerate(places):
+        for other, new in enumerate(places):
+            assert moves_on(new, old) == (other > number)
+    back = Checkpoint(0, "s", 6, 3, 3, b"", b"", 9)
+    assert not moves_on(back, places[0])
+    assert moves_on(Checkpoint(0, "s", 8, 3, 3, b"", b""), places[2])
 
 
 def test_looks_within_the_hour_write_no_row(tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def test_a_child_that_was_seen_empty_is_gone_on_with(world: KinesisWorld, log: K
     """Its beginning is no record, and yet a place; what was never seen there stays refused."""
     fill(log, 1)
     one, two = world.stream.split(FIRST, explicit_hash_key(2, 4) - 5, world.clock.now_ms())
-    beginning = Position(one, -1)
+    beginning, told = Position(one, -1), 0
     for _ in range(3):
         log.read(beginning)
         told = seen_by(log, beginning)
