@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from appliers.item import Rejection, Row, Write
+from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
@@ -33,6 +34,7 @@ from appliers.stores.dynamodb_catalog import Catalog
 from appliers.stores.dynamodb_commit import commit
 from appliers.stores.dynamodb_lease import Lease
 from appliers.stores.dynamodb_leftovers import remove_builds
+from appliers.stores.dynamodb_letters import read_letters
 from appliers.stores.dynamodb_reader import (
     Moment,
     read_catalog,
@@ -49,6 +51,7 @@ from appliers.stores.generations import (
     check_unique,
     described,
     new_generation,
+    of_partitions,
 )
 from binlog.aws.account import Account, connector
 from binlog.aws.errors import error_code
@@ -153,7 +156,9 @@ class DynamoDBStore:
     def generations(self) -> list[Generation]:
         return list(self._catalog().generations)
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
         self._lease.keep()  # a consumer begins, and may then wait for long
         session = self._current()
         self._catalog().live(generation, self.name)
@@ -163,7 +168,7 @@ class DynamoDBStore:
             else read_standings(self._rows, generation, self.name)
         )
         found = {}
-        for partition, standing in sorted(standings.items()):
+        for partition, standing in of_partitions(standings, partitions).items():
             now, state = self._states.whole(generation, standing)
             if now.rev != standing.rev:
                 self._session = None  # another writes: read again what the next write stands on
@@ -192,6 +197,11 @@ class DynamoDBStore:
     def rejections(self, table: str | None = None) -> Iterator[Rejection]:
         with self.view() as view:
             yield from view.rejections(table)
+
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+        # Of no moment: who puts them back in order does that beside those who write.
+        for generation, name in self._catalog().letters_of(table):
+            yield from read_letters(self._rows, generation, name, self.name)
 
     def foreign(self) -> Iterator[Foreign]:
         with self.view() as view:
@@ -251,6 +261,8 @@ class DynamoDBStore:
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
         relayed: Sequence[Place] = (),
+        letters: Sequence[DeadLetter] = (),
+        settled: Sequence[LetterPlace] = (),
         behind: Collection[int] = (),
     ) -> list[Write]:
         check_unique(writes)
@@ -268,7 +280,9 @@ class DynamoDBStore:
                         tables,
                         foreign,
                         relayed,
-                        is_behind=bool(behind),
+                        letters,
+                        settled,
+                        behind=behind,
                     )
             except LockLostError:
                 continue  # take it again, or be told who has it

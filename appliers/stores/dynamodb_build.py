@@ -26,17 +26,25 @@ from pathlib import Path
 import msgspec
 
 from appliers.item import Rejection, Row, Write
+from appliers.letters import DeadLetter
 from appliers.store import Checkpoint, Generation, Part
 from appliers.stores.dynamodb_calls import INVALID
 from appliers.stores.dynamodb_catalog import BUILD, Gone, Place, rejections_pk
 from appliers.stores.dynamodb_commit import keep_foreign, keep_rejections, put_checkpoint
 from appliers.stores.dynamodb_items import Attributes, Keys, check_key, stored_item
-from appliers.stores.dynamodb_leftovers import is_built_over, sweep
+from appliers.stores.dynamodb_leftovers import sweep
+from appliers.stores.dynamodb_letters import letters_pk, write_letters
 from appliers.stores.dynamodb_reader import pack_row, unpack_row
 from appliers.stores.dynamodb_rows import write_batch
 from appliers.stores.dynamodb_session import Session, gone_of, with_places
 from appliers.stores.dynamodb_writes import Writer
-from appliers.stores.generations import after_build, check_open, described, with_tables
+from appliers.stores.generations import (
+    after_build,
+    check_open,
+    described,
+    tables_of_letters,
+    with_tables,
+)
 from appliers.stores.sorted_runs import Record, SortedRuns, read_run
 from binlog.errors import BinlogError, ConflictError, RefusedError
 from binlog.foreign import Foreign
@@ -253,13 +261,26 @@ class DynamoDBBuild:
     def reject(self, rejections: Iterable[Rejection]) -> None:
         check_open(over=self._over)
         found = list(rejections)
-        with_tables(self._made, {rejection.table for rejection in found})
-        self._tables.update(rejection.table for rejection in found)
         if found:
-            session = self._session()
-            if not self._noted:
-                self._note(session)  # a killed build is found by its row
+            session = self._noting({rejection.table for rejection in found})
             keep_rejections(session, self.generation, found)
+
+    def divert(self, letters: Iterable[DeadLetter]) -> None:
+        check_open(over=self._over)
+        found = list(letters)
+        if found:
+            session = self._noting(tables_of_letters(found))
+            write_letters(session.calls, session.rows, self.generation, found)
+
+    def _noting(self, tables: Iterable[str]) -> Session:
+        """A session to write more rows of this build in, which has met these tables."""
+        met = set(tables)
+        with_tables(self._made, met)
+        self._tables.update(met)
+        session = self._session()
+        if not self._noted:
+            self._note(session)  # a killed build is found by its row
+        return session
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -281,8 +302,6 @@ class DynamoDBBuild:
         )
         live = session.catalog.generations
         kept, gone = after_build(live, made)
-        if is_built_over(session, kept):
-            session.lease.end()
         self._is_switching = True
         session.change(
             generations=(*kept, made),
@@ -318,12 +337,13 @@ class DynamoDBBuild:
 
     def _remove(self, session: Session) -> None:
         if self._is_switching:
-            session.settle()
+            session.settle_change()
             if any(each.id == self.generation for each in session.catalog.generations):
                 return  # live, though nobody heard it; the next build removes our row
         for gone in self._tables_noted:
             session.remove(gone)
-        session.rows.delete(session.rows.query(rejections_pk(self.generation)))
+        for pk in (rejections_pk(self.generation), letters_pk(self.generation)):
+            session.rows.delete(list(session.rows.query(pk)))
         session.rows.delete([self._row()])
 
     def _remove_folder(self) -> None:

@@ -7,6 +7,7 @@
     store              lock                        who writes, and which commit is under way
     at#GENERATION      00017                       the checkpoint of partition 17
     rejected#GENERATION  TABLE#00017#OFFSET#HASH   an event whose expected version was not the item's
+    letters#GENERATION TABLE#00017#KEY...          an event that waits, see `dynamodb_letters`
     foreign            SHARD#SEQUENCE#CHUNK        a foreign record, in chunks below 400 KB
     relayed            SHARD#SEQUENCE#             it is in the log as an event: kept no longer
     base#GENERATION    ID                          part of a large sequencer state (C5)
@@ -88,6 +89,12 @@ class Catalog(msgspec.Struct, frozen=True):
         if place is None or place.physical is None or place.keys is None:
             return None
         return Keys(table, place.physical, place.keys)
+
+    def letters_of(self, table: str | None) -> list[tuple[str, str]]:
+        """Generation and table under which dead letters may be, of ``table`` or of all, in order."""
+        owners = {each: g.id for g in self.generations for each in g.tables}
+        owners |= {each: g.id for g in self.generations if g.open for each in ("",)}
+        return [(owners[each], each) for each in sorted(owners) if table in (None, each)]
 
     def readable(self, generation: str, table: str, name: str) -> Keys | None:
         """The physical table that ``generation`` reads ``table`` from; ``None``: it is empty.
@@ -196,7 +203,6 @@ class Standing(msgspec.Struct, frozen=True):
 
     checkpoint: Checkpoint
     rev: int
-    commit: int = 0  # the commit that it completes; 0: none
 
 
 def checkpoints_pk(generation: str) -> Attributes:
@@ -223,8 +229,6 @@ def checkpoint_item(generation: str, standing: Standing, state: bytes) -> Attrib
         "digest": {"B": at.digest},
         "state": {"B": state},
     }
-    if standing.commit:
-        item["commit"] = {"N": str(standing.commit)}
     if at.seen_ms is not None:  # releases before it was there pass it over, and write none
         item["seen"] = {"N": str(at.seen_ms)}
     return item
@@ -252,7 +256,7 @@ def standing_of(item: Mapping[str, Any], generation: str, name: str) -> Standing
             state=bytes(item["state"]["B"]),
             seen_ms=seen_ms,
         )
-        return Standing(checkpoint, numbers[2], int(item.get("commit", {"N": "0"})["N"]))
+        return Standing(checkpoint, numbers[2])
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(
             f"a checkpoint of generation {generation} is damaged ({error})",

@@ -1,14 +1,17 @@
 """One commit: what must be durable, in the order in which it must (C3), without transactions.
 
 1. Nothing at all, if a checkpoint would move back, or generation or tables are not what they were.
-2. The number of the commit goes into the lock row, on the condition that the lock is ours.
+2. How far items of which partitions may be from now on goes into the lock row, on the condition
+   that the lock is ours (`dynamodb_lease`).
 3. Foreign records and rejections. A rejection is seen only by who folds its event: once the item has
    moved on nobody sees it again. It is a function of the item at that event, so it is as
    true when the commit then fails.
-4. Items, each on its own condition. Where one fails, this ends here.
+   Dead letters too: no item may be marked as parked whose letter is not there. One that is of an
+   item that moved on is no more than in the way.
+4. Items, each on its own condition. Where one fails, this ends here; else what letters are settled
+   goes, since their events are in the items.
 5. Tables that are new, into the catalog, on the condition that it is the one that was read.
-6. Checkpoint rows, each on the condition that it is the one that was read; the last one says that
-   the commit is done.
+6. Checkpoint rows, each on the condition that it is the one that was read.
 
 A crash between any two leaves what a repeat finds and passes: items ahead of their checkpoint.
 
@@ -22,9 +25,10 @@ removes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from appliers.item import Rejection, Write, condition_holds
+from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint, Generation, moves_on
 from appliers.stores.dynamodb_catalog import (
     FOREIGN,
@@ -37,13 +41,15 @@ from appliers.stores.dynamodb_catalog import (
     standing_of,
 )
 from appliers.stores.dynamodb_items import check_key
+from appliers.stores.dynamodb_lease import Ahead
+from appliers.stores.dynamodb_letters import remove_letters, write_letters
 from appliers.stores.dynamodb_session import LockLostError, Session, lost, with_places
 from appliers.stores.dynamodb_tables import TableSpec
 from appliers.stores.dynamodb_writes import Writer
 from appliers.stores.generations import lost_checkpoint, lost_table, tables_of, with_tables
-from binlog.errors import LostError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
+from binlog.vector import offset_of
 
 
 def commit(
@@ -55,51 +61,71 @@ def commit(
     tables: Iterable[str],
     foreign: Sequence[Foreign] = (),
     relayed: Sequence[ForeignPlace] = (),
+    letters: Sequence[DeadLetter] = (),
+    settled: Sequence[LetterPlace] = (),
     *,
-    is_behind: bool = False,
+    behind: Collection[int] = (),
 ) -> list[Write]:
-    """`Sink.commit`. ``is_behind``: items are ahead of checkpoints that come with a later one.
+    """`Sink.commit`. ``behind``: partitions whose items are ahead of checkpoints that come later.
 
-    Until then the commit is not done for a reader: items and vector are of no one moment.
+    Until then, and after a crash or a failed condition, items and vector are of no one moment.
 
     Raises:
         LockLostError: nothing was done, the lock is another's.
     """
     mine = session.catalog.live(generation, session.name)
     _check_checkpoints(session, generation, checkpoints)
-    new = _new_tables(session, mine, tables_of(writes, rejections, tables))
+    new = _new_tables(session, mine, tables_of(writes, rejections, tables, letters))
     # Of a table that is not made yet it is known without asking what fails.
     unmade = _check_keys(session, generation, writes)
     failed = [w for w in writes if w.table in unmade and not condition_holds(w, None)]
-    number = 0
-    if (
-        writes
-        or rejections
-        or new
-        or foreign
-        or relayed
-        # Of one that crashed, or was behind, nothing may be left to write: this one says it is done.
-        or (checkpoints and not is_behind and not session.is_settled())
-    ):
-        number = session.lease.begin()
-        if not number:
+    before: Ahead = {}
+    begins = bool(writes or rejections or letters or settled or new or foreign or relayed)
+    if begins:
+        before = session.ahead()
+        if not session.lease.begin(
+            _joined(before, {generation: _reach(writes, rejections, letters)})
+        ):
             raise LockLostError("somebody else writes to the store by now", session.name)
-    try:
-        keep_foreign(session, foreign, relayed)
-        keep_rejections(session, generation, rejections)
-        failed += _write(session, generation, [w for w in writes if w.table not in unmade])
-        if not failed:
-            _place(session, mine, new, unmade)
-            failed = _write(session, generation, [w for w in writes if w.table in unmade])
-        if not failed:
-            _move(session, generation, checkpoints, 0 if is_behind else number)
-    except LostError:
-        session.lease.end()
-        raise
-    if number and (failed or not checkpoints) and not is_behind:
-        session.lease.end()
+    keep_foreign(session, foreign, relayed)
+    keep_rejections(session, generation, rejections)
+    write_letters(session.calls, session.rows, generation, letters)
+    failed += _write(session, generation, [w for w in writes if w.table not in unmade])
+    if not failed:
+        _place(session, mine, new, unmade)
+        failed = _write(session, generation, [w for w in writes if w.table in unmade])
+    if not failed:
+        remove_letters(session.calls, session.rows, generation, settled)
+        session.calls.each(lambda each: put_checkpoint(session, generation, each), checkpoints)
     lost_ones = {(write.table, write.key) for write in failed}
+    if begins:
+        done = [write for write in writes if (write.table, write.key) not in lost_ones]
+        reach = _reach(done, rejections, letters)
+        if not failed:  # of what is not said to be behind its checkpoint, there is none to come
+            reach = {p: offset for p, offset in reach.items() if p in behind}
+        session.settle(_joined(before, {generation: reach}))
     return [write for write in writes if (write.table, write.key) in lost_ones]
+
+
+def _reach(
+    writes: Iterable[Write], rejections: Iterable[Rejection], letters: Iterable[DeadLetter]
+) -> dict[int, int]:
+    """The last offset of each partition that is in one of them."""
+    places = [(w.row.partition, offset_of(w.row.version)) for w in writes]
+    places += [(r.partition, r.offset) for r in rejections]
+    places += [(letter.partition, letter.offset) for letter in letters]
+    return dict(sorted(places))  # of each partition the last pair stays
+
+
+def _joined(before: Ahead, more: Ahead) -> Ahead:
+    """Both, as far as the one that is further."""
+    joined = {}
+    for generation in {**before, **more}:
+        old, new = before.get(generation, {}), more.get(generation, {})
+        furthest = {p: max(old.get(p, 0), new.get(p, 0)) for p in sorted({*old, *new})}
+        if furthest:
+            joined[generation] = furthest
+    return joined
 
 
 def _check_checkpoints(
@@ -187,21 +213,7 @@ def _place(
     )
 
 
-def _move(
-    session: Session, generation: str, checkpoints: Sequence[Checkpoint], number: int
-) -> None:
-    """Write the checkpoint rows, the one that ends commit ``number`` last."""
-    if not number:
-        session.calls.each(lambda each: put_checkpoint(session, generation, each), checkpoints)
-    elif checkpoints:
-        rest, last = checkpoints[:-1], checkpoints[-1]
-        session.calls.each(lambda each: put_checkpoint(session, generation, each), rest)
-        put_checkpoint(session, generation, last, number)
-
-
-def put_checkpoint(
-    session: Session, generation: str, checkpoint: Checkpoint, number: int = 0
-) -> None:
+def put_checkpoint(session: Session, generation: str, checkpoint: Checkpoint) -> None:
     """Write one row over the one that was read.
 
     Raises:
@@ -210,12 +222,10 @@ def put_checkpoint(
     standings, partition = session.standings(generation), checkpoint.partition
     old = standings.get(partition)
     before, rev = (old.checkpoint.state, old.rev) if old else (None, 0)
-    # What a row says of an earlier commit stays true, and may be said nowhere else.
-    number = number or (old.commit if old else 0)
     packed = session.states.pack(generation, partition, checkpoint.state, before)
 
     def put_row(row: bytes) -> bool:
-        item = checkpoint_item(generation, Standing(checkpoint, rev + 1, number), row)
+        item = checkpoint_item(generation, Standing(checkpoint, rev + 1), row)
         won = session.rows.put(item, rev=rev)
         if won:
             standings[partition] = standing_of(item, generation, session.name)

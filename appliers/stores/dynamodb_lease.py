@@ -1,13 +1,15 @@
-"""The lock of a DynamoDB store: a row that names the writer and until when, and counts its commits.
+"""The lock of a DynamoDB store: a row that names the writer and until when, and what is ahead.
 
 Nothing rests on it: what is written stands under conditions of its own, so two writers only undo each
 other's work. It tells the second one early and by name. Times are the service's, by the ``Date`` of
 its replies, so no machine's clock matters.
 
-``begun`` and ``done`` number commits. A commit that writes items notes that it has begun before the
-first of them, and that it is done in the last checkpoint row that it writes or here: between
-the two a reader may see half of it. Who finds the same numbers before and after reading, and no
-commit under way, has read one moment.
+``begun`` counts the commits that have begun to write items, and ``ahead`` says how far: of each live
+generation the partitions, and the last offset that an item of theirs may be at. Before the first item
+of a commit its partitions are noted there; they count until their checkpoint has reached that
+offset, whoever writes it, and however many commits it takes after a crash. Until then a reader may
+see half of a commit. Who finds nothing ahead, and the same count before and after reading, has read
+one moment.
 
 A lease ends by itself after `LEASE_S`, or at once where its process is seen to be gone (same
 machine). While somebody writes, a thread renews it. A build only folds for a long time, in forked
@@ -20,7 +22,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ class Lock(msgspec.Struct, frozen=True):
     process: str = ""  # what tells whether it is there any more, on its machine
     until_ms: int = 0
     begun: int = 0
-    done: int = 0
+    ahead: str = ""  # JSON of `Ahead`; empty: nothing
     rev: int = 0
 
 
@@ -63,16 +65,37 @@ def lock_of(item: Mapping[str, Any] | None) -> Lock:
         process=item["process"]["S"],
         until_ms=int(item["until_ms"]["N"]),
         begun=int(item["begun"]["N"]),
-        done=int(item["done"]["N"]),
+        ahead=item["ahead"]["S"] if "ahead" in item else "",
         rev=int(item["rev"]["N"]),
     )
 
 
 def _item(lock: Lock) -> Attributes:
-    return LOCK | {
+    item = LOCK | {
         name: {"S": value} if isinstance(value, str) else {"N": str(value)}
         for name, value in msgspec.structs.asdict(lock).items()
     }
+    return item if lock.ahead else {name: item[name] for name in item if name != "ahead"}
+
+
+Ahead = dict[str, dict[int, int]]
+"""By generation and partition, the offset that an item may be at already."""
+
+_read_ahead = msgspec.json.Decoder(Ahead).decode
+
+
+def ahead_of(lock: Lock, applied: Callable[[str], Mapping[int, int] | None]) -> Ahead:
+    """What is still ahead; ``applied`` gives how far the checkpoints of a generation are.
+
+    It gives ``None`` for one that is not live: what was written there nobody reads.
+    """
+    found: Ahead = {}
+    for generation, offsets in (_read_ahead(lock.ahead) if lock.ahead else {}).items():
+        reached = applied(generation)
+        if reached is not None:
+            left = {p: offset for p, offset in offsets.items() if reached.get(p, 0) < offset}
+            found |= {generation: left} if left else {}
+    return found
 
 
 class Lease:
@@ -133,7 +156,7 @@ class Lease:
             holder=found.holder,
         )
 
-    def _write(self, *, owner: str, **changes: int) -> bool:
+    def _write(self, *, owner: str, **changes: Any) -> bool:
         wanted = msgspec.structs.replace(
             self._lock,
             owner=owner,
@@ -148,7 +171,7 @@ class Lease:
         self._lock = wanted
         return True
 
-    def _update(self, **changes: int) -> bool:
+    def _update(self, **changes: Any) -> bool:
         """Write the row that is ours; ``False``, and not held any more, if it is another's."""
         with self._mutex:
             if self._held and not self._write(owner=self._owner, **changes):
@@ -156,13 +179,13 @@ class Lease:
                 _logger.warning("lock.lost", store=self._name)
             return self._held
 
-    def begin(self) -> int:
-        """Note that a commit begins; its number, or 0 if the lock is not ours any more."""
-        return self._lock.begun if self._update(begun=self._lock.begun + 1) else 0
+    def begin(self, ahead: Ahead) -> bool:
+        """Note that a commit begins, and what is ahead from now on; ``False``: the lock is another's."""
+        return self._update(begun=self._lock.begun + 1, ahead=_text(ahead))
 
-    def end(self) -> None:
-        """Note that no commit is under way."""
-        self._update(done=self._lock.begun)
+    def settle(self, ahead: Ahead) -> None:
+        """Note that this is all that is ahead."""
+        self._update(ahead=_text(ahead))
 
     # -- how long ------------------------------------------------------------------------------
 
@@ -213,6 +236,10 @@ class Lease:
                 self._write(owner="")
             except BinlogError as error:  # it ends by itself
                 _logger.warning("lock.unreleased", store=self._name, error=str(error))
+
+
+def _text(ahead: Ahead) -> str:
+    return msgspec.json.encode(ahead).decode() if ahead else ""
 
 
 # -- processes -----------------------------------------------------------------------------------

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 
-from appliers.store import Generation
 from appliers.stores.dynamodb_catalog import BUILD, Gone, checkpoints_pk
 from appliers.stores.dynamodb_items import Attributes
-from appliers.stores.dynamodb_lease import LOCK, lock_of
-from appliers.stores.dynamodb_reader import is_settled
+from appliers.stores.dynamodb_letters import LETTERS
 from appliers.stores.dynamodb_session import Session
 from binlog.params import decode_genesis
 
-_OF_GENERATIONS = ("at", "rejected", "base")
+_OF_GENERATIONS = ("at", "rejected", LETTERS, "base")
 _read_tables = msgspec.json.Decoder(list[Gone]).decode
 
 
@@ -91,11 +88,3 @@ def _fence(session: Session, generation: str) -> list[bytes] | None:
         if not session.rows.put(item | {"rev": {"N": str(rev + 1)}}, rev=rev):
             return None
     return [bytes(item["state"]["B"]) for item in items]
-
-
-def is_built_over(session: Session, kept: Sequence[Generation]) -> bool:
-    """Whether the last commit is done, or all that it wrote goes: then it says so nowhere else."""
-    if not kept:
-        return True
-    standings = {each.id: session.standings(each.id) for each in session.catalog.generations}
-    return is_settled(lock_of(session.rows.get(LOCK)), standings)

@@ -8,13 +8,14 @@ afterwards whether these are still the same. If not, `BusyError`: what was read 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from appliers.item import Rejection, Row
+from appliers.letters import DeadLetter
 from appliers.store import Checkpoint, Generation
 from appliers.stores.dynamodb_calls import MISSING, Calls
 from appliers.stores.dynamodb_catalog import (
@@ -32,9 +33,11 @@ from appliers.stores.dynamodb_catalog import (
     standing_of,
 )
 from appliers.stores.dynamodb_items import Keys, key_attributes, row_of
-from appliers.stores.dynamodb_lease import LOCK, Lock, lock_of
+from appliers.stores.dynamodb_lease import LOCK, Ahead, Lock, ahead_of, lock_of
+from appliers.stores.dynamodb_letters import read_letters
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_states import States
+from appliers.stores.generations import of_partitions
 from appliers.stores.sorted_runs import SortedRuns
 from binlog.aws.errors import error_code
 from binlog.errors import BinlogError, BusyError, DamageError
@@ -187,7 +190,8 @@ class Moment:
             generation.id: read_standings(self._rows, generation.id, self.name)
             for generation in self._catalog.generations
         }
-        self._is_settled = is_settled(self._lock, self._standings) and self._is_still()
+        is_ahead = bool(still_ahead(self._lock, self._standings))
+        self._is_settled = not is_ahead and self._is_still()
         return self._is_settled
 
     def _is_still(self) -> bool:
@@ -220,10 +224,12 @@ class Moment:
     def generations(self) -> list[Generation]:
         return list(self._catalog.generations)
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
         self._catalog.live(generation, self.name)
         found = {}
-        for partition, standing in sorted(self._standings[generation].items()):
+        for partition, standing in of_partitions(self._standings[generation], partitions).items():
             now, state = self._states.whole(generation, standing)
             if now.rev != standing.rev:
                 raise self._written()
@@ -260,6 +266,12 @@ class Moment:
             if table in (None, name):
                 yield from group
 
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+        for generation, name in self._catalog.letters_of(table):
+            with _checked(self):
+                found = list(read_letters(self._rows, generation, name, self.name))
+            yield from found
+
     def foreign(self) -> Iterator[Foreign]:
         # Records first: one that is relayed meanwhile is left out.
         with _checked(self):
@@ -283,7 +295,11 @@ class _checked:  # noqa: N801 - reads as a statement
             self._moment.check()
 
 
-def is_settled(lock: Lock, standings: Mapping[str, Mapping[int, Standing]]) -> bool:
-    """Whether the last commit that has begun is done; ``standings`` are the live generations'."""
-    rows = (each.commit for rows in standings.values() for each in rows.values())
-    return lock.begun in (0, lock.done) or lock.begun in rows
+def still_ahead(lock: Lock, standings: Mapping[str, Mapping[int, Standing]]) -> Ahead:
+    """What items may be ahead of checkpoints; ``standings`` are the live generations'."""
+
+    def applied(generation: str) -> Mapping[int, int] | None:
+        rows = standings.get(generation)
+        return None if rows is None else {p: row.checkpoint.applied for p, row in rows.items()}
+
+    return ahead_of(lock, applied)

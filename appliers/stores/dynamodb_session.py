@@ -24,8 +24,8 @@ from appliers.stores.dynamodb_catalog import (
     next_catalog,
 )
 from appliers.stores.dynamodb_items import Keys, foreign_item
-from appliers.stores.dynamodb_lease import Lease
-from appliers.stores.dynamodb_reader import is_settled, read_catalog, read_standings
+from appliers.stores.dynamodb_lease import Ahead, Lease
+from appliers.stores.dynamodb_reader import read_catalog, read_standings, still_ahead
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_states import States
 from appliers.stores.dynamodb_tables import Specification, TableSpec, ensure, remove
@@ -71,10 +71,23 @@ class Session:
             self._standings[generation] = read_standings(self.rows, generation, self.name)
         return self._standings[generation]
 
-    def is_settled(self) -> bool:
-        """Whether the last commit, by whomever, is known to be done."""
+    def ahead(self) -> Ahead:
+        """What items may be ahead of checkpoints, by whomever they were written."""
         standings = {each.id: self.standings(each.id) for each in self.catalog.generations}
-        return is_settled(self.lease.lock, standings)
+        return still_ahead(self.lease.lock, standings)
+
+    def settle(self, wanted: Ahead) -> None:
+        """Note that no more than ``wanted`` is ahead, where the lock's row says more than that.
+
+        What has been reached by a checkpoint says nothing, and is left there: a write less.
+        """
+        left = self.ahead()
+        if any(
+            wanted.get(generation, {}).get(partition, 0) < offset
+            for generation, offsets in left.items()
+            for partition, offset in offsets.items()
+        ):
+            self.lease.settle(wanted)
 
     def forget_standings(self, generation: str) -> None:
         """Have the rows of a generation read again."""
@@ -93,7 +106,7 @@ class Session:
             raise lost("the catalog was changed by another writer", self.name)
         self.catalog = wanted
 
-    def settle(self) -> None:
+    def settle_change(self) -> None:
         """Learn what became of a change without a reply: afterwards none is under way any more.
 
         Raises:

@@ -26,6 +26,7 @@ from appliers.digest import TableDigest
 from appliers.item import Rejection, Row, Write
 from appliers.store import Build, Checkpoint, Store
 from appliers.stores import MemoryStore, SQLiteStore
+from appliers.stores.dynamodb import DynamoDBStore
 from binlog.errors import BinlogError
 from binlog.values import decode_value, encode_item
 from tests.contracts.dynamodb_places import one_by_one
@@ -255,12 +256,14 @@ class StoreAgreement(RuleBasedStateMachine):
     def level(self, ids: list[str], writes: list[Write], rejections: list[Rejection]) -> None:
         """After a commit that failed, what one store may have of it all stores get."""
         last = self.stores[-1]
-        there = [w for w in writes if dict(last.scan(w.table)).get(w.key) == w.row]
+        there = [w for w in writes if last.read(ids[-1], w.table, [w.key]).get(w.key) == w.row]
         for store, id_ in zip(self.stores[:-1], ids[:-1], strict=True):
             for write in there:  # one by one: some may stand there already, and fail
                 store.commit(id_, [write], [])
         if rejections:
             self.all_do(lambda store, n: store.commit(ids[n], [], [], rejections=rejections))
+        if isinstance(last, DynamoDBStore):  # readers are told of what such a commit leaves
+            last._writing().settle({})
 
     def standing(self, write: Write) -> Row:
         return dict(self.stores[0].scan(write.table))[write.key]

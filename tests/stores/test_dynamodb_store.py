@@ -445,7 +445,7 @@ def test_units_are_counted_as_the_service_says_them(double: DynamoDBDouble) -> N
     store.commit(
         generation,
         [fold("a", 2, 1), Write("orders", key("b"), Row(1, 0, large), None)],
-        [checkpoint(0, 1)],
+        [checkpoint(0, 2)],
     )
     # The number of the commit, an item of one unit and one of three, the checkpoint.
     assert store.units.write - before == 6
