@@ -9,9 +9,9 @@ generation is *open*: it takes every table of the log that no other generation h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -30,6 +30,10 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     its shard was seen to end there, by the log's own time (`binlog.log.Forgets`). It stays true
     whatever comes later. Who goes on from there on a log that has been quiet needs it; ``None``,
     where nobody knows or wrote it down, is always safe.
+
+    ``joined``: of a store that several workers share (`Shareable`): whatever the log has after this
+    place is still to be handed to one of them. A row that a rebuild made is not: a worker may have
+    been handed, and have done, what follows in the generation before it.
     """
 
     partition: int
@@ -40,6 +44,7 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     digest: bytes  # of the sequencer
     state: bytes  # of the sequencer, held frames included
     seen_ms: int | None = None
+    joined: bool = False
 
 
 def moves_on(new: Checkpoint, old: Checkpoint) -> bool:
@@ -48,14 +53,17 @@ def moves_on(new: Checkpoint, old: Checkpoint) -> bool:
     Within a shard by (sequence, applied). Sequence numbers of two shards are never compared: from
     a shard to its child only the offsets tell, and a parent that ended in copies leaves them as
     they are, so there an equal one moves on. The same place may be replaced where its end was seen
-    later, and by nothing else: what is known of it never gets less.
+    later, or it has joined, and by nothing else: what is known of it never gets less.
     """
     if new.offset < old.offset or new.applied < old.applied:
         return False
     if new.shard != old.shard:
         return True
     if (new.sequence, new.applied) == (old.sequence, old.applied):
-        return new.seen_ms is not None and (old.seen_ms is None or new.seen_ms > old.seen_ms)
+        known, knew = (-1 if each.seen_ms is None else each.seen_ms for each in (new, old))
+        return (
+            (new.joined, known) != (old.joined, knew) and new.joined >= old.joined and known >= knew
+        )
     return (new.sequence, new.applied) > (old.sequence, old.applied)
 
 
@@ -73,6 +81,7 @@ class Generation(msgspec.Struct, frozen=True):
 class Reader(Protocol):
     """What a store holds: of one moment (`Store.view`), or always the newest (a `Store` itself).
 
+    * ``checkpoints`` gives those that there are, of ``partitions`` where they are named.
     * ``read`` gives the rows that exist, tombstones too, of one table, strongly consistent. A
       table that nobody has is empty; `LostError` if the generation is not live or the table is
       another's.
@@ -92,7 +101,9 @@ class Reader(Protocol):
     def generations(self) -> list[Generation]:
         """The live ones, oldest first."""
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]: ...
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]: ...
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]: ...
 
@@ -149,7 +160,9 @@ class Sink(Protocol):
         generation is not live.
         """
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]: ...
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]: ...
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]: ...
 
@@ -189,6 +202,27 @@ class Store(Sink, Reader, Protocol):
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> Build:
         """``tables`` None: all of the log's, replacing all that the store holds."""
+
+
+@runtime_checkable
+class Shareable(Protocol):
+    """A store that several workers may write to at once, each its own partitions.
+
+    * ``share`` is theirs instead of `Sink.lock`: nobody is shut out by it. It notes in the store, once,
+      that a team is at work (``shared``), for those who would write to it alone (`BusyError` is not for
+      them: nobody ends by waiting). A rebuild into it is fine.
+    * ``unshare`` takes the note away, under the lock, when the team is gone. Nothing rests on it.
+    * In a handle that shares, ``generations`` and ``checkpoints`` give what the store holds now, and
+      ``commit`` moves a checkpoint only over the one that ``checkpoints`` last gave here, or this
+      handle wrote: where another stands by now, `LostError`.
+    """
+
+    @property
+    def shared(self) -> bool: ...
+
+    def share(self) -> None: ...
+
+    def unshare(self) -> None: ...
 
 
 class Part(Protocol):

@@ -19,8 +19,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-import msgspec
-
 from binlog.errors import DamageError
 from binlog.foreign import (
     Foreign,
@@ -39,40 +37,15 @@ from binlog.pages import Pages
 from binlog.resolution import find_counting
 from binlog.run import Run
 from binlog.sequencer import Sequencer
+from binlog.standing import Checked, Start
 from binlog.target import END, Target, between, check_within
 from binlog.vector import Vector, without_zeros
+
+__all__ = ["PAGE_BYTES", "Checked", "Reader", "Start"]
 
 PAGE_BYTES = 4 * 1024 * 1024
 _EXPECTED = 6  # shards of a round whose pages may be fetched before their turn
 _NO_LIMIT = 1 << 62
-
-
-class Start(msgspec.Struct, frozen=True, gc=False):
-    """Where a partition's reading goes on: just after ``position``, with that state.
-
-    ``applied`` is an offset whose events need not be given again; it may lie within the next
-    record (C2). ``seen_ms``: see `Checked`.
-    """
-
-    position: Position
-    state: bytes
-    applied: int
-    seen_ms: int | None = None
-
-
-class Checked(msgspec.Struct, frozen=True, gc=False):
-    """A reader's place in one partition, at a record boundary (C2).
-
-    ``seen_ms``: when the log was seen to end there, by its own time (`binlog.log.Forgets`); ``None``
-    where it was not, or is a log that forgets nothing, or where a target cuts the next record.
-    """
-
-    position: Position
-    offset: int
-    applied: int
-    digest: bytes
-    state: bytes
-    seen_ms: int | None = None
 
 
 class Reader:
@@ -364,6 +337,16 @@ class Reader:
         touched, self.touched = self.touched, set()
         return touched
 
+    def place(self, partition: int) -> tuple[str, int, int]:
+        """Shard, sequence number and `applied` of `checkpoint`, which costs more."""
+        position = self._positions[partition]
+        return position.shard, position.sequence, self._applied[partition]
+
+    def seen_ms(self, partition: int) -> int | None:
+        """That of `checkpoint`."""
+        cut = partition in self._cut
+        return None if cut else seen_ms(self._log, self._positions[partition])
+
     def checkpoint(self, partition: int) -> Checked:
         """The place in one partition: position, sequencer state and what was given."""
         sequencer = self.sequencers[partition]
@@ -377,7 +360,7 @@ class Reader:
             self._applied[partition],
             sequencer.digest,
             sequencer.encode_state(place=self._stamp(position)),
-            seen_ms(self._log, position) if state is None else None,
+            self.seen_ms(partition),
         )
 
     def _stamp(self, position: Position) -> bytes:

@@ -8,7 +8,7 @@ halt therefore takes the same decision, whenever it gets there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from binlog.columns import FrameError
 from binlog.control import decode_resolution
@@ -31,9 +31,18 @@ def find_resolution(
 
 
 def find_counting(
-    halt: Halt, records: Iterable[tuple[str, Record]], params: Params, genesis: bytes
+    halt: Halt,
+    records: Iterable[tuple[str, Record]],
+    params: Params,
+    genesis: bytes,
+    *,
+    fits: Callable[[Resolution], bool] | None = None,
 ) -> tuple[Position, Resolution] | None:
-    """As `find_resolution` over records with their shards; gives its position, too."""
+    """As `find_resolution` over records with their shards; gives its position, too.
+
+    ``fits``: whether one lifts the halt, where that is not for `Resolution.fits` to say.
+    """
+    fits = fits or (lambda resolution: resolution.fits(halt))
     mark = halt.mark
     hashed = genesis_hash(genesis)
     log_id = bytes.fromhex(halt.log_id)
@@ -49,6 +58,6 @@ def find_counting(
         if header.born_ms > record.arrival_ms + params.born_tolerance_ms:
             continue  # no frame where it stands: the sequencer takes it for undecodable
         resolution = decode_resolution(record.data, header)
-        if resolution is not None and resolution.fits(halt):
+        if resolution is not None and fits(resolution):
             return Position(shard, record.sequence), resolution
     return None

@@ -11,8 +11,12 @@ from binlog.reader import Start
 from binlog.sequencer_state import SequencerState
 
 
-def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> dict[int, Start]:
+def starts_of(
+    log: Log, store: str, checkpoints: Mapping[int, Checkpoint], *, check: bool = True
+) -> dict[int, Start]:
     """Where reading goes on after ``checkpoints`` of the store that is called ``store``.
+
+    ``check``: look into the log, whether it has those places.
 
     Raises:
         DamageError: the store is ahead of the log, which lacks a record that was applied.
@@ -24,24 +28,29 @@ def starts_of(log: Log, store: str, checkpoints: Mapping[int, Checkpoint]) -> di
         note_seen(log, Position(checkpoint.shard, checkpoint.sequence), checkpoint.seen_ms)
     for partition, checkpoint in checkpoints.items():
         position = Position(checkpoint.shard, checkpoint.sequence)
-        place = SequencerState.decode(checkpoint.state).place
-        if position not in held:
-            held[position] = holds(log, position)
-        if not held[position]:
-            found = "no record"
-        elif place and place != log.stamp(position):
-            # Two copies that went different ways, and records that happen to be of one size.
-            found = "another record"
-        else:
-            starts[partition] = Start(
-                position, checkpoint.state, checkpoint.applied, checkpoint.seen_ms
+        found = _found_instead(log, position, checkpoint.state, held) if check else None
+        if found is not None:
+            raise DamageError(
+                f"the store is ahead of the log: partition {partition} was read up to {position},"
+                f" where the log has {found}",
+                store,
+                "restore the log, or rebuild the store from what is left of it",
+                partition=partition,
             )
-            continue
-        raise DamageError(
-            f"the store is ahead of the log: partition {partition} was read up to {position},"
-            f" where the log has {found}",
-            store,
-            "restore the log, or rebuild the store from what is left of it",
-            partition=partition,
+        starts[partition] = Start(
+            position, checkpoint.state, checkpoint.applied, checkpoint.seen_ms
         )
     return starts
+
+
+def _found_instead(
+    log: Log, position: Position, state: bytes, held: dict[Position, bool]
+) -> str | None:
+    """What the log has in the place of the record at ``position``; ``None`` where it has that."""
+    if position not in held:
+        held[position] = holds(log, position)
+    if not held[position]:
+        return "no record"
+    stamp = SequencerState.decode(state).place
+    # Two copies that went different ways, and records that happen to be of one size.
+    return "another record" if stamp and stamp != log.stamp(position) else None

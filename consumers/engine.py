@@ -6,6 +6,8 @@ Read, sequence, fold, write, checkpoint: rules C0 to C4. Invariants:
   after, where a store is paid by the write, is the matter of `consumers.thrift`;
 * it stands at a record boundary and goes with the sequencer state of that place (C2);
 * so are the foreign records that it goes by (`binlog.foreign`);
+* an event that fits no item, where the engine ``parks``, is a dead letter before its item is marked,
+  and the item is marked before the checkpoint (`appliers.letters`);
 * a write whose condition failed is read again and folded again from the same runs, never taken
   for done or not done (I2); what others applied meanwhile then asks for no write;
 * if somebody else moved the checkpoint, all that was folded is thrown away and reading starts
@@ -16,8 +18,8 @@ The engine has no clock and no sleep, and touches the world through a `Log` and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,18 +29,22 @@ from appliers.exclusion import parse_exclusions
 from appliers.fingerprint import fingerprint
 from appliers.fold import Counts
 from appliers.item import Row, Write
+from appliers.letters import LetterPlace
 from appliers.routing import Routing
 from appliers.store import Checkpoint, Generation, Sink
 from binlog.errors import LostError, PoisonError
+from binlog.lineage import Lineage
 from binlog.log import Log
 from binlog.logger import get_logger
+from binlog.pages import Pages
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
 from consumers.checkpoint import starts_of
-from consumers.rows import Rows
+from consumers.rows import Place, Rows
 from consumers.thrift import Thrift
 from snapshots.rebuild import checkpoint_of, duplicates_of
 
+PARKED_MAX = 10_000  # items that are remembered as parked: they are read at once
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
 
 _logger = get_logger(__name__)
@@ -65,8 +71,16 @@ class Engine:
         page_bytes: int = PAGE_BYTES,
         tell_halts: bool = True,
         thrift: Thrift | None = None,
+        poison: Literal["stop", "park"] = "stop",
+        pages: Pages | None = None,
+        partitions: Collection[int] | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
         """``taken`` are the tables that other generations have, if this is the open one.
+
+        ``pages``, ``partitions`` and ``lineage`` are those of a `binlog.reader.Reader`; see `go_on`.
+
+        ``poison``: what an event that fits no item does. What waits behind it waits either way.
 
         ``thrift`` says which checkpoints go with a page; without it all that have moved do.
         ``tell_halts``: log a halt when it is met, for who goes on for long before raising it.
@@ -87,20 +101,57 @@ class Engine:
             exclusions=parse_exclusions(generation.excluded),
         )
         self._rows = Rows(log)
+        self._pages = pages
+        self._partitions = partitions
+        self._lineage = lineage
+        self._parks = poison == "park"
+        self._parked: dict[str, set[bytes]] = {}  # items met that are parked, and may be still
         self._careful = False
         self._in_doubt = False  # the last step raised: what it read may not be applied
         self.duplicates = 0
+        self.joined: set[int] = set()  # partitions whose next rows are to say so (`Checkpoint`)
+        self.lost = 0  # times that somebody else had moved what it stood on
         self._start_over()
 
     def _start_over(self) -> None:
         """Stand where the store's checkpoints are (C1)."""
-        committed = self._store.checkpoints(self._generation.id)
-        starts = starts_of(self._log, self._store.name, committed)
-        page_bytes = 1 if self._careful else self._page_bytes
+        committed = self._store.checkpoints(self._generation.id, self._partitions)
+        # What is handed over is of the log, and need not be looked up there again.
+        starts = starts_of(self._log, self._store.name, committed, check=self._pages is None)
         self._touched: set[int] = set()  # partitions whose place may not be committed
-        self._reader = Reader(self._log, starts=starts, page_bytes=page_bytes)
-        places = {p: self._reader.checkpoint(p) for p in self._reader.partitions}
-        self._rows.start(places, committed)
+        self._reader = Reader(
+            self._log,
+            partitions=self._partitions,
+            starts=starts,
+            page_bytes=1 if self._careful else self._page_bytes,
+            pages=self._pages,
+            lineage=self._lineage,
+        )
+        self._rows.start({p: self._reader.place(p) for p in self._reader.partitions}, committed)
+        self.joined = set(self._rows.joined)
+
+    def go_on(self, *, pages: Pages | None = None, partitions: Collection[int]) -> None:
+        """Read these partitions from there from now on, beginning at the store's checkpoints."""
+        self.duplicates += duplicates_of(self._reader)
+        self._pages, self._partitions = pages, partitions
+        self._careful = self._in_doubt = False
+        self._start_over()
+
+    def read_pages_of(self, size: int) -> None:
+        """Make the next pages of about that many bytes of log, as stored."""
+        self._page_bytes = size
+        if not self._careful:
+            self._reader.page_bytes = size
+
+    @property
+    def places(self) -> Mapping[int, Place]:
+        """Where the store's checkpoints stand, as far as it read or wrote them."""
+        return self._rows.places
+
+    @property
+    def begun(self) -> Collection[int]:
+        """Partitions that have a checkpoint."""
+        return self._rows.begun
 
     @property
     def reader(self) -> Reader:
@@ -110,7 +161,7 @@ class Engine:
     def step(self, *, wait_s: float = 0.0) -> Step | None:
         """Read, fold and commit one page; ``None`` if there is nothing to read now.
 
-        A poison event raises only after all before it is committed: the page that holds it is
+        A poison event that parks no item raises only after all before it is committed: the page that holds it is
         read again record by record. After any error the next step starts over at the checkpoints.
 
         Raises:
@@ -146,6 +197,7 @@ class Engine:
                 raise
             self._careful = True
         except LostError:
+            self.lost += 1
             _logger.warning("checkpoint.lost", store=self._store.name)
         self._forget_reader()
         return Step(0, Counts())
@@ -166,6 +218,7 @@ class Engine:
             try:
                 self._store.commit(self._generation.id, [], places, **self._behind(partitions))
             except LostError:
+                self.lost += 1
                 self._forget_reader()
                 return
         self._note_committed(partitions, places)
@@ -187,8 +240,20 @@ class Engine:
             {"foreign": foreign, "relayed": relayed} if foreign or relayed else {}
         )
         failed: list[Write] = []
+        written: set[LetterPlace] = set()  # by tries that failed
         for attempt in range(TRIES_MAX):
-            batch = fold_batch(self._routing, runs, self._read, read_all=attempt > 0)
+            batch = fold_batch(
+                self._routing,
+                runs,
+                self._read,
+                read_all=attempt > 0,
+                parks=self._parks,
+                parked=self._parked,
+            )
+            if batch.letters or written:
+                places_now = {letter.place for letter in batch.letters}
+                aside["letters"], aside["settled"] = batch.letters, sorted(written - places_now)
+                written |= places_now
             self._note_types(batch.types)
             due = self._due(sorted(self._touched), batch.writes)
             due = sorted({*due, *self._rows.old()})
@@ -204,6 +269,7 @@ class Engine:
                 **behind,
             )
             if not failed:
+                self._note_parked(batch)
                 if self._thrift is not None:
                     self._thrift.note_page(batch.writes)
                 self._note_committed(due, places)
@@ -215,6 +281,16 @@ class Engine:
             self._store.name,
             "see that one consumer writes to the store",
         )
+
+    def _note_parked(self, batch: Batch) -> None:
+        if self._parked:
+            for write in batch.writes:
+                if not write.row.parked and write.table in self._parked:
+                    self._parked[write.table].discard(write.key)
+            if sum(map(len, self._parked.values())) > PARKED_MAX:
+                self._parked.clear()
+        for table, keys in batch.parked.items():
+            self._parked.setdefault(table, set()).update(keys)
 
     def _behind(self, due: Sequence[int]) -> dict[str, Any]:
         """Partitions whose items are ahead of their checkpoints, for who is to tell readers."""
@@ -236,8 +312,12 @@ class Engine:
 
     def _moved(self, partitions: Iterable[int]) -> list[Checkpoint]:
         """The checkpoints of those partitions whose rows would say something new."""
-        places = [checkpoint_of(self._reader, partition) for partition in partitions]
-        return [place for place in places if self._rows.is_news(place)]
+        reader, rows, joined = self._reader, self._rows, self.joined
+        return [
+            msgspec.structs.replace(checkpoint_of(reader, p), joined=p in joined)
+            for p in partitions
+            if rows.is_news(p, reader.place(p), reader.seen_ms(p), joined=p in joined)
+        ]
 
     def _note_committed(self, due: Sequence[int], places: Sequence[Checkpoint]) -> None:
         self._rows.note(places)

@@ -10,10 +10,10 @@ says may be so much older than what the consumer knew when it died.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from appliers.store import Checkpoint
 from binlog.log import Forgets, Log
-from binlog.reader import Checked
 
 REFRESH_MS = 3_600_000  # of the log's own time
 LOOK_MS = 60_000  # between two looks for old rows
@@ -30,25 +30,41 @@ class Rows:
         self._places: dict[int, Place] = {}
         self._seen_ms: dict[int, int | None] = {}
         self._written_ms: dict[int, int] = {}
+        self.begun: set[int] = set()
+        """Partitions that have a row."""
+        self._joined: set[int] = set()
         self._look_at_ms = 0
 
-    def start(self, places: Mapping[int, Checked], rows: Mapping[int, Checkpoint]) -> None:
+    def start(self, places: Mapping[int, Place], rows: Mapping[int, Checkpoint]) -> None:
         """It stands at ``places``, by these ``rows``; a partition without one at its beginning."""
         now_ms = self._log.now_ms() if self._forgets else 0
         self._look_at_ms = 0
-        for partition, place in places.items():
-            seen_ms = rows[partition].seen_ms if partition in rows else None
-            at = place.position
-            self._places[partition] = at.shard, at.sequence, place.applied
-            self._seen_ms[partition] = seen_ms
-            self._written_ms[partition] = now_ms if seen_ms is None else seen_ms
+        self._places = dict(places)
+        self.begun = set(rows)
+        self._joined = {partition for partition, row in rows.items() if row.joined}
+        self._seen_ms = {p: rows[p].seen_ms if p in rows else None for p in places}
+        self._written_ms = {
+            p: now_ms if seen is None else seen for p, seen in self._seen_ms.items()
+        }
 
-    def is_news(self, new: Checkpoint) -> bool:
-        """Whether it is worth a row: somewhere else, or an end that was seen long after the last."""
-        if self._places[new.partition] != _place(new):
+    @property
+    def places(self) -> Mapping[int, Place]:
+        """What the rows say, by partition."""
+        return self._places
+
+    @property
+    def joined(self) -> AbstractSet[int]:
+        """Partitions whose rows say that what follows is going to be delivered."""
+        return self._joined
+
+    def is_news(
+        self, partition: int, place: Place, seen_ms: int | None, *, joined: bool = False
+    ) -> bool:
+        """Whether a row is worth it: somewhere else, or an end that was seen long after the last."""
+        if self._places[partition] != place or (joined and partition not in self._joined):
             return True
-        seen_ms = self._seen_ms[new.partition]
-        return new.seen_ms is not None and (seen_ms is None or new.seen_ms >= seen_ms + REFRESH_MS)
+        before_ms = self._seen_ms[partition]
+        return seen_ms is not None and (before_ms is None or seen_ms >= before_ms + REFRESH_MS)
 
     def old(self) -> list[int]:
         """Partitions whose rows were not written for `REFRESH_MS`, in a log that forgets."""
@@ -62,10 +78,9 @@ class Rows:
         """Rows that stand now."""
         now_ms = self._log.now_ms() if self._forgets and written else 0
         for row in written:
-            self._places[row.partition] = _place(row)
+            self._places[row.partition] = row.shard, row.sequence, row.applied
+            self.begun.add(row.partition)
+            if row.joined:
+                self._joined.add(row.partition)
             self._seen_ms[row.partition] = row.seen_ms
             self._written_ms[row.partition] = now_ms
-
-
-def _place(checkpoint: Checkpoint) -> Place:
-    return checkpoint.shard, checkpoint.sequence, checkpoint.applied

@@ -11,7 +11,8 @@ Invariants of every store:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from appliers.item import Rejection, Write
 from appliers.store import Checkpoint, Generation
 from binlog.errors import BinlogError, ConflictError, LostError, MismatchError
 from binlog.params import decode_genesis
+
+_Kept = TypeVar("_Kept")
 
 
 def new_generation(
@@ -129,6 +132,15 @@ def check_open(*, over: bool) -> None:
     """Raise `ValueError` where a build is used after its end."""
     if over:
         raise ValueError("the build is finished or abandoned: begin another")
+
+
+def of_partitions(
+    rows: Mapping[int, _Kept], partitions: Collection[int] | None
+) -> dict[int, _Kept]:
+    """What is kept of ``partitions``, or of all, in order."""
+    if partitions is None:
+        return dict(sorted(rows.items()))
+    return {partition: rows[partition] for partition in sorted(partitions) if partition in rows}
 
 
 def lost_generation(name: str, generation: str) -> LostError:

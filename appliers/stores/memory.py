@@ -8,7 +8,7 @@ is: a commit replaces rows, never changes one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
@@ -26,6 +26,7 @@ from appliers.stores.generations import (
     lost_generation,
     lost_table,
     new_generation,
+    of_partitions,
     tables_of,
     with_tables,
 )
@@ -44,6 +45,7 @@ class _Content(msgspec.Struct):
     tables: dict[str, Rows] = {}
     rejections: dict[tuple[str, int, int, bytes], tuple[str, Rejection]] = {}  # with generation
     foreign: dict[Place, Foreign | None] = {}  # `None`: relayed
+    shared: bool = False
 
     def owner(self, table: str) -> str | None:
         """The live generation that has ``table``."""
@@ -63,10 +65,12 @@ class _Reader:
     def generations(self) -> list[Generation]:
         return list(self._content.generations.values())
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
         if generation not in self._content.generations:
             raise lost_generation(self.name, generation)
-        return dict(sorted(self._content.checkpoints[generation].items()))
+        return of_partitions(self._content.checkpoints[generation], partitions)
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> Rows:
         if generation not in self._content.generations:
@@ -102,7 +106,8 @@ class MemoryStore:
         self._content = _Content()
         self._mutex = threading.RLock()
         self._writer = threading.Lock()
-        self._locked = False
+        self._locked = self._shares = False
+        self._read: dict[tuple[str, int], Checkpoint] = {}  # last, by generation and partition
 
     def open(self) -> MemoryStore:
         """Another handle on the same content, as another process would open a file."""
@@ -117,8 +122,19 @@ class MemoryStore:
             self.lock()
             self._content.genesis = genesis
 
+    @property
+    def shared(self) -> bool:
+        return self._content.shared
+
+    def share(self) -> None:
+        self._shares = self._content.shared = True
+
+    def unshare(self) -> None:
+        self.lock()
+        self._content.shared = False
+
     def lock(self, *, wait_s: float = 5.0) -> None:
-        if self._locked:
+        if self._locked or self._shares:
             return
         if not self._writer.acquire(timeout=wait_s):
             raise BusyError(
@@ -133,9 +149,13 @@ class MemoryStore:
         with self._mutex:
             return self._newest().generations()
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
         with self._mutex:
-            return self._newest().checkpoints(generation)
+            found = self._newest().checkpoints(generation, partitions)
+        self._read.update(((generation, p), c) for p, c in found.items())
+        return found
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> Rows:
         with self._mutex:
@@ -197,7 +217,9 @@ class MemoryStore:
             standing = content.checkpoints[generation]
             for checkpoint in checkpoints:
                 old = standing.get(checkpoint.partition)
-                if old is not None and not moves_on(checkpoint, old):
+                if old is not None and (
+                    not moves_on(checkpoint, old) or not self._knows(generation, old)
+                ):
                     raise lost_checkpoint(self.name, checkpoint, old)
             wanted = tables_of(writes, rejections, tables)
             new = sorted(wanted.difference(mine.tables))
@@ -214,6 +236,7 @@ class MemoryStore:
             for write in writes:
                 content.tables[write.table][write.key] = write.row
             standing.update((c.partition, c) for c in checkpoints)
+            self._read.update(((generation, c.partition), c) for c in checkpoints)
             self._reject(generation, rejections)
             self._keep(foreign, relayed)
             return []
@@ -236,6 +259,10 @@ class MemoryStore:
         if self._locked:
             self._locked = False
             self._writer.release()
+
+    def _knows(self, generation: str, standing: Checkpoint) -> bool:
+        """Whether a checkpoint is the one that this handle read or wrote; an only writer's is."""
+        return not self._shares or self._read.get((generation, standing.partition)) == standing
 
     def _newest(self) -> _Reader:
         return _Reader(self._content, self.name)

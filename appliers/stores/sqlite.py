@@ -14,7 +14,7 @@ How it looks inside is in `appliers.stores.sqlite_schema`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,8 +92,10 @@ class SQLiteStore:
     def generations(self) -> list[Generation]:
         return self._newest().generations()
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
-        return self._newest().checkpoints(generation)
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
+        return self._newest().checkpoints(generation, partitions)
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         return self._newest().read(generation, table, keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -85,11 +85,14 @@ class SQLiteReader:
             )
         return list(found.values())
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
         self.check_live(generation)
+        few = "" if partitions is None else f"AND partition IN ({', '.join(map(str, partitions))})"
         rows = self._all(
-            f"SELECT partition, shard, sequence, offset, applied, {self._seen()}, digest, state"  # noqa: S608 - constants
-            " FROM _binlog_checkpoints WHERE generation = ? ORDER BY partition",
+            f"SELECT partition, shard, sequence, offset, applied, {self._seen()}, digest, state"  # noqa: S608 - constants and numbers
+            f" FROM _binlog_checkpoints WHERE generation = ? {few} ORDER BY partition",
             generation,
         )
         return {row[0]: self._checkpoint(generation, *row) for row in rows}

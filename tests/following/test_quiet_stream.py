@@ -286,25 +286,28 @@ def row(seen_ms: int | None, *, sequence: int = 5, partition: int = 0) -> Checkp
 
 
 def rows_of(log: MemoryLog, *stored: Checkpoint) -> Rows:
-    from binlog.reader import Checked
-
     rows = Rows(log)
-    places = {r.partition: Checked(Position("s", r.sequence), 3, 3, b"", b"") for r in stored}
-    rows.start(places, {r.partition: r for r in stored})
+    rows.start({r.partition: place_of(r) for r in stored}, {r.partition: r for r in stored})
     return rows
+
+
+def place_of(row: Checkpoint) -> tuple[str, int, int]:
+    return row.shard, row.sequence, row.applied
 
 
 def test_a_place_that_stays_is_news_once_an_hour() -> None:
     """Or where nothing was known of its end; never for less than was known."""
     rows = rows_of(Forgetting(PARAMS), row(HOUR_MS))
-    assert not rows.is_news(row(None))
-    assert not rows.is_news(row(HOUR_MS - 1))
-    assert not rows.is_news(row(HOUR_MS + REFRESH_MS - 1))
-    assert rows.is_news(row(HOUR_MS + REFRESH_MS))
-    assert rows.is_news(row(None, sequence=6))
+    place = place_of(row(None))
+    assert not rows.is_news(0, place, None)
+    assert not rows.is_news(0, place, HOUR_MS - 1)
+    assert not rows.is_news(0, place, HOUR_MS + REFRESH_MS - 1)
+    assert rows.is_news(0, place, HOUR_MS + REFRESH_MS)
+    assert rows.is_news(0, place_of(row(None, sequence=6)), None)
+    assert rows.is_news(0, place, None, joined=True)
     rows.note([row(HOUR_MS + REFRESH_MS)])
-    assert not rows.is_news(row(HOUR_MS + REFRESH_MS))
-    assert rows_of(Forgetting(PARAMS), row(None)).is_news(row(1))
+    assert not rows.is_news(0, place, HOUR_MS + REFRESH_MS)
+    assert rows_of(Forgetting(PARAMS), row(None)).is_news(0, place, 1)
 
 
 def test_rows_grow_old_by_the_logs_own_time() -> None:

@@ -16,7 +16,7 @@ generations. It is what the judge reads (`binlog.testing.world.judge`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -116,8 +116,10 @@ class WorldStore(MemoryStore):
         answer = super().read(generation, table, keys)
         return answer if self.on_read is None else self._late(answer)
 
-    def checkpoints(self, generation: str) -> dict[int, Checkpoint]:
-        answer = super().checkpoints(generation)
+    def checkpoints(
+        self, generation: str, partitions: Collection[int] | None = None
+    ) -> dict[int, Checkpoint]:
+        answer = super().checkpoints(generation, partitions)
         return answer if self.on_read is None else self._late(answer)
 
     def _late(self, answer: _Answer) -> _Answer:
