@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from appliers.item import Rejection, Row, Write
+from appliers.letters import DeadLetter, LetterPlace
 from binlog.foreign import Foreign, Place
 from binlog.vector import Vector
 
@@ -89,6 +90,8 @@ class Reader(Protocol):
       nothing for a table that nobody has. ``after`` is exclusive. A row that is damaged raises
       `DamageError` with ``table`` and ``key``, and a scan after that key goes on.
     * ``rejections`` are those of the live tables, by table, partition, offset and key.
+    * ``letters`` are the events that wait behind parked items of the live tables, and those that stand
+      alone, by table, partition, key, and then offset; of one key those that stand alone come last.
     * ``foreign`` are the foreign records that are kept and not relayed, by shard and sequence; the
       store's, not a generation's: what is rebuilt or replaced takes none of them away.
     """
@@ -110,6 +113,8 @@ class Reader(Protocol):
     def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]: ...
 
     def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
+
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]: ...
 
     def foreign(self) -> Iterator[Foreign]: ...
 
@@ -136,8 +141,10 @@ class Sink(Protocol):
       that exist although nothing is in them. ``foreign`` records (S7) are kept whole, each once by
       shard and sequence, durable before any checkpoint moves; where none moves they may be kept or
       not. Those ``relayed`` are in the log as events, and kept no longer, whichever of the two is
-      told first. Both are passed only where there are any: the sink of a log that no other tool
-      writes to may do without them.
+      told first. ``letters`` are durable before any write (one of the same place is replaced), and
+      those of the places ``settled`` are kept no longer, once every condition held. These four are
+      passed only where there are any: the sink of a log that no other tool writes to, and whose
+      events stop it rather than park, may do without them.
     """
 
     name: str  # the address, for messages
@@ -176,6 +183,8 @@ class Sink(Protocol):
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
         relayed: Sequence[Place] = (),
+        letters: Sequence[DeadLetter] = (),
+        settled: Sequence[LetterPlace] = (),
     ) -> list[Write]: ...
 
     def close(self) -> None: ...
@@ -256,6 +265,9 @@ class Build(Protocol):
         """Take in the rows of closed parts; best of all of them in one call."""
 
     def reject(self, rejections: Iterable[Rejection]) -> None: ...
+
+    def divert(self, letters: Iterable[DeadLetter]) -> None:
+        """Dead letters of the rows that are parked, and of those that stand alone."""
 
     def finish(
         self,

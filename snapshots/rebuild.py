@@ -15,7 +15,7 @@ import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -24,6 +24,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.fingerprint import fingerprint
 from appliers.fold import Counts, Fold
 from appliers.item import Rejection
+from appliers.letters import DeadLetter
 from appliers.routing import Routing
 from appliers.store import Build, Checkpoint, Part, Store
 from binlog.foreign import Foreign, Place
@@ -47,6 +48,7 @@ class Wanted(msgspec.Struct, frozen=True):
     target: Target = END
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()
+    poison: Literal["stop", "park"] = "stop"  # what an event that cannot be applied does
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class Folded(msgspec.Struct):
     types: frozenset[str]
     checkpoints: dict[int, Checkpoint]
     rejections: list[Rejection]
+    letters: list[DeadLetter]
     duplicates: int
 
 
@@ -96,7 +99,8 @@ def rebuild(
     threads about it is not safe to fork, and all is folded in this process.
 
     Raises:
-        HaltedError, PoisonError, DamageError: nothing is replaced, the old content stays.
+        HaltedError, PoisonError, DamageError: nothing is replaced, the old content stays. Of
+            poison only what parks no item where ``wanted`` says to park (`appliers.poison`).
         ConflictError: the target is beyond the log's end.
         MismatchError: the store belongs to another log.
     """
@@ -114,6 +118,8 @@ def rebuild(
         build.adopt(result.part for result in results)
         for result in results:
             build.reject(result.rejections)
+            if result.letters:
+                build.divert(result.letters)
         checkpoints = {p: c for r in results for p, c in r.checkpoints.items()}
         tables = frozenset(wanted.tables or ()).union(*(r.tables for r in results))
         types = frozenset[str]().union(*(r.types for r in results))
@@ -154,7 +160,8 @@ def fold_partitions(
             tables=wanted.tables,
             without=frozenset(wanted.without),
             exclusions=parse_exclusions(wanted.excluded),
-        )
+        ),
+        parks=wanted.poison == "park",
     )
     with _without_collector():
         while (runs := reader.read()) is not None:
@@ -221,6 +228,7 @@ def _fold_group(
             types=frozenset(fold.types),
             checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
             rejections=fold.rejections,
+            letters=fold.parking.letters,
             duplicates=duplicates_of(reader),
         )
 

@@ -50,14 +50,27 @@ from binlog.values import RESERVED_ATTRIBUTE
 _logger = get_logger(__name__)
 
 _NAMES = {"#b": RESERVED_ATTRIBUTE, "#v": "v", "#p": "p", "#k": "k"}
+_NAMES_PARKED = {**_NAMES, "#t": "t"}
 # An item without `_binlog` has no version to be below another, so it fails every condition.
 _OLDER = "#b.#v < :v AND #b.#p = :p AND attribute_not_exists(#b.#k)"
 _SAME = "#b.#v = :base AND #b.#p = :p AND attribute_not_exists(#b.#k)"
+_SAME_PARKED = "#b.#v = :base AND #b.#p = :p AND #b.#k = :true AND #b.#t = :tail"
 
 
 def condition_of(write: Write, hash_key: str) -> dict[str, Any]:
     """The parameters of `PutItem` that say the condition of a write."""
     row = write.row
+    if write.tail is not None:
+        return {
+            "ConditionExpression": _SAME_PARKED,
+            "ExpressionAttributeNames": _NAMES_PARKED,
+            "ExpressionAttributeValues": {
+                ":p": {"N": str(row.partition)},
+                ":base": {"N": str(write.base)},
+                ":tail": {"N": str(write.tail)},
+                ":true": {"BOOL": True},
+            },
+        }
     if write.base == 0:
         return {
             "ConditionExpression": "attribute_not_exists(#h)",
@@ -128,7 +141,7 @@ class Writer:
         known = self._births
         for write in writes:
             keys, birth = places[write.table], None
-            if known is not None and write.base in (None, 0):
+            if known is not None and write.base in (None, 0) and write.tail is None:
                 is_first = known.first(keys.physical, write.key)
                 if known.permitted and (is_first or write.base == 0):
                     birth = birth_of(write, keys)
@@ -157,7 +170,7 @@ class Writer:
                 )
 
     def _put(self, write: Write, keys: Keys, *, in_doubt: bool) -> bool:
-        if write.base and write.row.version <= write.base:
+        if not write.moves_on:
             return False  # a version never goes back, whatever stands there
         item = stored_item(write.key, write.row)
         condition = condition_of(write, keys.schema.hash[0])

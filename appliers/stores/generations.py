@@ -5,7 +5,8 @@ Invariants of every store:
 * a table belongs to exactly one live generation, or nobody has it;
 * at most one live generation is open;
 * a generation that is not open is live as long as it has a table; it never gains one;
-* checkpoints and rejections belong to a live generation, and rejections to one of its tables.
+* checkpoints, rejections and dead letters belong to a live generation, and the latter two to one of
+  its tables; a letter of an event that names no table to an open one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from appliers.item import Rejection, Write
+from appliers.letters import DeadLetter
 from appliers.store import Checkpoint, Generation
 from binlog.errors import BinlogError, ConflictError, LostError, MismatchError
 from binlog.params import decode_genesis
@@ -122,10 +124,20 @@ def check_unique(writes: Sequence[Write]) -> None:
 
 
 def tables_of(
-    writes: Iterable[Write], rejections: Iterable[Rejection], tables: Iterable[str]
+    writes: Iterable[Write],
+    rejections: Iterable[Rejection],
+    tables: Iterable[str],
+    letters: Iterable[DeadLetter] = (),
 ) -> set[str]:
     """The tables that exist after a commit of these: a rejected event shows its table, too."""
-    return {w.table for w in writes}.union((r.table for r in rejections), tables)
+    return {w.table for w in writes}.union(
+        (r.table for r in rejections), tables, tables_of_letters(letters)
+    )
+
+
+def tables_of_letters(letters: Iterable[DeadLetter]) -> set[str]:
+    """The tables that dead letters show."""
+    return {letter.table for letter in letters if letter.table}
 
 
 def check_open(*, over: bool) -> None:

@@ -8,18 +8,19 @@ is: a commit replaces rows, never changes one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import msgspec
 
 from appliers.item import Rejection, Row, Write, condition_holds
-from appliers.store import Checkpoint, Generation, Part, Reader, moves_on
+from appliers.letters import DeadLetter, LetterPlace, letter_order
+from appliers.store import Checkpoint, Generation, Reader, moves_on
 from appliers.stores.generations import (
     after_build,
     check_binding,
     check_creation,
-    check_open,
     check_unique,
     described,
     lost_checkpoint,
@@ -30,10 +31,9 @@ from appliers.stores.generations import (
     tables_of,
     with_tables,
 )
+from appliers.stores.memory_build import MemoryBuild, Rows
 from binlog.errors import BusyError
 from binlog.foreign import Foreign, Place
-
-Rows = dict[bytes, Row]
 
 
 class _Content(msgspec.Struct):
@@ -44,6 +44,7 @@ class _Content(msgspec.Struct):
     checkpoints: dict[str, dict[int, Checkpoint]] = {}  # by generation
     tables: dict[str, Rows] = {}
     rejections: dict[tuple[str, int, int, bytes], tuple[str, Rejection]] = {}  # with generation
+    letters: dict[LetterPlace, tuple[str, DeadLetter]] = {}  # with generation
     foreign: dict[Place, Foreign | None] = {}  # `None`: relayed
     shared: bool = False
 
@@ -89,6 +90,13 @@ class _Reader:
         for place, (_, rejection) in sorted(self._content.rejections.items()):
             if table is None or place[0] == table:
                 yield rejection
+
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+        for _, letter in sorted(
+            self._content.letters.values(), key=lambda each: letter_order(each[1])
+        ):
+            if table is None or letter.table == table:
+                yield letter
 
     def foreign(self) -> Iterator[Foreign]:
         for _, kept in sorted(self._content.foreign.items()):
@@ -169,6 +177,10 @@ class MemoryStore:
         with self.view() as view:
             yield from view.rejections(table)
 
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+        with self.view() as view:
+            yield from view.letters(table)
+
     def foreign(self) -> Iterator[Foreign]:
         with self.view() as view:
             yield from view.foreign()
@@ -182,6 +194,7 @@ class MemoryStore:
                 checkpoints={id_: dict(c) for id_, c in content.checkpoints.items()},
                 tables={table: dict(rows) for table, rows in content.tables.items()},
                 rejections=dict(content.rejections),
+                letters=dict(content.letters),
                 foreign=dict(content.foreign),
             )
         return nullcontext(_Reader(copy, self.name))
@@ -206,6 +219,8 @@ class MemoryStore:
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
         relayed: Sequence[Place] = (),
+        letters: Sequence[DeadLetter] = (),
+        settled: Sequence[LetterPlace] = (),
     ) -> list[Write]:
         self.lock()
         check_unique(writes)
@@ -221,7 +236,7 @@ class MemoryStore:
                     not moves_on(checkpoint, old) or not self._knows(generation, old)
                 ):
                     raise lost_checkpoint(self.name, checkpoint, old)
-            wanted = tables_of(writes, rejections, tables)
+            wanted = tables_of(writes, rejections, tables, letters)
             new = sorted(wanted.difference(mine.tables))
             for table in new:
                 if not mine.open or content.owner(table) is not None:
@@ -238,6 +253,7 @@ class MemoryStore:
             standing.update((c.partition, c) for c in checkpoints)
             self._read.update(((generation, c.partition), c) for c in checkpoints)
             self._reject(generation, rejections)
+            self._divert(generation, letters, settled)
             self._keep(foreign, relayed)
             return []
 
@@ -281,6 +297,13 @@ class MemoryStore:
             place = (found.table, found.partition, found.offset, found.key)
             self._content.rejections.setdefault(place, (generation, found))
 
+    def _divert(
+        self, generation: str, letters: Iterable[DeadLetter], settled: Iterable[LetterPlace] = ()
+    ) -> None:
+        self._content.letters.update((x.place, (generation, x)) for x in letters)
+        for place in settled:
+            self._content.letters.pop(place, None)
+
     def _keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place]) -> None:
         for record in foreign:
             self._content.foreign.setdefault(record.place, record)
@@ -292,6 +315,7 @@ class MemoryStore:
         tables: Mapping[str, Rows],
         checkpoints: Mapping[int, Checkpoint],
         rejections: Iterable[Rejection],
+        letters: Iterable[DeadLetter],
         foreign: Iterable[Foreign],
         relayed: Iterable[Place],
     ) -> None:
@@ -304,97 +328,13 @@ class MemoryStore:
             content.generations.update((g.id, g) for g in keep)
             for gone in content.checkpoints.keys() - content.generations.keys():
                 del content.checkpoints[gone]
-            gone_rejections = [
-                place
-                for place, (id_, _) in content.rejections.items()
-                if id_ not in content.generations or place[0] in drop
-            ]
-            for place in gone_rejections:
-                del content.rejections[place]
+            of_tables: tuple[dict[Any, Any], ...] = (content.rejections, content.letters)
+            for kept in of_tables:
+                for place, (id_, _) in list(kept.items()):
+                    if id_ not in content.generations or place[0] in drop:
+                        del kept[place]
             self._add(generation, tables)
             content.checkpoints[generation.id].update(checkpoints)
             self._reject(generation.id, rejections)
+            self._divert(generation.id, letters)
             self._keep(foreign, relayed)
-
-
-class MemoryPart:
-    """Rows that another process adds; they come back with it."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, Rows] = {}
-        self.foreign: list[Foreign] = []
-        self.relayed: list[Place] = []
-
-    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
-        _take_in(self.tables, table, rows)
-
-    def keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place] = ()) -> None:
-        self.foreign += foreign
-        self.relayed += relayed
-
-    def close(self) -> None:
-        pass
-
-
-class MemoryBuild:
-    """A private generation. Loading is one ``dict.update`` a call."""
-
-    def __init__(self, generation: Generation, switch: Callable[..., None]) -> None:
-        self.generation = generation.id
-        self._made = generation
-        self._switch = switch
-        self._tables: dict[str, Rows] = {}
-        self._rejections: list[Rejection] = []
-        self._foreign: list[Foreign] = []
-        self._relayed: list[Place] = []
-        self._over = False
-
-    def load(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
-        with_tables(self._made, [table])
-        _take_in(self._tables, table, rows)
-
-    def part(self) -> MemoryPart:
-        return MemoryPart()
-
-    def adopt(self, parts: Iterable[Part]) -> None:
-        for part in parts:
-            if not isinstance(part, MemoryPart):
-                raise TypeError(f"{part!r} is no part of this build")
-            for table, rows in part.tables.items():
-                self.load(table, rows.items())
-            self._foreign += part.foreign
-            self._relayed += part.relayed
-
-    def reject(self, rejections: Iterable[Rejection]) -> None:
-        for rejection in rejections:
-            self.load(rejection.table, ())
-            self._rejections.append(rejection)
-
-    def finish(
-        self,
-        checkpoints: Mapping[int, Checkpoint],
-        *,
-        tables: Iterable[str],
-        types: Iterable[str] = (),
-    ) -> None:
-        check_open(over=self._over)
-        generation = with_tables(self._made, self._tables, tables)
-        generation = described(generation, generation.fingerprint, types)
-        self._switch(
-            generation, self._tables, checkpoints, self._rejections, self._foreign, self._relayed
-        )
-        self._over = True
-
-    def abandon(self) -> None:
-        self._over = True
-        self._tables = {}
-        self._rejections = []
-        self._foreign, self._relayed = [], []
-
-
-def _take_in(tables: dict[str, Rows], table: str, rows: Iterable[tuple[bytes, Row]]) -> None:
-    target = tables.setdefault(table, {})
-    before = len(target)
-    target.update(rows)
-    if isinstance(rows, Sized) and len(target) != before + len(rows):
-        raise ValueError(f"a key of table {table} was loaded twice")

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from appliers.item import Rejection, Row, Write
+from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.generations import (
     check_binding,
@@ -108,6 +109,10 @@ class SQLiteStore:
         with self.view() as view:
             yield from view.rejections(table)
 
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+        with self.view() as view:
+            yield from view.letters(table)
+
     def foreign(self) -> Iterator[Foreign]:
         with self.view() as view:
             yield from view.foreign()
@@ -183,6 +188,8 @@ class SQLiteStore:
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
         relayed: Sequence[Place] = (),
+        letters: Sequence[DeadLetter] = (),
+        settled: Sequence[LetterPlace] = (),
     ) -> list[Write]:
         check_unique(writes)
         connection = self._writing()
@@ -198,6 +205,8 @@ class SQLiteStore:
                 tables,
                 foreign,
                 relayed,
+                letters,
+                settled,
             )
 
     def build(

@@ -20,8 +20,15 @@ from operator import itemgetter
 from pathlib import Path
 
 from appliers.item import Rejection, Row
+from appliers.letters import DeadLetter
 from appliers.store import Checkpoint, Generation, Part
-from appliers.stores.generations import after_build, check_open, described, with_tables
+from appliers.stores.generations import (
+    after_build,
+    check_open,
+    described,
+    tables_of_letters,
+    with_tables,
+)
 from appliers.stores.sqlite_commit import (
     create_table,
     note_table,
@@ -32,10 +39,12 @@ from appliers.stores.sqlite_commit import (
     transaction,
 )
 from appliers.stores.sqlite_errors import translated
+from appliers.stores.sqlite_letters import put_letters
 from appliers.stores.sqlite_reader import SQLiteReader, connect
 from appliers.stores.sqlite_rows import encode_row, insert_rows
 from appliers.stores.sqlite_schema import (
     BUILD_PREFIX,
+    LETTERS,
     META,
     TABLE,
     names_in,
@@ -51,6 +60,7 @@ _LOAD_ROWS = 50_000  # of one transaction: what the write-ahead log holds at mos
 # Rows of one statement: a fifth faster than one by one. Older SQLites bind 999 values at most.
 _STATEMENT_ROWS = 64
 _KEY: Callable[[tuple[bytes, Row]], bytes] = itemgetter(0)
+_OF_TABLES = ("_binlog_rejections", LETTERS)
 _ORPHANS = "generation NOT IN (SELECT id FROM _binlog_generations)"
 
 
@@ -109,7 +119,8 @@ def remove_hidden(connection: sqlite3.Connection) -> None:
         for name in names_in(connection):
             if name.startswith(BUILD_PREFIX):
                 connection.execute(f"DROP TABLE {quoted(name)}")
-        connection.execute(f"DELETE FROM _binlog_rejections WHERE {_ORPHANS}")  # noqa: S608 - a constant
+        for rest in _OF_TABLES:
+            connection.execute(f"DELETE FROM {rest} WHERE {_ORPHANS}")  # noqa: S608 - constants
 
 
 # -- parts ---------------------------------------------------------------------------------------
@@ -282,6 +293,14 @@ class SQLiteBuild:
                 self._place(rejection.table)
             put_rejections(self._connection, self.generation, found)
 
+    def divert(self, letters: Iterable[DeadLetter]) -> None:
+        check_open(over=self._over)
+        found = list(letters)
+        with translated(self._name), transaction(self._connection):
+            for table in sorted(tables_of_letters(found)):
+                self._place(table)
+            put_letters(self._connection, self.generation, found)
+
     def finish(
         self,
         checkpoints: Mapping[int, Checkpoint],
@@ -307,17 +326,18 @@ class SQLiteBuild:
         for table in gone:
             connection.execute(f"DROP TABLE {quoted(old_places[table][1])}")
             connection.execute("DELETE FROM _binlog_tables WHERE name = ?", (table,))
-            connection.execute(
-                "DELETE FROM _binlog_rejections WHERE table_name = ? AND generation <> ?",
-                (table, made.id),
-            )
+            for rest in _OF_TABLES:
+                connection.execute(
+                    f"DELETE FROM {rest} WHERE table_name = ? AND generation <> ?",  # noqa: S608 - constants
+                    (table, made.id),
+                )
         stay = {generation.id for generation in kept}
         connection.executemany(
             "DELETE FROM _binlog_generations WHERE id = ?",
             [(generation.id,) for generation in live if generation.id not in stay],
         )
         put_generation(connection, made)
-        for rest in ("_binlog_checkpoints", "_binlog_rejections"):
+        for rest in ("_binlog_checkpoints", *_OF_TABLES):
             connection.execute(f"DELETE FROM {rest} WHERE {_ORPHANS}")  # noqa: S608 - constants
         for table in made.tables:
             place = sqlite_name(table, names_in(connection))

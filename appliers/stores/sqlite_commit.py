@@ -10,17 +10,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
 from appliers.item import Rejection, Write, condition_holds
+from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint, Generation, moves_on
 from appliers.stores.generations import lost_checkpoint, lost_table, tables_of
+from appliers.stores.sqlite_letters import have_letters, put_letters
 from appliers.stores.sqlite_reader import SQLiteReader
 from appliers.stores.sqlite_rows import encode_row, insert_rows
 from appliers.stores.sqlite_schema import (
     FOREIGN_TABLE,
     FORMAT,
+    LETTERS_TABLE,
     SEEN_COLUMN,
     TABLE,
     names_in,
@@ -66,18 +70,21 @@ def commit(
     tables: Iterable[str],
     foreign: Iterable[Foreign],
     relayed: Iterable[Place],
+    letters: Sequence[DeadLetter] = (),
+    settled: Iterable[LetterPlace] = (),
 ) -> list[Write]:
     """`Store.commit` on an open file; where a condition fails, nothing at all is applied."""
     try:
         with transaction(connection):
             open_ = reader.check_live(generation)
             _check_checkpoints(reader, generation, checkpoints)
-            wanted = tables_of(writes, rejections, tables)
+            wanted = tables_of(writes, rejections, tables, letters)
             places = _places(connection, reader, generation, wanted, open_=open_)
             for table, group in _by_table(writes):
                 _write(connection, places[table], group)
             put_checkpoints(connection, generation, checkpoints)
             put_rejections(connection, generation, rejections)
+            put_letters(connection, generation, letters, settled)
             put_foreign(connection, foreign, relayed)
     except _ConditionFailedError:
         return _failed(connection, reader, writes)
@@ -126,20 +133,49 @@ def _write(connection: sqlite3.Connection, place: str, writes: list[Write]) -> N
     """The writes of one table; raise `_ConditionFailedError` if one changes nothing (I1, I2)."""
     writes.sort(key=lambda write: write.key)  # neighbours share pages
     insert = insert_rows(place)
-    puts = [encode_row(w.key, w.row) for w in writes if w.base is None]
-    births = [encode_row(w.key, w.row) for w in writes if w.base == 0]
-    folds = [(*encode_row(w.key, w.row)[2:], w.key, w.base) for w in writes if w.base]
+    if not all(write.moves_on for write in writes):
+        raise _ConditionFailedError
+    puts, births, folds, marks = _sorted(writes)
     replace = f"""
         UPDATE {quoted(place)} SET version = ?1, tombstone = ?3, parked = ?4, tail = ?5, item = ?6
         WHERE key_bytes = ?7 AND version = ?8 AND version < ?1 AND partition = ?2 AND parked = 0
+    """  # noqa: S608 - quoted
+    mark = f"""
+        UPDATE {quoted(place)} SET version = ?1, tombstone = ?3, parked = ?4, tail = ?5, item = ?6
+        WHERE key_bytes = ?7 AND version = ?8 AND partition = ?2 AND parked = ?9 AND tail = ?10
     """  # noqa: S608 - quoted
     for statement, rows in (
         (insert + _REPLACE, puts),
         (insert + " ON CONFLICT DO NOTHING", births),
         (replace, folds),
+        (mark, marks),
     ):
         if rows and connection.executemany(statement, rows).rowcount != len(rows):
             raise _ConditionFailedError
+
+
+def _sorted(writes: Iterable[Write]) -> tuple[list[tuple[Any, ...]], ...]:
+    """Blind puts, items that are to be new, folds, and what changes a mark: by their condition."""
+    puts: list[tuple[Any, ...]] = []
+    births: list[tuple[Any, ...]] = []
+    folds: list[tuple[Any, ...]] = []
+    marks: list[tuple[Any, ...]] = []
+    for write in writes:
+        row = encode_row(write.key, write.row)
+        if write.base is None:
+            puts.append(row)
+        elif write.tail is not None or write.row.version == write.base:
+            found = (write.tail is not None, write.tail or 0)
+            # What is to be parked though nothing is there yet.
+            is_birth = write.base == 0 and write.tail is None
+            (births if is_birth else marks).append(
+                row if is_birth else (*row[2:], write.key, write.base, *found)
+            )
+        elif write.base == 0:
+            births.append(row)
+        else:
+            folds.append((*row[2:], write.key, write.base))
+    return puts, births, folds, marks
 
 
 def _failed(
@@ -255,5 +291,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
             connection.execute(FOREIGN_TABLE)
         if found < 3:
             connection.execute(f"ALTER TABLE _binlog_checkpoints ADD COLUMN {SEEN_COLUMN}")
+        if not have_letters(connection):
+            connection.execute(LETTERS_TABLE)
         if found < FORMAT:
             connection.execute(f"PRAGMA user_version = {FORMAT}")

@@ -11,9 +11,11 @@ from urllib.parse import quote
 import msgspec
 
 from appliers.item import Rejection, Row
+from appliers.letters import DeadLetter
 from appliers.store import Checkpoint, Generation
 from appliers.stores.generations import lost_generation, lost_table
 from appliers.stores.sqlite_errors import translated
+from appliers.stores.sqlite_letters import read_letters
 from appliers.stores.sqlite_rows import SELECTED, decode_rows, select_rows
 from appliers.stores.sqlite_schema import quoted, sidecars
 from binlog.errors import DamageError
@@ -180,6 +182,10 @@ class SQLiteReader:
             )
             for row in cursor:
                 yield Rejection(*row)
+
+    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+        with translated(self.name):
+            yield from read_letters(self._connection, table)
 
     def foreign(self) -> Iterator[Foreign]:
         if not self._one("SELECT 1 FROM sqlite_master WHERE name = '_binlog_foreign'"):

@@ -23,6 +23,8 @@ Beside them::
                          has up to 56 digits, so it is text; seen_ms: when the log was seen to end
                          there, null where nobody knows (format 3)
     _binlog_rejections   events whose expected version was not the item's
+    _binlog_letters      events that wait behind a parked item, or stand alone; event: the whole of it
+                         (`appliers.letters`), msgpack (format 3)
     _binlog_foreign      records of the stream that are nobody's of this log, whole; of one that was
                          relayed only its place (format 2)
 
@@ -44,7 +46,7 @@ from pathlib import Path
 from binlog.errors import MismatchError, StorageError, UpgradeError
 
 APPLICATION_ID = int.from_bytes(b"BLOG", "big")
-FORMAT = 3  # 1 had no foreign records, 2 no `seen_ms`; the first writer adds them
+FORMAT = 3  # 1 had no foreign records, 2 no `seen_ms` and letters; the first writer adds them
 PREFIX = "_binlog_"
 BUILD_PREFIX = "_binlog_build_"
 
@@ -57,6 +59,14 @@ CREATE TABLE _binlog_foreign (
     shard TEXT NOT NULL, sequence TEXT NOT NULL, partition_key TEXT NOT NULL,
     arrival_ms INTEGER NOT NULL, data BLOB NOT NULL, relayed INTEGER NOT NULL,
     PRIMARY KEY (shard, sequence)) WITHOUT ROWID;
+"""
+LETTERS = "_binlog_letters"
+LETTERS_TABLE = f"""
+CREATE TABLE {LETTERS} (
+    generation TEXT NOT NULL, table_name TEXT NOT NULL, partition INTEGER NOT NULL,
+    key_bytes BLOB NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, alone INTEGER NOT NULL,
+    id TEXT NOT NULL, type TEXT NOT NULL, reason TEXT NOT NULL, event BLOB NOT NULL,
+    PRIMARY KEY (generation, table_name, partition, key_bytes, alone, version)) WITHOUT ROWID;
 """
 META = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -77,7 +87,7 @@ CREATE TABLE _binlog_rejections (
     offset INTEGER NOT NULL, key_bytes BLOB NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL,
     expected INTEGER NOT NULL, found INTEGER NOT NULL,
     PRIMARY KEY (generation, table_name, partition, offset, key_bytes)) WITHOUT ROWID;
-{FOREIGN_TABLE}"""
+{LETTERS_TABLE}{FOREIGN_TABLE}"""
 
 TABLE = """
 CREATE TABLE {} (

@@ -9,7 +9,7 @@ from typing import Any
 
 from binlog.json_values import item_data
 
-OURS = re.compile(r"_binlog_(meta|generations|tables|checkpoints|rejections|foreign)")
+OURS = re.compile(r"_binlog_(meta|generations|tables|checkpoints|rejections|letters|foreign)")
 
 
 def assert_sound(path: Path) -> None:
@@ -32,12 +32,16 @@ def assert_sound(path: Path) -> None:
         owners = {(name, g) for name, g, _ in all_("SELECT * FROM _binlog_tables")}
         rejected = all_("SELECT table_name, generation FROM _binlog_rejections")
         assert set(rejected) <= owners
+        if "_binlog_letters" in found:
+            letters = all_("SELECT table_name, generation FROM _binlog_letters")
+            assert {place for place in letters if place[0]} <= owners
+            assert {g for _, g in letters} <= live
         for place in places.values():
-            rows = all_(f'SELECT key_bytes, key, version, tombstone, item FROM "{place}"')
-            for key, text, version, tombstone, item in rows:
+            rows = all_(f'SELECT key_bytes, key, version, tombstone, item, tail FROM "{place}"')
+            for key, text, version, tombstone, item, tail in rows:
                 assert isinstance(key, bytes)
                 assert item_data(text) == key
-                assert version > 0
+                assert version > 0 or tail > 0
                 assert (item is None) == bool(tombstone)
     finally:
         connection.close()

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from appliers.item import Rejection, Row, Write
+from appliers.letters import DeadLetter
 from appliers.store import Checkpoint, Generation
 from appliers.stores import SQLiteStore
 from appliers.stores.sqlite_schema import APPLICATION_ID, FORMAT
@@ -39,7 +40,12 @@ PLACES = {
     0: Checkpoint(0, "shardId-0", 10**55 + 7, 12, 14, b"\x01" * 32, b"state \0", 1_700_000_000_001),
     2: Checkpoint(2, "shardId-1", -1, 0, 0, b"", b""),
 }
+OLD = {"store-1", "store-2"}  # without places seen, and letters
 UNSEEN = {p: msgspec.structs.replace(place, seen_ms=None) for p, place in PLACES.items()}
+LETTERS = [
+    DeadLetter("", 1, key("e"), 4, True, "id-4", "PutItem", "it names no table", b"\x91\x01"),
+    DeadLetter("orders", 0, key("c"), 9, False, "id-9", "Counted é", "n\n'", b"\0\xff"),
+]
 REJECTIONS = [Rejection(0, 7, "orders", key("a"), "id-7", 3, 1)]
 FOREIGN = [  # by number, not by text
     Foreign("shardId-0", 9, "", 0, b""),
@@ -58,6 +64,7 @@ def write(path: Path) -> None:
             writes,
             places,
             rejections=REJECTIONS,
+            letters=LETTERS,
             foreign=[*FOREIGN[::-1], Foreign("shardId-0", 8, "gone", 7, b"relayed")],
             relayed=[("shardId-0", 8)],
         )
@@ -102,17 +109,20 @@ def test_every_released_format_is_read_and_goes_on(golden: Path, tmp_path: Path)
         tables = ("Orders", "orders", "sqlite_x")
         assert everything == Generation(IDS[0], tables, True, "f3", (), ("OrderPlaced",))
         assert users == Generation(IDS[1], ("users",), False, "f2", ("id=1", "type=x"), ("A", "B"))
-        known_places = UNSEEN if golden.stem in {"store-1", "store-2"} else PLACES
+        known_places = UNSEEN if golden.stem in OLD else PLACES
         assert store.checkpoints(IDS[0]) == known_places
         assert store.checkpoints(IDS[1]) == {2: PLACES[2]}
         assert content(store) == ROWS
         assert list(store.rejections()) == REJECTIONS
+        assert list(store.letters()) == (LETTERS if golden.stem not in OLD else [])
         known = [] if golden.stem == "store-1" else FOREIGN
         assert list(store.foreign()) == known
         assert [row.version for row in content(store, "sqlite_x").values()] == [2]
         later = Checkpoint(0, "shardId-0", 10**55 + 8, 15, 15, b"", b"", 1_700_000_000_002)
         assert store.commit(IDS[0], [put("b", 9), put("d", 15)], [later]) == [put("b", 9)]
-        assert store.commit(IDS[0], [put("d", 15)], [later], foreign=FOREIGN) == []
+        more = {"foreign": FOREIGN, "letters": LETTERS}
+        assert store.commit(IDS[0], [put("d", 15)], [later], **more) == []  # type: ignore[arg-type]
+        assert list(store.letters()) == LETTERS
         assert list(store.foreign()) == FOREIGN
         assert store.checkpoints(IDS[0]) == known_places | {0: later}
         build = store.build(tables=None, fingerprint="f", excluded=())

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from binlog.frame import Session
-from binlog.testing.world.store import Began, Entry, Kept, Noted, Wrote
+from binlog.testing.world.store import Began, Diverted, Entry, Kept, Noted, Settled, Wrote
 from binlog.testing.world.truth import PARTITIONS
 from binlog.testing.world.world import World
 
@@ -53,6 +53,8 @@ def _plain(entry: Entry) -> list[Any]:
         return [entry.generation, entry.table, entry.key, entry.row]
     if isinstance(entry, Kept):
         return [entry.foreign]
+    if isinstance(entry, Diverted | Settled):
+        return [entry.generation, type(entry).__name__, entry.letter]
     place = entry.checkpoint
     return [
         entry.generation,

@@ -1,16 +1,17 @@
 """A store that gives no more than the port promises, step by step, and keeps a journal of it all.
 
-Without a lock, so that zombies can write. A commit is the rejections and the foreign records, then
-write after write, each on its own condition, then the checkpoints: it can end after any of these
-steps, with or without the caller hearing of it, and ``between`` may run anything, another consumer
-say, before the first. ``on_read`` may, too, after an answer was found and before it arrives.
+Without a lock, so that zombies can write. A commit is the rejections, the dead letters and the
+foreign records, then write after write, each on its own condition, then what letters are settled,
+then the checkpoints: it can end after any of these steps, with or without the caller hearing of it,
+and ``between`` may run anything, another consumer say, before the first. ``on_read`` may, too, after
+an answer was found and before it arrives.
 
 So an answer may be outdated when it arrives, and that is all: it was true when it was asked for
 and nobody's earlier one. A fold would find out (I2), but an event with an expected version that is
 compared with what was never so together is rejected without a write that could fail (I5).
 
-The journal holds every durable step, in order: rows, checkpoints, rejections, foreign records and
-generations. It is what the judge reads (`binlog.testing.world.judge`).
+The journal holds every durable step, in order: rows, checkpoints, rejections, letters, foreign
+records and generations. It is what the judge reads (`binlog.testing.world.judge`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from appliers.item import Rejection, Row, Write, condition_holds
+from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint, Generation, moves_on
 from appliers.stores.generations import (
     check_creation,
@@ -32,7 +34,8 @@ from appliers.stores.generations import (
     new_generation,
     with_tables,
 )
-from appliers.stores.memory import MemoryBuild, MemoryStore, Rows
+from appliers.stores.memory import MemoryStore
+from appliers.stores.memory_build import MemoryBuild, Rows
 from binlog.errors import StorageError
 from binlog.foreign import Foreign, Place
 
@@ -73,13 +76,27 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
     checkpoint: Checkpoint
 
 
+class Diverted(msgspec.Struct, frozen=True, gc=False):
+    """A dead letter that was not there before, or not as it is now."""
+
+    generation: str
+    letter: DeadLetter
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """A dead letter that was there, and is no longer."""
+
+    generation: str
+    letter: DeadLetter
+
+
 class Kept(msgspec.Struct, frozen=True, gc=False):
     """A foreign record that was not there before."""
 
     foreign: Foreign
 
 
-Entry: TypeAlias = Began | Wrote | Noted | Moved | Kept
+Entry: TypeAlias = Began | Wrote | Noted | Moved | Diverted | Settled | Kept
 
 
 class WorldStore(MemoryStore):
@@ -158,15 +175,17 @@ class WorldStore(MemoryStore):
         tables: Mapping[str, Rows],
         checkpoints: Mapping[int, Checkpoint],
         rejections: Iterable[Rejection],
+        letters: Iterable[DeadLetter],
         foreign: Iterable[Foreign],
         relayed: Iterable[Place],
     ) -> None:
-        super()._switch(generation, tables, checkpoints, rejections, foreign, relayed)
+        super()._switch(generation, tables, checkpoints, rejections, (), foreign, relayed)
         name, journal = generation.id, self.journal
         journal.append(Began(name, generation.excluded))
         for table, rows in tables.items():
             journal += [Wrote(name, table, key, row) for key, row in rows.items()]
         journal += [Noted(name, rejection) for rejection in rejections]
+        self._divert(name, letters)
         journal += [Moved(name, checkpoint) for checkpoint in checkpoints.values()]
 
     # -- commits ---------------------------------------------------------------------------------
@@ -181,6 +200,8 @@ class WorldStore(MemoryStore):
         tables: Iterable[str] = (),
         foreign: Sequence[Foreign] = (),
         relayed: Sequence[Place] = (),
+        letters: Sequence[DeadLetter] = (),
+        settled: Sequence[LetterPlace] = (),
     ) -> list[Write]:
         started = len(self.journal)
         run, self.between = self.between, None
@@ -194,6 +215,11 @@ class WorldStore(MemoryStore):
         if rejections:
             for rejection in rejections:
                 self._note(generation, rejection)
+            self._step(started)
+        for letter in letters:
+            if letter.table:
+                self._rows_of(generation, letter.table)
+            self._divert(generation, [letter])
             self._step(started)
         for record in foreign:
             self._keep([record], ())
@@ -212,6 +238,9 @@ class WorldStore(MemoryStore):
             self._step(started)
         if failed:
             return self._failed(failed)
+        for place in settled:
+            self._divert(generation, (), [place])
+            self._step(started)
         for checkpoint in checkpoints:
             self._standing(generation, checkpoint)[checkpoint.partition] = checkpoint
             self.journal.append(Moved(generation, checkpoint))
@@ -220,6 +249,17 @@ class WorldStore(MemoryStore):
             self._rows_of(generation, table)
         self._step(started, done=True)
         return []
+
+    def _divert(
+        self, generation: str, letters: Iterable[DeadLetter], settled: Iterable[LetterPlace] = ()
+    ) -> None:
+        self._live(generation)
+        before = self._content.letters
+        new = [x for x in letters if before.get(x.place) != (generation, x)]
+        gone = [before[place][1] for place in settled if place in before]
+        super()._divert(generation, new, settled)
+        self.journal += [Diverted(generation, letter) for letter in new]
+        self.journal += [Settled(generation, letter) for letter in gone]
 
     def _keep(self, foreign: Iterable[Foreign], relayed: Iterable[Place]) -> None:
         new = [record for record in foreign if record.place not in self._content.foreign]
