@@ -121,7 +121,7 @@ def test_what_lands_between_a_look_and_its_row_is_not_lost(world: QuietWorld) ->
     row = world.rows(store)[0]
     assert row.seen_ms is not None
     assert row.seen_ms <= before_ms
-    del store.commit  # type: ignore[method-assign]
+    del store.commit
     world.hours(21.5)
     again = world.follower(store)
     settle(again)
