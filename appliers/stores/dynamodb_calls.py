@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from random import Random
@@ -70,7 +71,8 @@ class Calls:
         self.units = Units()
         self.write_units_max = math.inf
         self.clock = clock or SystemClock()
-        self.pause = pause
+        self._pause = pause
+        self._ends = threading.Event()  # what is under way is not begun anew
         self.width_max = width
         self._connect = connect
         self._random = random or Random()
@@ -82,6 +84,31 @@ class Calls:
         self._client: Any = None
         self._pool: ThreadPoolExecutor | None = None
         self._heard = 0, 0.0  # the last Date, ms, and when it came
+
+    def pause(self, seconds: float) -> None:
+        """Let time go by, unless it is over (`hasty`)."""
+        if self._pause is time.sleep:
+            self._ends.wait(seconds)
+        elif not self._ends.is_set():
+            self._pause(seconds)
+
+    @contextmanager
+    def hasty(self) -> Iterator[None]:
+        """Meanwhile no call is made again: what it takes at most is one time-out."""
+        self._ends.set()
+        try:
+            yield
+        finally:
+            self._ends.clear()
+
+    @contextmanager
+    def patient(self, seconds: float) -> Iterator[None]:
+        """Meanwhile a call is made again for so long at most."""
+        before, self._patience_s = self._patience_s, min(self._patience_s, seconds)
+        try:
+            yield
+        finally:
+            self._patience_s = before
 
     # -- one call ------------------------------------------------------------------------------
 
@@ -162,7 +189,7 @@ class Calls:
             # Of a call that was never made a person is to hear soon: the endpoint may be wrong.
             is_refused = was_refused(error) and error_code(error) not in THROTTLES
             patience_s = min(UNREACHED_S, self._patience_s) if is_refused else self._patience_s
-            if self.clock.monotonic() - begun >= patience_s:
+            if self.clock.monotonic() - begun >= patience_s or self._ends.is_set():
                 raise said from error
             self.pause(self._random.uniform(0, bound_s))
             bound_s = min(2 * bound_s, _PAUSE_MOST_S)
@@ -174,7 +201,7 @@ class Calls:
             StorageError: this went on for `PATIENCE_S`.
         """
         self.throttled()
-        if self.clock.monotonic() - begun >= self._patience_s:
+        if self.clock.monotonic() - begun >= self._patience_s or self._ends.is_set():
             raise trouble(_UnprocessedError(), self.name)
         bound_s = min(_PAUSE_FIRST_S * 2 ** min(attempt, 10), _PAUSE_MOST_S)
         self.pause(self._random.uniform(0, bound_s))
@@ -195,7 +222,8 @@ class Calls:
     def each(self, work: Callable[[_Item], object], items: Iterable[_Item]) -> None:
         """Do ``work`` for each, `width` at a time, in no order; raises what one of them raises.
 
-        On return, whatever way, nothing is under way.
+        On return, whatever way, nothing is under way. Ctrl-C waits for that as long as one call may
+        take, whose outcome is then unknown: no call is made again.
         """
         left = deque(items)
         narrowed = self._narrowed
@@ -224,7 +252,8 @@ class Calls:
                 wait(futures)
             except BaseException:  # Ctrl-C
                 left.clear()
-                wait(futures)
+                with self.hasty():
+                    wait(futures)
                 raise
         if errors:
             raise errors[0]

@@ -37,6 +37,7 @@ from binlog.logger import get_logger
 LEASE_S = 30
 BUILD_LEASE_S = 900
 BEAT_S = LEASE_S / 3
+RELEASE_S = 5.0  # that giving it back is tried: it ends by itself
 LOCK = {"pk": {"S": "store"}, "sk": {"S": "lock"}}
 _ASK_S = 0.25
 
@@ -233,7 +234,8 @@ class Lease:
                 return
             self._held = False
             try:
-                self._write(owner="")
+                with self._calls.patient(RELEASE_S):
+                    self._write(owner="")
             except BinlogError as error:  # it ends by itself
                 _logger.warning("lock.unreleased", store=self._name, error=str(error))
 

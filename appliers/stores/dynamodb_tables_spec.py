@@ -191,6 +191,15 @@ class Specification(msgspec.Struct, frozen=True):
                 f"declare a name: {toml(table, physical=f'{self.prefix}.{table}.table')}",
                 table=table,
             )
+        others = self.declared.items() if table not in self.declared else ()
+        for other, theirs in others:  # of declared ones the file's reader says it, with the line
+            if theirs.physical == name:
+                raise RefusedError(
+                    f"table {table!r} would have the name {name}, which is declared for {other!r}",
+                    self.where(other),
+                    f"declare another name: {toml(table, physical=f'{name}.table')}",
+                    table=table,
+                )
         # Better refused now than when a rebuild is needed.
         longest = name if declared.owned or generation else f"{name}.{'0' * 8}"
         if NAME.fullmatch(longest) is None:

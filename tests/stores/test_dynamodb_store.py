@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from concurrent.futures import wait
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from appliers.address import open_store
 from appliers.item import Row, Write
-from appliers.stores import dynamodb_lease, sorted_runs
+from appliers.stores import dynamodb_calls, dynamodb_lease, sorted_runs
 from appliers.stores.dynamodb_calls import WIDTH
 from appliers.stores.dynamodb_lease import identity, is_gone
 from binlog.errors import (
@@ -405,8 +406,10 @@ def test_a_build_leaves_no_thread_that_would_keep_a_rebuild_from_forking(
         return {thread for thread in new if thread.name.startswith("dynamodb")}
 
     store, generation = begin(double)
-    store.commit(generation, [put(name, 1) for name in "abcdefgh"], [checkpoint(0, 1)])
-    assert ours()
+    for version in (1, 2):  # the first time they are new, and go in one call
+        writes = [put(name, version) for name in "abcdefgh"]
+        store.commit(generation, writes, [checkpoint(0, version)])
+    assert {thread.name.partition("_")[0] for thread in ours()} == {"dynamodb", "dynamodb-lock"}
     build = store.build(tables=None, fingerprint="f", excluded=())
     assert not ours()
     double.clock.advance(800_000)
@@ -434,6 +437,49 @@ def test_calls_are_made_together_and_fewer_when_throttled(double: DynamoDBDouble
     assert store.units.throttled == 4
     assert {row.version for row in content(store).values()} == {3}
     store.close()
+
+
+def test_ctrl_c_waits_for_one_attempt_of_each_call_that_is_under_way(
+    double: DynamoDBDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not until the patience with a service that throttles, or does not answer, is over."""
+    store, generation = begin(double, width=4)
+    store.commit(generation, [put(f"k{n}", 1) for n in range(40)], [])
+    arrived, go_on = threading.Semaphore(0), threading.Event()
+    puts: list[object] = []
+
+    def hold(request: dict[str, Any]) -> None:
+        if request["TableName"] == ORDERS:
+            puts.append(request)
+            arrived.release()
+            go_on.wait(10)
+
+    def interrupted(futures: Any) -> Any:
+        if not go_on.is_set():
+            for _ in range(4):
+                assert arrived.acquire(timeout=10)
+            double.weather = lambda operation: "throttle" if operation == "put_item" else None
+            monkeypatch.setattr(dynamodb_calls, "wait", released)
+            raise KeyboardInterrupt
+        raise AssertionError("waited for twice")
+
+    def released(futures: Any) -> Any:
+        go_on.set()
+        return wait(futures)
+
+    double.hooks["put_item"] = hold
+    monkeypatch.setattr(dynamodb_calls, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.commit(generation, [put(f"k{n}", 2) for n in range(40)], [])
+    assert len(puts) == 4
+    double.weather = lambda _: None
+    monkeypatch.undo()
+    store.commit(generation, [put(f"k{n}", 3) for n in range(40)], [checkpoint(0, 3)])
+    assert {row.version for row in content(store).values()} == {3}
+    double.weather = lambda _: "lose request"
+    before_s = double.clock.monotonic()
+    store.close()
+    assert double.clock.monotonic() - before_s < 10, "the lock ends by itself"
 
 
 def test_units_are_counted_as_the_service_says_them(double: DynamoDBDouble) -> None:

@@ -55,6 +55,18 @@ def spec(log: str = LOG, prefix: str = "shop", **fields: Any) -> TableSpec:
     return made.bound(log).of("orders", {"customer": "c", "number": 1}, generation=None)
 
 
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_derived_name_that_another_table_has_by_declaration_is_refused(*, owned: bool) -> None:
+    """The items of both would be written to it."""
+    declared = Declared(keys=KEYS, physical="shop.users", owned=owned)
+    made = Specification("shop", declared={"orders": declared}, path="tables.toml")
+    with pytest.raises(RefusedError, match=r"'users' .* shop\.users, .*'orders'.*tables\.orders"):
+        made.of("users", {"id": "a"}, generation=None)
+    assert made.of("users", {"id": "a"}, generation="1" * 32).physical == "shop.users.11111111"
+    key = {"customer": "c", "number": 1}
+    assert made.of("orders", key, generation=None).physical == "shop.users"
+
+
 def test_makes_a_table_once_and_waits_until_it_can_be_used(world: World) -> None:
     """On demand, with the tags that make it ours, in one call."""
     assert world.ensure(spec())
