@@ -1,0 +1,135 @@
+"""What the daemon's child processes are told: by the environment, which the daemon hands on.
+
+===================  ==============================================================================
+BINLOG_LOG           the log, ``kinesis://STREAM``
+BINLOG_STORE         the store, ``dynamodb://PREFIX``
+BINLOG_APPLIERS      ``module:object``; without it only the actions are applied
+BINLOG_POISON        ``park`` (as by default): an event that cannot be applied waits with all later
+                     ones of its key; ``stop``: its partition does, and with it its shard
+BINLOG_EXCLUDE       RULEs for a store that is made here, a JSON list or one a line
+BINLOG_SAME_MEANING  ``yes``: the appliers' source changed, and they compute what they did
+BINLOG_KCL_FOLDER    where health files and logs go; without it warnings go to standard error
+===================  ==============================================================================
+
+Region, role and endpoint of log and of store stand in their addresses, each by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+
+from appliers.applier import NO_RULES, Rules
+from appliers.exclusion import parse_exclusions
+from appliers.loading import load_rules
+from binlog.address import parse_address
+from binlog.errors import RefusedError
+
+WHERE = "the environment"
+NAMES = (
+    "BINLOG_LOG",
+    "BINLOG_STORE",
+    "BINLOG_APPLIERS",
+    "BINLOG_POISON",
+    "BINLOG_EXCLUDE",
+    "BINLOG_SAME_MEANING",
+    "BINLOG_KCL_FOLDER",
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one worker. ``log`` and ``store`` are URLs, ``appliers`` a name, as they were given."""
+
+    log: str
+    store: str
+    appliers: str | None = None
+    poison: Literal["park", "stop"] = "park"
+    excluded: tuple[str, ...] = ()
+    same_meaning: bool = False
+    folder: Path | None = None
+
+    def check(self) -> None:
+        """Nothing, if a worker can be run with these.
+
+        Raises:
+            RefusedError: it cannot.
+        """
+        if parse_address(self.log).scheme != "kinesis":
+            raise RefusedError(
+                f"the log {self.log}: KCL reads streams",
+                do="write kinesis://STREAM; binlog replicate follows a log of any kind",
+            )
+        if parse_address(self.store).scheme != "dynamodb":
+            raise RefusedError(
+                f"the store {self.store}: every shard has a process that writes to it",
+                do="write dynamodb://PREFIX; binlog replicate writes to a file",
+            )
+        parse_exclusions(self.excluded)
+
+    def load_rules(self) -> Rules:
+        """The appliers' rules; their module is imported.
+
+        Raises:
+            RefusedError: see `appliers.loading.load_rules`.
+        """
+        return NO_RULES if self.appliers is None else load_rules(self.appliers)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that these are."""
+        given = {
+            "BINLOG_LOG": self.log,
+            "BINLOG_STORE": self.store,
+            "BINLOG_APPLIERS": self.appliers or "",
+            "BINLOG_POISON": self.poison,
+            "BINLOG_EXCLUDE": msgspec.json.encode(self.excluded).decode() if self.excluded else "",
+            "BINLOG_SAME_MEANING": "yes" if self.same_meaning else "",
+            "BINLOG_KCL_FOLDER": "" if self.folder is None else str(self.folder),
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings that these variables are.
+
+    Raises:
+        RefusedError: something is missing, misspelt, or not what it should be.
+    """
+    for name in environment:
+        near = difflib.get_close_matches(name, NAMES, 1, 0.85) if name not in NAMES else []
+        if near and name.startswith("BINLOG"):
+            raise RefusedError(f"{name} is unknown", WHERE, f"is {near[0]} meant?")
+    given = {name: environment.get(name, "").strip() for name in NAMES}
+    for name, form in (("BINLOG_LOG", "kinesis://STREAM"), ("BINLOG_STORE", "dynamodb://PREFIX")):
+        if not given[name]:
+            raise RefusedError(f"{name} is not set", WHERE, f"set it to {form}")
+    settings = Settings(
+        log=given["BINLOG_LOG"],
+        store=given["BINLOG_STORE"],
+        appliers=given["BINLOG_APPLIERS"] or None,
+        poison=cast('Literal["park", "stop"]', _choice(given, "BINLOG_POISON", "park", "stop")),
+        excluded=_rules_of(given["BINLOG_EXCLUDE"]),
+        same_meaning=_choice(given, "BINLOG_SAME_MEANING", "no", "yes") == "yes",
+        folder=Path(given["BINLOG_KCL_FOLDER"]) if given["BINLOG_KCL_FOLDER"] else None,
+    )
+    settings.check()
+    return settings
+
+
+def _choice(given: Mapping[str, str], name: str, default: str, other: str) -> str:
+    value = given[name] or default
+    if value not in {default, other}:
+        raise RefusedError(f"{name}={value!r}", WHERE, f"write {default} or {other}")
+    return value
+
+
+def _rules_of(text: str) -> tuple[str, ...]:
+    if not text.startswith("["):
+        return tuple(line for each in text.splitlines() if (line := each.strip()))
+    try:
+        return tuple(msgspec.json.decode(text, type=list[str]))
+    except msgspec.DecodeError as error:
+        raise RefusedError(f"BINLOG_EXCLUDE: {error}", WHERE, 'write ["id=a", "type=T"]') from error
