@@ -87,7 +87,7 @@ class Worker:
             how,
             lineage,
             Budget(SystemClock() if clock is None else clock),
-            Engines(log, store, how.rules, lineage),
+            Engines(log, store, how.rules, lineage, poison=how.poison),
         )
 
     def shard(self, shard: str) -> Shard:

@@ -161,8 +161,9 @@ class Engine:
     def step(self, *, wait_s: float = 0.0) -> Step | None:
         """Read, fold and commit one page; ``None`` if there is nothing to read now.
 
-        A poison event that parks no item raises only after all before it is committed: the page that holds it is
-        read again record by record. After any error the next step starts over at the checkpoints.
+        A poison event that parks no item raises only after all before it is committed: the page
+        that holds it is read again record by record. After any error the next step starts over at
+        the checkpoints.
 
         Raises:
             PoisonError: an event that cannot be applied; the checkpoint stands before its record.

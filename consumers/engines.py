@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 from appliers.applier import Rules
 from appliers.store import Generation, Sink
@@ -15,11 +16,20 @@ from consumers.engine import Engine
 class Engines:
     """What is kept of an engine is what was compiled of the rules; every use begins at the rows."""
 
-    def __init__(self, log: Log, store: Sink, rules: Rules, lineage: Lineage) -> None:
+    def __init__(
+        self,
+        log: Log,
+        store: Sink,
+        rules: Rules,
+        lineage: Lineage,
+        *,
+        poison: Literal["park", "stop"],
+    ) -> None:
         self._log = log
         self._store = store
         self._rules = rules
         self._lineage = lineage
+        self._poison = poison
         self._known: dict[str, tuple[object, Engine]] = {}
 
     def of(
@@ -41,6 +51,7 @@ class Engines:
             generation,
             self._rules,
             taken=taken if generation.open else (),
+            poison=self._poison,
             tell_halts=False,  # the outcome does
             pages=pages,
             partitions=partitions,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -39,6 +40,7 @@ class Following(msgspec.Struct, frozen=True):
     rate: float | None = None  # items a second
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()  # for a generation that is made here
+    poison: Literal["stop", "park"] = "stop"  # what an event that fits no item does
     same_meaning: bool = False  # changed source of the rules computes what it did
     page_bytes: int = PAGE_BYTES
 
@@ -149,6 +151,7 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
             how.rules,
             taken=closed if g.open else (),
             page_bytes=page_bytes,
+            poison=how.poison,
             tell_halts=not how.once,  # the error that ends it soon says the same
             thrift=Thrift(clock.monotonic) if is_paid_by_the_write(store) else None,
         )

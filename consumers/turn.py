@@ -218,7 +218,7 @@ class Turn:
             events=counts.events,
             writes=self._writes,
             rejected=counts.rejected,
-            parked=getattr(counts, "parked", 0),
+            parked=counts.parked,
             duplicates=self._duplicates,
             foreign=len(self._foreign) if self._is_kept else 0,
             halted=tuple(self._halts),

@@ -416,12 +416,13 @@ def raising(error: BaseException, where: str) -> Routing:
 
     if where == "upcaster":
         appliers.upcaster("Odd", 1)(fail)
-    options = {"key": fail} if where == "key" else {}
+    options: dict[str, Any] = {"key": fail} if where == "key" else {}
     owner = fail if where == "owner" else None
 
     @appliers.on("Odd", table="things", owner=owner, **options)
     def apply(item: Any, event: Event) -> dict[str, Any]:
-        return fail() if where == "applier" else {**event.key}  # type: ignore[no-any-return]
+        made: dict[str, Any] = fail() if where == "applier" else {**event.key}
+        return made
 
     return Routing(ONE, rules=appliers.build())
 
