@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from scripts.benchmarks import kinesis, ours, peer_mariadb, peer_msgspec, peer_readme
+from scripts.benchmarks import kinesis, lambda_event, ours, peer_mariadb, peer_msgspec, peer_readme
 from scripts.benchmarks.floors import encode_lines
 from scripts.benchmarks.mariadb import missing
 from scripts.benchmarks.measure import UnavailableError
@@ -111,6 +111,13 @@ class Bench:
     def log(self) -> Path:
         """Our log of the history, as a producer writes it that is given all it can take."""
         return self._log_of(self.spec)
+
+    @cached_property
+    def lambda_events(self) -> list[lambda_event.Event]:
+        """Our log as a function gets it."""
+        events = lambda_event.events_of(self.log)
+        self._freeze()
+        return events
 
     @cached_property
     def workers_spec(self) -> History:

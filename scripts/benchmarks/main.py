@@ -15,6 +15,7 @@ from rich.console import Console
 from scripts.benchmarks.bench import LONG, NORMAL, SMALL, Bench, Sizes
 from scripts.benchmarks.figures import Contest, contests
 from scripts.benchmarks.figures_kinesis import kinesis_contests
+from scripts.benchmarks.figures_lambda import lambda_contests
 from scripts.benchmarks.measure import ROUNDS_MIN, WrongResultError, contest
 from scripts.benchmarks.report import Line, document, lines_of, machine, markdown, print_table
 
@@ -28,6 +29,9 @@ KEYS = (
     "help",
     "kinesis-put",
     "kinesis-replay",
+    "lambda",
+    "lambda-cold",
+    "lambda-zip",
 )
 
 DESCRIPTION = """\
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = Bench(sizes, scratch)
     lines: list[Line] = []
     try:
-        for one in [*contests(bench), *kinesis_contests(bench)]:
+        for one in [*contests(bench), *kinesis_contests(bench), *lambda_contests(bench)]:
             if not options.only or one.key in options.only:
                 lines += _measure(one, sizes, errors)
     except WrongResultError as error:

@@ -188,13 +188,15 @@ def _amount(measured: Measured, unit: str) -> str:
         return "-"
     if unit == "s":
         return f"{measured.median:.3f} s"
-    if unit == "MiB":
-        return f"{measured.median:,.1f} MiB"
+    if unit in {"MiB", "MB"}:
+        return f"{measured.median:,.1f} {unit}"
     return f"{measured.median:,.0f}/s"
 
 
 def _number(value: float, line: Line) -> str:
-    return f"{value:.3f} s" if line.other is None else f"{value:.2f}x"
+    if line.other is not None:
+        return f"{value:.2f}x"
+    return f"{value:.3f} s" if line.unit == "s" else f"{value:.1f} {line.unit}"
 
 
 def _range(line: Line) -> str:

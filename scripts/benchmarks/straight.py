@@ -39,7 +39,7 @@ Table = dict[bytes, Any]
 """Canonical key to item: a dict, or in the lazy loop mostly bytes."""
 
 
-def _columns(frame: bytes) -> tuple[list[str], bytes, list[bytes], list[Any]]:
+def columns(frame: bytes) -> tuple[list[str], bytes, list[bytes], list[Any]]:
     """Kinds, index, keys and datas of a frame."""
     body = frame[_header_bytes(frame) :]
     if frame[_FLAGS_AT] & _COMPRESSED:
@@ -60,7 +60,7 @@ def fold(path: Path) -> Table:
 def fold_frames(frames: Iterable[bytes]) -> Table:
     """`fold`, of frames from anywhere; a genesis record is none."""
     table: Table = {}
-    for kinds, index, keys, datas in map(_columns, frames):
+    for kinds, index, keys, datas in map(columns, frames):
         for kind, key, data in zip(index, keys, datas, strict=True):
             name = kinds[kind]
             if name == "PutItem":
@@ -76,7 +76,7 @@ def fold_frames(frames: Iterable[bytes]) -> Table:
 def fold_lazily(path: Path) -> Table:
     """The same, with whole items left encoded until an update needs one."""
     table: Table = {}
-    for kinds, index, keys, datas in map(_columns, stored_frames(path)):
+    for kinds, index, keys, datas in map(columns, stored_frames(path)):
         for kind, key, data in zip(index, keys, datas, strict=True):
             name = kinds[kind]
             if name == "PutItem":

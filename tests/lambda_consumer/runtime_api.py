@@ -276,6 +276,7 @@ class Function:
         self._wait_for(self._api.at_rest)
         if self._frozen and self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _whole_environment(self, address: str) -> dict[str, str]:
         """What the service sets, and nothing of this machine's but what finds the code."""

@@ -27,13 +27,13 @@ GOOD: dict[str, Any] = {
     "LastProcessingResult": "OK",
 }
 SQS = "arn:aws:sqs:eu-west-1:123456789012:failures"
-ALWAYS = [
+ALWAYS: list[tuple[dict[str, Any], str]] = [
     ({"StartingPosition": "LATEST"}, "StartingPosition LATEST"),
     ({"StartingPosition": "AT_TIMESTAMP"}, "StartingPosition AT_TIMESTAMP"),
     ({"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}, "FilterCriteria"),
     ({"TumblingWindowInSeconds": 30}, "TumblingWindowInSeconds 30"),
 ]
-FAILURES = [
+FAILURES: list[tuple[dict[str, Any], str]] = [
     ({"MaximumRetryAttempts": 0}, "MaximumRetryAttempts 0"),
     ({"MaximumRetryAttempts": 10_000}, "MaximumRetryAttempts 10000"),
     ({"MaximumRecordAgeInSeconds": 60}, "MaximumRecordAgeInSeconds 60"),
@@ -96,9 +96,9 @@ def test_a_running_store_is_not_refused_where_refusing_would_lose(
 
 def test_every_problem_is_found_at_once() -> None:
     changes: dict[str, Any] = {}
-    for change, _ in ALWAYS[1:] + FAILURES[1:]:
-        changes |= change
-    assert len(mapping_findings(GOOD | changes)) == len(ALWAYS[1:] + FAILURES[1:])
+    for change, _ in (*ALWAYS[1:], *FAILURES[1:]):
+        changes.update(change)
+    assert len(mapping_findings(GOOD | changes)) == len(ALWAYS) + len(FAILURES) - 2
 
 
 def test_a_mapping_that_reads_no_reports_is_noted() -> None:
