@@ -203,3 +203,16 @@ def test_no_change_grows_an_item_beyond_the_bound(
     except RefusedError:
         return
     assert item_size(after) <= item_size(item) + GROWTH_FACTOR * len(encode_value(change))
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=8))
+def test_each_item_has_its_own_key_attribute_whatever_came_before(names: list[str]) -> None:
+    """How the last key began is remembered; names of one length, or one within another, differ."""
+    for name in names:
+        key = encode_value({name: "k"})
+        for other in ("a", "b", "ab", "ba", "aab"):
+            if other == name:
+                with pytest.raises(RefusedError, match="cannot be updated"):
+                    change_item({name: "k"}, {"Set": {other: 1}}, key)
+            else:
+                assert change_item({name: "k"}, {"Set": {other: 1}}, key)[other] == 1
