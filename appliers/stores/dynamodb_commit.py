@@ -29,9 +29,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from appliers.item import Rejection, Write, condition_holds
 from appliers.letters import DeadLetter, LetterPlace
-from appliers.store import Checkpoint, Generation, moves_on
+from appliers.store import Checkpoint, Generation
 from appliers.stores.dynamodb_catalog import (
     FOREIGN,
+    Place,
     Standing,
     checkpoint_item,
     foreign_items,
@@ -46,7 +47,8 @@ from appliers.stores.dynamodb_letters import remove_letters, write_letters
 from appliers.stores.dynamodb_session import LockLostError, Session, lost, with_places
 from appliers.stores.dynamodb_tables import TableSpec
 from appliers.stores.dynamodb_writes import Writer
-from appliers.stores.generations import lost_checkpoint, lost_table, tables_of, with_tables
+from appliers.stores.generations import check_moves, claimed, tables_of, with_tables
+from binlog.errors import ConflictError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
 from binlog.vector import offset_of
@@ -74,14 +76,17 @@ def commit(
         LockLostError: nothing was done, the lock is another's.
     """
     mine = session.catalog.live(generation, session.name)
-    _check_checkpoints(session, generation, checkpoints)
-    new = _new_tables(session, mine, tables_of(writes, rejections, tables, letters))
+    standings = session.standings(generation) if checkpoints else {}
+    standing = {partition: each.checkpoint for partition, each in standings.items()}
+    check_moves(session.name, checkpoints, standing)
+    wanted = tables_of(writes, rejections, tables, letters)
+    new = claimed(session.name, mine, wanted, session.catalog.owner)
     # Of a table that is not made yet it is known without asking what fails.
     unmade = _check_keys(session, generation, writes)
     failed = [w for w in writes if w.table in unmade and not condition_holds(w, None)]
     before: Ahead = {}
     begins = bool(writes or rejections or letters or settled or new or foreign or relayed)
-    if begins:
+    if begins and not session.shares:
         before = session.ahead()
         if not session.lease.begin(
             _joined(before, {generation: _reach(writes, rejections, letters)})
@@ -98,7 +103,7 @@ def commit(
         remove_letters(session.calls, session.rows, generation, settled)
         session.calls.each(lambda each: put_checkpoint(session, generation, each), checkpoints)
     lost_ones = {(write.table, write.key) for write in failed}
-    if begins:
+    if begins and not session.shares:
         done = [write for write in writes if (write.table, write.key) not in lost_ones]
         reach = _reach(done, rejections, letters)
         if not failed:  # of what is not said to be behind its checkpoint, there is none to come
@@ -126,24 +131,6 @@ def _joined(before: Ahead, more: Ahead) -> Ahead:
         if furthest:
             joined[generation] = furthest
     return joined
-
-
-def _check_checkpoints(
-    session: Session, generation: str, checkpoints: Sequence[Checkpoint]
-) -> None:
-    standings = session.standings(generation) if checkpoints else {}
-    for checkpoint in checkpoints:
-        old = standings.get(checkpoint.partition)
-        if old is not None and not moves_on(checkpoint, old.checkpoint):
-            raise lost_checkpoint(session.name, checkpoint, old.checkpoint)
-
-
-def _new_tables(session: Session, mine: Generation, wanted: set[str]) -> list[str]:
-    new = sorted(wanted.difference(mine.tables))
-    for table in new:
-        if not mine.open or session.catalog.owner(table) is not None:
-            raise lost_table(session.name, mine.id, table)
-    return new
 
 
 def _check_keys(session: Session, generation: str, writes: Sequence[Write]) -> dict[str, TableSpec]:
@@ -203,7 +190,7 @@ def _place(
     """Make the physical tables of ``unmade``, and note them and ``new`` in the catalog."""
     if not new and not unmade:
         return
-    places = {table: session.make(spec) for table, spec in sorted(unmade.items())}
+    places = {table: _made(session, spec) for table, spec in sorted(unmade.items())}
     for spec in unmade.values():
         session.births.begin(spec.physical)
     session.change_generation(
@@ -211,6 +198,15 @@ def _place(
         places=with_places(session.catalog, places),
         first_names=tuple(sorted({*session.catalog.first_names, *unmade})),
     )
+
+
+def _made(session: Session, spec: TableSpec) -> Place:
+    try:
+        return session.make(spec)
+    except ConflictError:
+        if session.shares and session.is_outdated():  # made and written to by another since
+            raise lost(f"another worker made the table {spec.table}", session.name) from None
+        raise
 
 
 def put_checkpoint(session: Session, generation: str, checkpoint: Checkpoint) -> None:

@@ -12,14 +12,14 @@ Invariants of every store:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from appliers.item import Rejection, Write
 from appliers.letters import DeadLetter
-from appliers.store import Checkpoint, Generation
+from appliers.store import Checkpoint, Generation, moves_on
 from binlog.errors import BinlogError, ConflictError, LostError, MismatchError
 from binlog.params import decode_genesis
 
@@ -138,6 +138,38 @@ def tables_of(
 def tables_of_letters(letters: Iterable[DeadLetter]) -> set[str]:
     """The tables that dead letters show."""
     return {letter.table for letter in letters if letter.table}
+
+
+def check_moves(
+    name: str,
+    given: Iterable[Checkpoint],
+    standing: Mapping[int, Checkpoint],
+    *,
+    known: Callable[[Checkpoint], bool] = lambda _: True,
+) -> None:
+    """Raise `LostError` where a checkpoint would not move on from the one that stands (C2).
+
+    Nor over one that is not ``known`` to the writer.
+    """
+    for checkpoint in given:
+        old = standing.get(checkpoint.partition)
+        if old is not None and not (moves_on(checkpoint, old) and known(old)):
+            raise lost_checkpoint(name, checkpoint, old)
+
+
+def claimed(
+    name: str, mine: Generation, tables: Iterable[str], owner: Callable[[str], str | None]
+) -> list[str]:
+    """Those of ``tables`` that a commit of ``mine`` takes, in order; ``owner``: who has one.
+
+    Raises:
+        LostError: one that another generation has, or that this one may not gain.
+    """
+    new = sorted(set(tables).difference(mine.tables))
+    for table in new:
+        if not mine.open or owner(table) is not None:
+            raise lost_table(name, mine.id, table)
+    return new
 
 
 def check_open(*, over: bool) -> None:

@@ -10,20 +10,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from appliers.item import Rejection, Row, Write, condition_holds
 from appliers.letters import DeadLetter, LetterPlace, letter_order
-from appliers.store import Checkpoint, Generation, Reader, moves_on
+from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.generations import (
     after_build,
     check_binding,
     check_creation,
+    check_moves,
     check_unique,
+    claimed,
     described,
-    lost_checkpoint,
     lost_generation,
     lost_table,
     new_generation,
@@ -230,17 +232,10 @@ class MemoryStore:
             if mine is None:
                 raise lost_generation(self.name, generation)
             standing = content.checkpoints[generation]
-            for checkpoint in checkpoints:
-                old = standing.get(checkpoint.partition)
-                if old is not None and (
-                    not moves_on(checkpoint, old) or not self._knows(generation, old)
-                ):
-                    raise lost_checkpoint(self.name, checkpoint, old)
+            knows = partial(self._knows, generation)
+            check_moves(self.name, checkpoints, standing, known=knows)
             wanted = tables_of(writes, rejections, tables, letters)
-            new = sorted(wanted.difference(mine.tables))
-            for table in new:
-                if not mine.open or content.owner(table) is not None:
-                    raise lost_table(self.name, generation, table)
+            new = claimed(self.name, mine, wanted, content.owner)
             empty: Rows = {}
             found = {table: content.tables.get(table, empty) for table in wanted}
             failed = [w for w in writes if not condition_holds(w, found[w.table].get(w.key))]

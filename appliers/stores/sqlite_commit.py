@@ -16,8 +16,8 @@ import msgspec
 
 from appliers.item import Rejection, Write, condition_holds
 from appliers.letters import DeadLetter, LetterPlace
-from appliers.store import Checkpoint, Generation, moves_on
-from appliers.stores.generations import lost_checkpoint, lost_table, tables_of
+from appliers.store import Checkpoint, Generation
+from appliers.stores.generations import check_moves, lost_table, tables_of
 from appliers.stores.sqlite_letters import have_letters, put_letters
 from appliers.stores.sqlite_reader import SQLiteReader
 from appliers.stores.sqlite_rows import encode_row, insert_rows
@@ -77,7 +77,9 @@ def commit(
     try:
         with transaction(connection):
             open_ = reader.check_live(generation)
-            _check_checkpoints(reader, generation, checkpoints)
+            check_moves(
+                reader.name, checkpoints, reader.positions(generation) if checkpoints else {}
+            )
             wanted = tables_of(writes, rejections, tables, letters)
             places = _places(connection, reader, generation, wanted, open_=open_)
             for table, group in _by_table(writes):
@@ -89,16 +91,6 @@ def commit(
     except _ConditionFailedError:
         return _failed(connection, reader, writes)
     return []
-
-
-def _check_checkpoints(
-    reader: SQLiteReader, generation: str, checkpoints: Sequence[Checkpoint]
-) -> None:
-    standing = reader.positions(generation) if checkpoints else {}
-    for checkpoint in checkpoints:
-        old = standing.get(checkpoint.partition)
-        if old is not None and not moves_on(checkpoint, old):
-            raise lost_checkpoint(reader.name, checkpoint, old)
 
 
 def _places(
