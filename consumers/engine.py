@@ -315,7 +315,7 @@ class Engine:
         """The checkpoints of those partitions whose rows would say something new."""
         reader, rows, joined = self._reader, self._rows, self.joined
         return [
-            msgspec.structs.replace(checkpoint_of(reader, p), joined=p in joined)
+            rows.kept(msgspec.structs.replace(checkpoint_of(reader, p), joined=p in joined))
             for p in partitions
             if rows.is_news(p, reader.place(p), reader.seen_ms(p), joined=p in joined)
         ]

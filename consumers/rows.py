@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+import msgspec
+
 from appliers.store import Checkpoint
 from binlog.log import Forgets, Log
 
@@ -65,6 +67,14 @@ class Rows:
             return True
         before_ms = self._seen_ms[partition]
         return seen_ms is not None and (before_ms is None or seen_ms >= before_ms + REFRESH_MS)
+
+    def kept(self, row: Checkpoint) -> Checkpoint:
+        """A row to be written, with what was known of its place: of one that stays nothing is lost."""
+        before_ms = self._seen_ms[row.partition]
+        stays = self._places[row.partition] == (row.shard, row.sequence, row.applied)
+        if not stays or before_ms is None or (row.seen_ms or 0) >= before_ms:
+            return row
+        return msgspec.structs.replace(row, seen_ms=before_ms)
 
     def old(self) -> list[int]:
         """Partitions whose rows were not written for `REFRESH_MS`, in a log that forgets."""

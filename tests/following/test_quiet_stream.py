@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from appliers.store import Checkpoint
+from appliers.store import Checkpoint, moves_on
 from appliers.stores import MemoryStore
 from appliers.summary import summarize
 from binlog.errors import LostError, TrimmedError
@@ -308,6 +308,18 @@ def test_a_place_that_stays_is_news_once_an_hour() -> None:
     rows.note([row(HOUR_MS + REFRESH_MS)])
     assert not rows.is_news(0, place, HOUR_MS + REFRESH_MS)
     assert rows_of(Forgetting(PARAMS), row(None)).is_news(0, place, 1)
+
+
+def test_a_row_of_a_place_that_stays_says_no_less() -> None:
+    """It may be written for another reason, by who did not look; a store would refuse it."""
+    rows = rows_of(Forgetting(PARAMS), row(HOUR_MS))
+    assert rows.kept(row(None)) == row(HOUR_MS)
+    assert rows.kept(row(HOUR_MS - 1)) == row(HOUR_MS)
+    assert rows.kept(row(HOUR_MS + 1)) == row(HOUR_MS + 1)
+    assert rows.kept(row(None, sequence=6)) == row(None, sequence=6)
+    joined = msgspec.structs.replace(row(None), joined=True)
+    assert moves_on(rows.kept(joined), row(HOUR_MS))
+    assert not moves_on(joined, row(HOUR_MS))
 
 
 def test_rows_grow_old_by_the_logs_own_time() -> None:
