@@ -159,6 +159,8 @@ def _with_entries(reply: Reply, entries: Sequence[Mapping[str, Any]]) -> Reply:
 
 def _unprocessed(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
     """Entries of the batch, counted over all its tables, come back as they were sent."""
+    if fault.operation == "BatchExecuteStatement":
+        return _throttled(host, fault, request, go_on)
     is_get = fault.operation == "BatchGetItem"
     kept: Request = {}
     left: Request = {}
@@ -184,6 +186,23 @@ def _unprocessed(host: Host, fault: Fault, request: Request, go_on: Forward) -> 
     host.count(fault)
     body = {**reply.body, name: {**reply.body.get(name, {}), **left}}
     return Reply(200, reply.headers, body)
+
+
+def _throttled(host: Host, fault: Fault, request: Request, go_on: Forward) -> Reply:
+    """Statements of a batch never reach the service; what became of each is in the reply."""
+    statements = request["Statements"]
+    withheld = {index % len(statements) for index in fault.of or (0,)}
+    passed = [each for index, each in enumerate(statements) if index not in withheld]
+    reply = host.reply({"Responses": []})
+    if passed:
+        reply = go_on({**request, "Statements": passed})
+        if reply.status != _OK:
+            return reply
+    done = iter(reply.body["Responses"])
+    failed = {"Error": {"Code": fault.code or "ThrottlingError", "Message": "by schedule"}}
+    said = [failed if index in withheld else next(done) for index in range(len(statements))]
+    host.count(fault)
+    return Reply(200, reply.headers, {**reply.body, "Responses": said})
 
 
 def _entries(content: Any, is_get: bool) -> list[Any]:  # noqa: FBT001

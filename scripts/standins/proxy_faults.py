@@ -21,7 +21,7 @@ time out         it is done, and the client waits for nothing
 error after      5xx, although it was done                                             code
 partial          the entries ``of`` of a PutRecords fail, the others are put           of, code
 partial lie      all are put, and of the entries ``of`` it is said that they failed    of, code
-unprocessed      the entries ``of`` of a batch come back undone (BatchGetItem, ...)    of
+unprocessed      the entries ``of`` of a batch come back undone (BatchGetItem, ...)    of, code
 empty page       GetRecords gives nothing, although there is something
 short page       GetRecords gives at most ``number`` records                           number (1)
 date             the reply's Date is off by ``number`` ms                              number

@@ -68,6 +68,20 @@ TABLES = [
     *_faults("Query", "lose reply", "error"),
 ]
 
+STATEMENTS = [  # of new items, several a call
+    *_faults("BatchExecuteStatement", *_BREAKS, "stall", "time out", "error after", "unprocessed"),
+    *[Fault("BatchExecuteStatement", 1, "late", number=number) for number in (1, 3)],
+    Fault("BatchExecuteStatement", 1, "refuse", code=THROTTLE),
+]
+BUILDS = [  # a rebuild's items, without conditions
+    *_faults("BatchWriteItem", *_BREAKS, "stall", "time out", "error after", "unprocessed"),
+    Fault("BatchWriteItem", 1, "late"),
+    Fault("BatchWriteItem", 1, "refuse", code=THROTTLE),
+    *_faults("PutItem", "lose reply", "error after"),
+    *_faults("CreateTable", "lose reply", "error"),
+    *_faults("DeleteTable", "lose reply", "error"),
+]
+
 
 def acts(*names: str) -> list[Fault]:
     """Something is done in the middle of calls: before one, or behind it."""
