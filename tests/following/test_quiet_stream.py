@@ -280,6 +280,9 @@ class Forgetting(MemoryLog):
     def note_seen(self, place: Position, seen_ms: int) -> None:
         pass
 
+    def retention_s(self) -> float:
+        return 86_400.0
+
 
 def row(seen_ms: int | None, *, sequence: int = 5, partition: int = 0) -> Checkpoint:
     return Checkpoint(partition, "s", sequence, 3, 3, b"", b"", seen_ms)
