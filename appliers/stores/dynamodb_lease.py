@@ -71,7 +71,8 @@ def lock_of(item: Mapping[str, Any] | None) -> Lock:
     )
 
 
-def _item(lock: Lock) -> Attributes:
+def lock_item(lock: Lock) -> Attributes:
+    """The row that says it."""
     item = LOCK | {
         name: {"S": value} if isinstance(value, str) else {"N": str(value)}
         for name, value in msgspec.structs.asdict(lock).items()
@@ -167,7 +168,7 @@ class Lease:
             rev=self._lock.rev + 1,
             **changes,
         )
-        if not self._rows.put(_item(wanted), rev=self._lock.rev):
+        if not self._rows.put(lock_item(wanted), rev=self._lock.rev):
             return False
         self._lock = wanted
         return True
