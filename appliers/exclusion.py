@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from binlog.columns import is_table_name
+from binlog.columns import KEY_BYTES_MAX, is_table_name
 from binlog.envelope import CONTROL_PREFIX
 from binlog.errors import RefusedError
 from binlog.fields import encode_key
@@ -84,7 +84,7 @@ class Exclusions:
             key = parse_line(text.encode(errors="surrogateescape"))
             if isinstance(key, dict) and any(isinstance(v, dict) for v in key.values()):
                 key = untyped_item(key)  # no key attribute is a map, so this is DynamoDB JSON
-            encoded = encode_key(key, None)
+            encoded = encode_key(key, None, name_bytes_max=KEY_BYTES_MAX)
         except RefusedError as error:
             raise RefusedError(f"the exclusion {rule!r}", do=error.what) from error
         self._keys.setdefault(table, set()).add(encoded)

@@ -19,7 +19,10 @@ from binlog.values import ITEM_BYTES_FREE, ITEM_BYTES_MAX, RESERVED_ATTRIBUTE, e
 
 FIRST_KEY_BYTES_MAX = 2_048
 SECOND_KEY_BYTES_MAX = 1_024
-"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
+KEY_NAME_BYTES_MAX = 255
+"""Of a key's values, and of its attributes' names:
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+No engine but DynamoDB minds; what it refuses is refused here, so that every replica takes the same."""
 META_BYTES_MAX = 64 * 1024
 EVENT_BYTES_MAX = ITEM_BYTES_MAX
 SCHEMA_MAX = 2**31 - 1
@@ -44,8 +47,13 @@ def encode_plain_key(name: object, key: dict[Any, Any]) -> bytes | None:
         return None
 
 
-def encode_key(key: object, names: tuple[str, ...] | None) -> bytes:
-    """Canonical bytes of an item's key, one or two attributes; the first one may be longer."""
+def encode_key(
+    key: object, names: tuple[str, ...] | None, *, name_bytes_max: int = KEY_NAME_BYTES_MAX
+) -> bytes:
+    """Canonical bytes of an item's key, one or two attributes; the first one may be longer.
+
+    ``name_bytes_max`` is for who names a key of an older log, which had no such limit.
+    """
     if type(key) is dict and len(key) == 1:
         [name] = key
         plain = encode_plain_key(name, key)
@@ -58,6 +66,7 @@ def encode_key(key: object, names: tuple[str, ...] | None) -> bytes:
     # The order in which they are given says which is the first, unless the table says it.
     ordered = names if names is not None and set(names) == set(key) else tuple(key)
     for place, name in enumerate(ordered):
+        _check_key_name(name, name_bytes_max)
         _check_key_attribute(
             name, key[name], SECOND_KEY_BYTES_MAX if place else FIRST_KEY_BYTES_MAX
         )
@@ -65,6 +74,14 @@ def encode_key(key: object, names: tuple[str, ...] | None) -> bytes:
     if len(encoded) > KEY_BYTES_MAX:
         raise too_large("the key with its attribute names", len(encoded), KEY_BYTES_MAX)
     return encoded
+
+
+def _check_key_name(name: object, limit: int) -> None:
+    if not isinstance(name, str) or not name:
+        raise RefusedError(f"the key attribute name {name!r}: names are text and not empty")
+    size = len(name.encode(errors="surrogatepass"))
+    if size > limit:
+        raise too_large(f"the name of the key attribute {name[:20]!r}..", size, limit)
 
 
 def _check_key_attribute(name: object, value: object, limit: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from binlog.address import Address
@@ -117,7 +119,7 @@ def show_choices(
     found = price.choices(rate=rate, producers=producers or 1, retention_hours=hours)
     best = price.recommended(found)
     if as_json:
-        rows = [msgspec.to_builtins(each) for each in found]
+        rows = [_rounded(msgspec.to_builtins(each)) for each in found]
         write_json({"log": log, "state": "reckoned", "recommended": best, "choices": rows})
         return
     write_table(
@@ -137,6 +139,17 @@ def show_choices(
         ],
     )
     write_text(
-        f"reckoned for {rate:g} events/s of {price.EVENT_BYTES} B by {producers or 1} producers, "
-        f"list prices; recommended: --partitions {best}"
+        f"reckoned for {rate:,g} events/s by {producers or 1} producers; of {price.EVENT_BYTES} B each,"
+        f" {price.PACKED_EVENT_BYTES:g} B in a full record, as scripts/bench --cost measured: others"
+        " pack otherwise",
+        f"list prices; recommended: --partitions {best}",
     )
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Figures as exact as they mean anything: cents, tenths of events, milliseconds."""
+    digits = {"latency_s": 3, "provisioned_dollars": 2, "on_demand_dollars": 2}
+    return {
+        name: round(value, digits.get(name, 1)) if isinstance(value, float) else value
+        for name, value in row.items()
+    } | {"linger_s": row["linger_s"]}

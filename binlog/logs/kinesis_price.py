@@ -2,8 +2,10 @@
 
 A producer gathers the events of one partition into one record. The more partitions there are, the
 fewer events meet in one of them within the linger, and the more records are paid for; the fewer
-there are, the fewer workers can share the reading. Reckoned, not measured: events come evenly over
-partitions and producers, and a frame's events shrink to `COMPRESSED` of their size.
+there are, the fewer workers can share the reading. Reckoned: events come evenly over
+partitions and producers. What an event takes of a record is measured, on the events of
+`scripts/bench --cost` (198 B as JSON: puts, updates and deletes of made-up orders, Zipf keys); events
+that repeat less than those pack less.
 
 List prices of us-east-1 in US dollars, from secondary sources, 2026: other regions cost up to
 twice as much, and what reading on demand and enhanced fan-out cost is not in here.
@@ -15,12 +17,13 @@ import math
 
 import msgspec
 
-EVENT_BYTES = 200
+EVENT_BYTES = 198  # as JSON; of scripts/bench --cost
 FRAME_BYTES_GOAL = 24 * 1024
-COMPRESSED = 0.5  # of a frame's bytes; one of a single event is not compressed
-FRAME_OVERHEAD_BYTES = 190  # header, kinds, columns
-EVENT_OVERHEAD_BYTES = 40  # id, key and lengths
-COMPRESS_FROM_BYTES = 4_096
+# Measured by scripts/bench --cost --only packing: a record of so many bytes, and so many more an event.
+# Of 1.1, 3.5 and 12.7 events 360, 771 and 2,362 B; of 130, 320 and 460 events 6,029, 13,629, 19,441 B.
+PLAIN_BYTES, PLAIN_EVENT_BYTES = 170, 174
+PACKED_BYTES, PACKED_EVENT_BYTES = 780, 40.5
+COMPRESS_FROM_BYTES = 4_096  # of a frame's body
 
 UNIT_BYTES = 25 * 1024  # a PUT payload unit
 UNIT_DOLLARS = 0.014 / 1e6
@@ -55,12 +58,9 @@ def choice(
 ) -> Choice:
     """What ``rate`` events a second, over all producers together, come to."""
     lane = rate / (producers * partitions)  # events a second that can share records
-    full = (FRAME_BYTES_GOAL - FRAME_OVERHEAD_BYTES) / (_event_bytes() * COMPRESSED)
+    full = (FRAME_BYTES_GOAL - PACKED_BYTES) / PACKED_EVENT_BYTES
     per_record = min(max(1.0, lane * linger_s), full)
-    body = per_record * _event_bytes()
-    size = FRAME_OVERHEAD_BYTES + math.ceil(
-        body * (COMPRESSED if body >= COMPRESS_FROM_BYTES else 1.0)
-    )
+    size = record_bytes(per_record)
     records = rate / per_record
     latency = min(linger_s, per_record / lane) + PUT_S
     shards = max(1, math.ceil(records * size / SHARD_BYTES_S), math.ceil(records / SHARD_RECORDS_S))
@@ -83,8 +83,11 @@ def choice(
     )
 
 
-def _event_bytes() -> int:
-    return EVENT_BYTES + EVENT_OVERHEAD_BYTES
+def record_bytes(events: float) -> int:
+    """What a record of so many events has."""
+    if events * PLAIN_EVENT_BYTES < COMPRESS_FROM_BYTES:
+        return math.ceil(PLAIN_BYTES + events * PLAIN_EVENT_BYTES)
+    return math.ceil(PACKED_BYTES + events * PACKED_EVENT_BYTES)
 
 
 def choices(*, rate: float, producers: int, retention_hours: int = 24) -> list[Choice]:

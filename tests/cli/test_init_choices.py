@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -12,10 +13,11 @@ from tests.cli.running import binlog
 def test_shows_choices_and_recommends_one() -> None:
     ran = binlog("init", "kinesis://orders", "--rate=1000", "--producers=10")
     assert ran.status == 0
-    heading, *rows, last = ran.out.splitlines()
+    heading, *rows, measured, last = ran.out.splitlines()
     for word in ("partitions", "linger", "latency", "$/month"):
         assert word in heading
     assert len(rows) == 15
+    assert "198 B each, 40.5 B in a full record" in measured, "of what the figures are"
     assert "recommended: --partitions 4" in last
 
 
@@ -25,6 +27,8 @@ def test_json_has_the_choices() -> None:
     assert document["state"] == "reckoned"
     assert document["recommended"] == 4
     assert {each["partitions"] for each in document["choices"]} == {1, 4, 16, 64, 256}
+    assert max(len(figure) for figure in re.findall(r"\d+\.(\d+)", ran.out)) <= 3
+    assert {each["linger_s"] for each in document["choices"]} == {0.05, 1.0, 5.0}
 
 
 @pytest.mark.parametrize(

@@ -383,3 +383,23 @@ def test_event_ids_sort_by_time() -> None:
     made = [new_event_id() for _ in range(1_000)]
     assert sorted(made) == made
     assert len(set(made)) == 1_000
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "é" * 128])
+def test_a_key_attributes_name_has_255_bytes_at_most(name: str) -> None:
+    """Only DynamoDB minds, and would refuse what a replica in a file has taken."""
+    for line in (
+        {name: "a"},
+        {"Action": "DeleteItem", "Key": {name: "a"}},
+        {"Action": "UpdateItem", "Key": {"id": "a", name: 1}, "Data": {"Set": {"n": 1}}},
+        {"Action": "BatchWrite", "Data": [{"Delete": {name: "a"}}]},
+        {"Action": "Event", "Type": "Seen", "Key": {name: "a"}},
+    ):
+        keys = [name] if line == {name: "a"} else None
+        with pytest.raises(TooLargeError, match="has 256 bytes, the limit is 255: line 1"):
+            read(json.dumps(line).encode(), keys=keys)
+    [fits] = read(json.dumps({"id": "a", name: 1}).encode(), keys=["id"])
+    assert fits.data is not None
+    assert name in decode_value(fits.data), "an attribute that is of no key"
+    [fits] = read(json.dumps({name[1:]: "a"}).encode(), keys=[name[1:]])
+    assert decode_value(fits.key) == {name[1:]: "a"}

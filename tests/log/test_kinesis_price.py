@@ -26,13 +26,20 @@ def test_one_event_a_record_costs_what_everybody_pays() -> None:
     assert cost == pytest.approx(0.014 + 0.015 / 3.6, rel=1e-9)
 
 
-def test_full_frames_cost_a_hundredth_of_the_units() -> None:
-    """One busy producer: 24 KiB of events that shrink to half, some 200 of them a unit."""
+def test_full_frames_cost_what_the_bench_counts() -> None:
+    """One busy producer: scripts/bench --cost finds one unit for 583 events at full load."""
     found = price.choice(1, 5.0, rate=10_000, producers=1)
-    assert 150 < found.events_per_record < 250
     assert found.record_bytes <= price.UNIT_BYTES
     units = found.records_per_s / 10_000
-    assert 1 / 250 < units < 1 / 150
+    assert 1 / units == pytest.approx(583, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("events", "size"), [(1.1, 360), (3.5, 771), (12.7, 2_362), (129.6, 6_029), (460.5, 19_441)]
+)
+def test_a_record_has_the_size_that_was_measured(events: float, size: int) -> None:
+    """By scripts/bench --cost --only packing; what comes out here is what people are told."""
+    assert price.record_bytes(events) == pytest.approx(size, rel=0.05)
 
 
 def test_no_event_waits_longer_than_the_linger_and_a_put() -> None:
