@@ -41,7 +41,9 @@ class Surroundings:
     def wait(self, seconds: float) -> bool:
         return not self._closed.poll(max(1, round(seconds * 1000)))
 
-    def open(self, shard: str) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
+    def open(
+        self, shard: str, after: int
+    ) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
         settings = self._settings
         write_log(settings.folder, shard)
         how = Working(
@@ -52,7 +54,7 @@ class Surroundings:
         )
         log = open_log(settings.log)
         worker = Worker(log, open_store(settings.store), how)
-        return worker, Records(log, worker.shard(shard))
+        return worker, Records(log, worker.shard(shard), after)
 
 
 def run_child(messages: int, answers: int) -> int:

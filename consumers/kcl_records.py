@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from binlog.frame import MAGIC
 from binlog.log import Log, Position, Record, Shard
 from binlog.logger import get_logger
 from consumers.delivery import record_of
@@ -19,12 +20,16 @@ _logger = get_logger(__name__)
 
 
 class Records:
-    """Turns what is delivered of one shard, in its order, into records."""
+    """Turns what is delivered of one shard, in its order, into records.
 
-    def __init__(self, log: Log, shard: Shard) -> None:
+    ``after`` is the record at which KCL went on, perhaps in the middle of it; -1 for the beginning.
+    """
+
+    def __init__(self, log: Log, shard: Shard, after: int = -1) -> None:
         self._log = log
         self._shard = shard
-        self._before = -1  # the last record of the log that is known: where to read again from
+        self._known = [-1, after]  # records of the log, or its beginning: where to read again from
+        self._given = -1  # the last that was given, whole
 
     def __call__(self, delivered: Sequence[Delivered]) -> list[Record]:
         """The records of ``delivered``; each once.
@@ -35,18 +40,25 @@ class Records:
         records: list[Record] = []
         parted: set[int] = set()  # numbers that more than one came under
         for each in delivered:
+            if each.sequence == self._given:
+                continue
             if records and records[-1].sequence == each.sequence:
                 parted.add(each.sequence)
                 continue
             if each.sub:
                 parted.add(each.sequence)  # the first parts came in the batch before
             records.append(self._record(each))
-        again = [r.sequence for r in records if r.partition < 0 or r.sequence in parted]
+        again = [
+            r.sequence
+            for r in records
+            if r.partition < 0 or r.sequence in parted or not r.data.startswith(MAGIC)
+        ]
         if again:
             whole = self._read_again(records, again)
             records = [whole.get(r.sequence, r) for r in records]
         if records:
-            self._before = records[-1].sequence
+            self._given = records[-1].sequence
+            self._known = [*self._known[-1:], *(r.sequence for r in records)][-2:]
         return records
 
     def _record(self, each: Delivered) -> Record:
@@ -64,8 +76,8 @@ class Records:
 
         One that it has forgotten meanwhile is left as it was delivered.
         """
-        known = [r.sequence for r in records if r.partition >= 0 and r.sequence < wanted[0]]
-        place = Position(self._shard.id, known[-1] if known else self._before)
+        known = [*self._known, *(r.sequence for r in records)]
+        place = Position(self._shard.id, max(k for k in known if k < wanted[0]))
         found: dict[int, Record] = {}
         left = set(wanted)
         while left:

@@ -92,8 +92,13 @@ class Ways(Protocol):
     def wait(self, seconds: float) -> bool:
         """Wait; ``False`` as soon as the daemon has gone."""
 
-    def open(self, shard: str) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
-        """The worker, and what turns what KCL gives of that shard into the log's records."""
+    def open(
+        self, shard: str, after: int
+    ) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
+        """The worker, and what turns what KCL gives of that shard into the log's records.
+
+        KCL goes on at the record ``after``, or behind it; -1: at the beginning.
+        """
 
 
 class ShardConsumer:
@@ -115,7 +120,8 @@ class ShardConsumer:
         self._begin()
         self._shard = shard
         try:
-            self._worker, self._records_of = self._ways.open(shard)
+            after = int(sequence) if sequence.isdecimal() else -1
+            self._worker, self._records_of = self._ways.open(shard, after)
         except BinlogError as error:
             self._fail(error)
         self.health.begin(shard)
