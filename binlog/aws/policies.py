@@ -8,6 +8,7 @@ producer   finds the log, appends; reads, to resolve what it could not know (P5)
 reader     finds the log and reads it; with a store reads that, too
 relay      reads an inbox; appends to the log, and reads there what it relayed
 applier    reads the log, writes a store's items and checkpoints; makes a table for what is new
+lambda     the same as a function: its mapping reads the stream for it; it looks at that, and logs
 operator   all of that, and makes logs, changes and deletes tables, rebuilds, resolves halts
 =========  ==========================================================================
 
@@ -23,12 +24,15 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-Role = Literal["producer", "reader", "relay", "applier", "operator"]
+Role = Literal["producer", "reader", "relay", "applier", "lambda", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
 _BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "operator")
-Resource = Literal["stream", "inbox", "control", "tables", "owned", "models"]
-"""A log's stream; one that is relayed from; a store's own table; its items' tables; those of them that others make; and those that
-are only looked at, to make one like them."""
+Resource = Literal[
+    "stream", "inbox", "control", "tables", "owned", "models", "mappings", "function_log"
+]
+"""A log's stream; one that is relayed from; a store's own table; its items' tables; those of them that
+others make; those that are only looked at, to make one like them; a function's event source mappings;
+and where it writes its log."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -76,7 +80,11 @@ _MAKE = Grant(
 _SEE_CONTROL = Grant(
     "SeeStore", "control", ("dynamodb:GetItem", "dynamodb:Query"), by_service=("kms:Decrypt",)
 )
-_KEEP_CONTROL = Grant("KeepStore", "control", ("dynamodb:BatchWriteItem", "dynamodb:PutItem"))
+_KEEP_CONTROL = Grant(
+    "KeepStore",
+    "control",
+    ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem"),
+)
 _SWEEP_CONTROL = Grant("SweepStore", "control", ("dynamodb:Scan", "dynamodb:UpdateTable"))
 _MADE = (
     "dynamodb:CreateTable",
@@ -124,11 +132,27 @@ _APPLYING = (
     *_items("ApplyItems", _APPLY, _LOOK),
 )
 
+# Of what the managed policy AWSLambdaKinesisExecutionRole has beside, a mapping that polls needs one
+# action (Developer Guide, "Using Lambda to process records from Kinesis", execution role).
+_BE_POLLED = Grant("LetMappingPoll", "stream", ("kinesis:DescribeStream",))
+_SEE_MAPPINGS = Grant("SeeMappings", "mappings", ("lambda:ListEventSourceMappings",))
+_WRITE_FUNCTION_LOG = Grant(
+    "WriteFunctionLog",
+    "function_log",
+    ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
+)
+BY_LAMBDA = frozenset((*_BE_POLLED.actions, *_WRITE_FUNCTION_LOG.actions))
+"""What Lambda itself calls under the function's role."""
+
 GRANTS: Mapping[Role, tuple[Grant, ...]] = {
     "producer": (_FIND, _WRITE_LOG, _READ_LOG),
     "reader": (_FIND, _READ_LOG, *_READING),
     "relay": (_FIND, _WRITE_LOG, _READ_LOG, _READ_INBOX),
     "applier": (_FIND, _READ_LOG, *_APPLYING),
+    "lambda": (
+        *(_FIND, _READ_LOG, _BE_POLLED, *_APPLYING),
+        *(_SEE_MAPPINGS, _WRITE_FUNCTION_LOG),
+    ),
     "operator": (
         *(_FIND, _READ_LOG, _WRITE_LOG, _MAKE),
         *(*_APPLYING, _SWEEP_CONTROL, _CHANGE_TABLES),
@@ -202,6 +226,18 @@ def role_for(action: str) -> Role | None:
         if any(action in each.actions + each.by_service for each in GRANTS[role]):
             return role
     return None
+
+
+def function_targets(place: Place, name: str) -> list[Target]:
+    """A function: its mappings, which have no names that could be granted, and its log group.
+
+    ``name`` may be ``*``.
+    """
+    group = place.arn("logs", f"log-group:/aws/lambda/{name}")
+    return [
+        Target("mappings", "lambda", place, ("*",)),
+        Target("function_log", "logs", place, (group, f"{group}:*")),
+    ]
 
 
 # -- documents -----------------------------------------------------------------------------------

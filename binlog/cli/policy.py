@@ -8,7 +8,15 @@ import click
 
 from binlog.address import Address, parse_address
 from binlog.aws.identity import place_of
-from binlog.aws.policies import ROLES, Resource, Role, Target, policy_of, stream_target
+from binlog.aws.policies import (
+    ROLES,
+    Resource,
+    Role,
+    Target,
+    function_targets,
+    policy_of,
+    stream_target,
+)
 from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.verb import Verb
 from binlog.errors import BinlogError, RefusedError
@@ -24,6 +32,7 @@ _NONE = "none"
     binlog policy applier kinesis://orders dynamodb://live
     binlog policy reader kinesis://orders?region=eu-west-1 --account 123456789012 --log-key none
     binlog policy relay kinesis://clicks kinesis://orders
+    binlog policy lambda kinesis://orders dynamodb://live --function orders-applier
     binlog policy producer kinesis://orders > p.json && aws iam put-role-policy --role-name shop \\
       --policy-name binlog --policy-document file://p.json
     """,
@@ -49,6 +58,11 @@ _NONE = "none"
     metavar="KEY",
     help="The same of STORE's tables; else what the tables file says.",
 )
+@click.option(
+    "--function",
+    metavar="NAME",
+    help="The Lambda function whose role it is; else its log group may be any function's.",
+)
 @json_option
 def command(
     *,
@@ -59,18 +73,21 @@ def command(
     log_key: str | None,
     inbox_key: str | None,
     store_key: str | None,
+    function: str | None,
     as_json: bool,
 ) -> None:
     """Print the IAM policy with which ROLE can do its work on LOG and STORE, and nothing more.
 
     A producer appends (and reads, to resolve what became of an append that was not answered). A
     reader reads the log; with STORE that, too. A relay reads INBOX and appends to LOG; without
-    INBOX it relays the log's own foreign records. An applier carries STORE forward. An operator may
-    do all of that but relay from elsewhere, and makes and rebuilds logs and tables. With --account,
-    and keys, nothing is called.
+    INBOX it relays the log's own foreign records. An applier carries STORE forward; a lambda is one
+    that is a function. An operator may do all of that but relay from elsewhere, and makes and rebuilds
+    logs and tables. With --account, and keys, nothing is called.
 
     Whoever may append can write any event: an application's permissions are not the log's.
     """
+    if function is not None and role != "lambda":
+        raise RefusedError(f"--function, and the role is {role}", log, "leave it out")
     if inbox_key is not None and (role != "relay" or other is None):
         raise RefusedError("--inbox-key, and there is no INBOX", log, "leave it out")
     if role == "relay":
@@ -83,6 +100,10 @@ def command(
         targets = log_targets(parse_address(log), account_id, log_key)
         if other is not None:
             targets += store_targets(parse_address(other), account_id, store_key)
+        if role == "lambda":
+            targets += [
+                t for each in targets[:1] for t in function_targets(each.place, function or "*")
+            ]
     if not any(target.resources for target in targets):
         raise RefusedError(
             "nothing here is a service's", log, "write kinesis://STREAM; files have permissions"
@@ -97,8 +118,11 @@ def command(
 def _check_store(role: Role, log: str, store: str | None) -> None:
     if role == "producer" and store is not None:
         raise RefusedError("a producer needs no store", store, "leave it out")
-    if role == "applier" and store is None:
-        raise RefusedError("an applier needs a store", log, "binlog policy applier LOG STORE")
+    if role in {"applier", "lambda"} and store is None:
+        what = "an applier" if role == "applier" else "a lambda"
+        raise RefusedError(f"{what} needs a store", log, f"binlog policy {role} LOG STORE")
+    if role == "lambda" and not log.lower().startswith("kinesis:"):
+        raise RefusedError("a lambda has a stream's records", log, "write kinesis://STREAM")
 
 
 def log_targets(

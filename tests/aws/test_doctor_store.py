@@ -105,7 +105,7 @@ def test_healthy_tables_are_said_to_be_so(log: str, wire: Wire) -> None:
     )
     for check in ("ttl", "recovery", "protection", "credentials"):
         assert of(document, check, "ok")
-    assert of(document, "permissions", "ok")["what"] == "all 23 permissions of the role applier"
+    assert of(document, "permissions", "ok")["what"] == "all 24 permissions of the role applier"
     assert document["policy"] is None
 
 

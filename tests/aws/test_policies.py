@@ -234,6 +234,42 @@ def test_a_relay_of_a_logs_own_foreign_records_has_one_stream() -> None:
     assert list(allowed(json.loads(from_files.out))) == [resource.replace("orders", "clicks")]
 
 
+def test_a_function_may_see_its_mappings_and_write_its_own_log() -> None:
+    """Beside what every applier may; mappings have no ARN that the listing of them could be bound to."""
+    options = (f"--account={ACCOUNT_ID}", "--log-key=none", "--function=live-applier")
+    ran = binlog("policy", "lambda", LOG, "dynamodb://live", *options)
+    assert ran.status == 0, ran.err
+    found = allowed(json.loads(ran.out))
+    group = f"arn:aws:logs:eu-west-1:{ACCOUNT_ID}:log-group:/aws/lambda/live-applier"
+    assert found["*"] == {"lambda:ListEventSourceMappings"}
+    assert found[group] == found[f"{group}:*"] == set(actions_of("lambda", "function_log"))
+    assert found[STREAM] == {*actions_of("applier", "stream"), "kinesis:DescribeStream"}
+    applier = binlog("policy", "applier", LOG, "dynamodb://live", *options[:2])
+    of_applier = allowed(json.loads(applier.out))
+    assert {k: v for k, v in found.items() if k in of_applier and k != STREAM} == {
+        k: v for k, v in of_applier.items() if k != STREAM
+    }
+    anybody = binlog("policy", "lambda", LOG, "dynamodb://live", *options[:2])
+    assert group.replace("live-applier", "*") in allowed(json.loads(anybody.out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["lambda", LOG], "binlog policy lambda LOG STORE"),
+        (["lambda", "file:log", "dynamodb://live"], "write kinesis://STREAM"),
+        (
+            ["applier", LOG, "dynamodb://live", "--function=x"],
+            "--function, and the role is applier",
+        ),
+    ],
+)
+def test_a_policy_of_a_function_needs_a_stream_and_a_store(arguments: list[str], says: str) -> None:
+    ran = binlog("policy", *arguments)
+    assert ran.status == 2
+    assert says in ran.err
+
+
 # -- stores ----------------------------------------------------------------------------------------
 
 TABLES = """

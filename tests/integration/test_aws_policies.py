@@ -16,17 +16,25 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from appliers.address import open_store
+from appliers.store import Shareable
 from appliers.stores.dynamodb_reading import LiveTables
 from binlog.actions import build
 from binlog.address import open_log, parse_address
 from binlog.aws.account import Account, connector
-from binlog.aws.policies import Resource, Role, actions_of, policy_of
+from binlog.aws.policies import BY_LAMBDA, Resource, Role, actions_of, policy_of
 from binlog.cli.policy import log_targets, store_targets
 from binlog.foreign import Foreign
+from binlog.logs.kinesis import kinesis_service
 from binlog.producer import Frame, Producer, Verdict
+from consumers.aws_lambda_function import Function
+from consumers.aws_lambda_settings import Settings
 from scripts.standins.server import Server
 from tests.aws.recording import FREE, Calls, is_allowed, recording
 from tests.cli.running import append, binlog
+from tests.integration.test_lambda_live import LiveSource
+from tests.lambda_consumer.event_source_mapping import batches, event_of
+from tests.lambda_consumer.function_world import Context
+from tests.lambda_consumer.lambda_api import LambdaAPI
 
 ACCOUNT_ID = "000000000000"
 TABLES = """
@@ -80,14 +88,17 @@ class World:
             return "owned"
         return "tables" if name.startswith(self.prefix) else "stream"
 
-    def check(self, role: Role, calls: Calls) -> None:
-        """Every action of the role was called on each kind of resource, and no other."""
+    def check(self, role: Role, calls: Calls, *, unmet: frozenset[str] = frozenset()) -> None:
+        """Every action of the role was called on each kind of resource, and no other.
+
+        ``unmet`` are those that another role's story meets: what is called is the same code.
+        """
         found: dict[Resource, set[str]] = {}
         for action, name in calls.asked:
             if action not in FREE:
                 found.setdefault(self.kind(name), set()).add(action)
         for on in ("control", "tables", "stream"):
-            assert found.get(on, set()) == set(actions_of(role, on)), on
+            assert found.get(on, set()) | unmet == set(actions_of(role, on)) - BY_LAMBDA | unmet, on
         # A model is a table that others have made, too.
         assert found.get("owned", set()) <= {
             *actions_of(role, "owned"),
@@ -160,12 +171,51 @@ def apply(world: World, calls: Calls) -> None:
         record = Foreign("shardId-000000000000", 7, "key", 1, b"data")
         store.commit(generation.id, [], [], foreign=[record])
         store.commit(generation.id, [], [], relayed=[record.place])
+    with closing(open_store(world.store)) as store:  # as one of several workers (KCL, Lambda)
+        assert isinstance(store, Shareable)
+        store.share()
+        assert store.checkpoints(generation.id, [0])
+        store.unshare()
 
 
 def test_the_applier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with recording(monkeypatch) as calls:
         apply(world, calls)
     world.check("applier", calls)
+
+
+def test_the_function(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a Lambda function calls; what Lambda calls for it is documented, and not met here."""
+    stream = parse_address(world.log).path
+    settings = Settings(log=world.log, store=world.store)
+    source = LiveSource(kinesis_service(stream))
+    with LambdaAPI([]).running() as api, recording(monkeypatch) as calls:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", api.url)
+        loses = LostReplies(world)
+        calls.also.append(loses.watch)
+        function = Function(settings, write=lambda _: None)
+
+        def invoke() -> None:
+            with calls.paused():  # the poller's
+                found = [event_of(s, records, source.arn) for s, records in batches(source, 100)]
+            for event in found:
+                assert function.handle(event, Context()) == {"batchItemFailures": []}
+
+        invoke()
+        change = {"Action": "UpdateItem", "Key": {"id": "a"}, "Data": {"Add": {"n": 1}}}
+        with calls.paused():  # a producer's, and somebody's record
+            for table in ("users", "stock"):
+                append(world.log, change, table=table)
+            client = boto3.client("kinesis")
+            client.put_record(StreamName=stream, Data=b"{}", PartitionKey="me")
+        invoke()
+        function.forget()
+    assert ("lambda:ListEventSourceMappings", "") in calls.asked
+    calls.asked.discard(("lambda:ListEventSourceMappings", ""))
+    # Of dead letters, rejections, large states and halts; of shards before the one delivered.
+    rare = {f"dynamodb:{name}" for name in ("BatchWriteItem", "Query", "Scan")}
+    rare |= {f"kinesis:{name}" for name in ("GetRecords", "GetShardIterator")}
+    world.check("lambda", calls, unmet=frozenset(rare))
 
 
 def test_the_operator(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
