@@ -219,6 +219,13 @@ class Forgets(Protocol):
     def note_seen(self, place: Position, seen_ms: int) -> None:
         """Somebody saw the end there at that time, by the log's own time; no I/O."""
 
+    def retention_s(self) -> float:
+        """How long a record is kept, as it is set now: a call.
+
+        Raises:
+            StorageError, RefusedError: there was no answer.
+        """
+
 
 def seen_ms(log: Log, place: Position) -> int | None:
     """`Forgets.seen_ms` of a log that forgets; ``None`` of any other: there no place is too old."""

@@ -82,6 +82,7 @@ class Reader:
         self._limits: dict[int, int] = {}  # of a target that is a vector
         self._lineage = Lineage(log) if lineage is None else lineage
         self._last_shard = ""  # that a page came from
+        self._through: dict[str, int] = {}  # when the last record of each was written, ms
         self._damage_ahead: DamageError | None = None  # what a search for a RESOLVE ended at
         self.foreign: list[Foreign] = []  # that the last `read` came upon
         self.relayed: list[Place] = []  # those that its runs bring in as events
@@ -136,6 +137,7 @@ class Reader:
                 self._pages.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
             for shard in shards:
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
+                self._note_through(shard, page)
                 self.bytes_read += sum([len(record.data) for record in page.records])
                 runs: list[Run] = []
                 for record in page.records:
@@ -193,6 +195,12 @@ class Reader:
             wait_s=wait_s,
         )
         return page, wanted
+
+    def _note_through(self, shard: str, page: Page) -> None:
+        if page.caught_up:
+            self._through[shard] = self._log.now_ms()
+        elif page.records:
+            self._through[shard] = page.records[-1].arrival_ms
 
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
         """Add the runs of a record; its partition leaves ``wanted`` when it halts or is done."""
@@ -336,6 +344,14 @@ class Reader:
         """Partitions whose records were read since the last call."""
         touched, self.touched = self.touched, set()
         return touched
+
+    def through_ms(self) -> int | None:
+        """Up to when, by the log's own time, all that can be read was read; halted ones left out.
+
+        ``None`` while a shard was not looked at yet, and where nothing is to be read any more.
+        """
+        times = [self._through.get(shard, -1) for shard in self._readable()]
+        return min(times) if times and min(times) >= 0 else None
 
     def place(self, partition: int) -> tuple[str, int, int]:
         """Shard, sequence number and `applied` of `checkpoint`, which costs more."""

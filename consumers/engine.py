@@ -158,6 +158,16 @@ class Engine:
         """Where it stands: vector, halts, sequencers."""
         return self._reader
 
+    def behind_s(self) -> float | None:
+        """The age, at most, of the oldest event that is not read; ``None``: not known."""
+        through_ms = self._reader.through_ms()
+        return None if through_ms is None else max(0, self._log.now_ms() - through_ms) / 1000
+
+    def rest(self) -> None:
+        """Nothing is read for a while: what the store holds is to be of one moment meanwhile."""
+        self._settle_doubt()
+        self._checkpoint(self._due(self._reader.partitions, idle=True))
+
     def step(self, *, wait_s: float = 0.0) -> Step | None:
         """Read, fold and commit one page; ``None`` if there is nothing to read now.
 

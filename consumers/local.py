@@ -13,31 +13,28 @@ from typing import Literal
 import msgspec
 
 from appliers.applier import NO_RULES, Rules
-from appliers.exclusion import parse_exclusions
-from appliers.fingerprint import check_fingerprint, fingerprint
 from appliers.fold import Counts
 from appliers.store import Sink
 from binlog.clock import Clock, SystemClock
-from binlog.errors import ConflictError
 from binlog.halt import Halt
 from binlog.log import Log
 from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
 from consumers.engine import Engine
-from consumers.pace import Pace, Setting
+from consumers.followed import add_counts, followed, taken_by_others
+from consumers.pace import Setting
+from consumers.pacer import PACED_PAGE_BYTES, WAIT_S, Pacer
 from consumers.thrift import Thrift, is_paid_by_the_write
 from snapshots.rebuild import Report
 
-_WAIT_S = 0.5  # for new records, before looking whether to stop
 _RETRY_S = 60.0  # on a log that is never idle: between two looks for the RESOLVEs of halts
-_PACED_PAGE_BYTES = 64 * 1024  # with a rate, batches stay short
 
 
 class Following(msgspec.Struct, frozen=True):
     """How to replicate."""
 
     once: bool = False  # stop at the log's end as it is then
-    rate: float | None = None  # items a second
+    setting: Setting = Setting()  # how fast, until another one is set in the store
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()  # for a generation that is made here
     poison: Literal["stop", "park"] = "stop"  # what an event that fits no item does
@@ -72,24 +69,25 @@ def replicate(
     store.lock()
     store.bind(log.genesis)
     engines = _engines(log, store, how, clock)
-    pace = Pace(Setting(rate=how.rate), now=started)
+    pacer = Pacer(log, store, how.setting, clock=clock, sleep=sleep, stop=stop)
     total = Counts()
     asked: set[Halt] = set()  # halts for which a RESOLVE was looked for a second time
     retry_at = started + _RETRY_S
     while not stop():
         idle = True
         for engine in engines:
-            wait_s = 0.0 if how.once or engine is not engines[-1] else _WAIT_S
+            pacer.rest(engine)
+            if stop():
+                break
+            wait_s = 0.0 if how.once or engine is not engines[-1] else WAIT_S
             step = engine.step(wait_s=wait_s)
             if step is None:
                 continue
             idle = False
-            _add(total, step.counts)
+            add_counts(total, step.counts)
             if progress is not None:
                 progress(total.events)
-            pace.note(items=step.writes, events=step.counts.events, through_ms=None)
-            while (rest_s := pace.wait_s(behind_s=0.0, now=clock.monotonic())) and not stop():
-                sleep(min(rest_s, _WAIT_S))
+            pacer.note(engine, step)
         if idle and how.once:
             break
         halts = {halt for engine in engines for halt in engine.reader.halts.values()}
@@ -115,34 +113,11 @@ def replicate(
 
 
 def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine]:
-    current = fingerprint(how.rules)
-    exclusions = parse_exclusions(how.excluded, partitions=log.params.partitions)
-    excluded = () if exclusions is None else exclusions.rules
-    generations = store.generations()
-    following = next((generation for generation in generations if generation.open), None)
-    if following is None:
-        store.create(tables=None, fingerprint=current, excluded=excluded)
-        generations = store.generations()
-    elif excluded and excluded != following.excluded:
-        raise ConflictError(
-            f"the store was made with the exclusions {', '.join(following.excluded) or 'none'}",
-            store.name,
-            "leave --exclude out to go on with them, or rebuild the store with others",
-            excluded=following.excluded,
-        )
-    for generation in generations:
-        check_fingerprint(
-            generation.fingerprint,
-            current,
-            where=f"{store.name}, tables {', '.join(generation.tables) or 'none yet'}",
-            met=generation.types,
-            tables=generation.tables,
-            same_meaning=how.same_meaning,
-        )
-        if generation.fingerprint != current:  # of types never met, or vouched for
-            store.describe(generation.id, fingerprint=current, types=())
-    closed = {table for g in generations if not g.open for table in g.tables}
-    page_bytes = how.page_bytes if how.rate is None else min(how.page_bytes, _PACED_PAGE_BYTES)
+    generations = followed(
+        log, store, how.rules, excluded=how.excluded, same_meaning=how.same_meaning
+    )
+    closed = taken_by_others(generations)
+    page_bytes = how.page_bytes if how.setting.is_free else min(how.page_bytes, PACED_PAGE_BYTES)
     return [
         Engine(
             log,
@@ -157,8 +132,3 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
         )
         for g in generations
     ]
-
-
-def _add(total: Counts, more: Counts) -> None:
-    for name in Counts.__struct_fields__:
-        setattr(total, name, getattr(total, name) + getattr(more, name))

@@ -94,7 +94,7 @@ class Pace:
 
         ``retention_s`` is the log's; ``None`` where nothing is ever forgotten.
         """
-        self._retention_s = retention_s
+        self.retention_s = retention_s
         self._setting = setting
         self._by_rate = _Bucket(now)
         self._by_distance = _Bucket(now)
@@ -121,22 +121,24 @@ class Pace:
         if through_ms is not None:
             self._load.note(events=events, through_ms=through_ms)
 
-    def runway(self, behind_s: float) -> Runway:
+    def runway(self, behind_s: float | None) -> Runway:
         """What is left before the oldest event that is not read may leave the log."""
-        if self._retention_s is None:
+        if self.retention_s is None or behind_s is None:
             return "unknown"
-        left = 1 - behind_s / self._retention_s
+        left = 1 - behind_s / self.retention_s
         return "lifted" if left < LIFTED else "short" if left < SHORT else "ample"
 
-    def wait_s(self, *, behind_s: float, now: float) -> float:
+    def wait_s(self, *, behind_s: float | None, now: float) -> float:
         """How long to wait before asking again; 0: the next page may be applied.
 
-        ``behind_s`` is the age, by the log's time, of the oldest event that is not applied.
+        ``behind_s`` is the age, by the log's time, of the oldest event that is not applied; ``None``
+        where it is not known yet, and nothing is held back for its sake.
         """
         rate, distance = self._setting.rate, self._setting.max_behind_s
         lifted = self.runway(behind_s) == "lifted"
         by_rate = math.inf if rate is None or lifted else rate * self.share
-        by_distance = math.inf if distance is None or lifted else self._load.rate(behind_s)
+        held_back = distance is not None and behind_s is not None and not lifted
+        by_distance = self._load.rate(behind_s or 0.0) if held_back else math.inf
         waits = self._by_rate.wait_s(by_rate, now), self._by_distance.wait_s(by_distance, now)
         return min(ASK_S, max(waits))
 

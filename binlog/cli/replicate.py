@@ -6,12 +6,13 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from binlog.cli.options import RateType, log_argument, store_argument
+from binlog.cli.options import log_argument, store_argument
 from binlog.cli.output import json_option, write_json
+from binlog.cli.pace_options import pace_options
 from binlog.cli.progress import progress
 from binlog.cli.replay import (
     allow_units,
@@ -24,6 +25,9 @@ from binlog.cli.replay import (
 )
 from binlog.cli.verb import Verb
 
+if TYPE_CHECKING:
+    from consumers.pace import Setting
+
 
 @click.command(
     cls=Verb,
@@ -32,18 +36,14 @@ from binlog.cli.verb import Verb
     binlog replicate file:log sqlite:replica.db --once
     binlog replicate file:log sqlite:replica.db
     binlog replicate file:log sqlite:replica.db --rate 500
+    binlog replicate kinesis://orders dynamodb://copy --max-behind 12h
     binlog replicate file:log sqlite:replica.db --once --json --appliers shop.rules:appliers
     """,
 )
 @log_argument
 @store_argument()
 @click.option("--once", is_flag=True, help="End at the log's end, instead of following it.")
-@click.option(
-    "--rate",
-    type=RateType(),
-    metavar="N",
-    help="Write at most N items a second.",
-)
+@pace_options
 @exclude_option
 @max_units_option
 @rules_option
@@ -58,7 +58,7 @@ def command(
     log: str,
     store: str,
     once: bool,
-    rate: float | None,
+    setting: Setting,
     excluded: tuple[str, ...],
     max_units: int | None,
     appliers: str | None,
@@ -71,6 +71,8 @@ def command(
     committed, and the report is printed. Items and checkpoint change together, so it may be killed
     at any time and goes on where it was. --exclude is for a store that is made here.
     """
+    if once and setting.max_behind_s is not None:
+        raise click.UsageError("--once ends at the log's end, and --max-behind keeps away from it")
     from appliers.address import open_store
     from appliers.summary import summarize
     from binlog.address import open_log
@@ -78,7 +80,7 @@ def command(
 
     how = Following(
         once=once,
-        rate=rate,
+        setting=setting,
         rules=load_rules(appliers),
         excluded=excluded,
         same_meaning=same_meaning,

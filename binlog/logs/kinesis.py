@@ -177,6 +177,10 @@ class KinesisLog:
     def note_seen(self, place: Position, seen_ms: int) -> None:
         self._stream.seen.note(place.shard, place.sequence, seen_ms)
 
+    def retention_s(self) -> float:
+        self._check_open()
+        return self._service.describe().retention_hours * 3600.0
+
     def shards(self) -> list[Shard]:
         self._check_open()
         return self._reader.shards()

@@ -28,7 +28,7 @@ PARAMS = Params(log_id="ab" * 16, partitions=2)
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_WAIT_S", 0.0)
+    monkeypatch.setattr(local, "WAIT_S", 0.0)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from binlog.logs import DirectoryLog, create_directory_log
 from binlog.params import Params
 from binlog.producer import Producer
 from consumers.local import Following, replicate
+from consumers.pace import Setting
 from snapshots.rebuild import Wanted, rebuild
 
 
@@ -151,5 +152,11 @@ def test_a_rate_makes_it_wait_for_what_it_wrote(tmp_path: Path) -> None:
         waits.append(seconds)
         clock.advance(round(seconds * 1000))
 
-    replicate(log, store, Following(once=True, rate=100.0, page_bytes=1), clock=clock, sleep=sleep)
+    replicate(
+        log,
+        store,
+        Following(once=True, setting=Setting(rate=100.0), page_bytes=1),
+        clock=clock,
+        sleep=sleep,
+    )
     assert sum(waits) == pytest.approx(4.0, abs=0.1)
