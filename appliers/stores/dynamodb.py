@@ -27,24 +27,21 @@ import msgspec
 from appliers.item import Rejection, Row, Write
 from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
-from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
-from appliers.stores.dynamodb_catalog import Catalog
 from appliers.stores.dynamodb_commit import commit
-from appliers.stores.dynamodb_lease import Lease
 from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_letters import read_letters
 from appliers.stores.dynamodb_reader import (
     Moment,
     read_catalog,
     read_items,
-    read_standings,
 )
 from appliers.stores.dynamodb_rows import Rows
-from appliers.stores.dynamodb_session import LockLostError, Session
+from appliers.stores.dynamodb_session import LockLostError
 from appliers.stores.dynamodb_states import States
-from appliers.stores.dynamodb_tables import Specification, ensure, resolve
+from appliers.stores.dynamodb_tables import Specification
+from appliers.stores.dynamodb_turns import LOCK_WAIT_S, Turns
 from appliers.stores.generations import (
     check_binding,
     check_creation,
@@ -56,12 +53,10 @@ from appliers.stores.generations import (
 from binlog.aws.account import Account, connector
 from binlog.aws.errors import error_code
 from binlog.clock import Clock
-from binlog.errors import BinlogError, ConflictError, LostError
+from binlog.errors import BinlogError, LostError
 from binlog.foreign import Foreign, Place
-from binlog.params import decode_genesis
 
 READ_TIMEOUT_S = 5.0
-LOCK_WAIT_S = 5.0
 _LOST_MAX = 3  # times that a lock or a row goes while one looks, before it is said
 
 Connect = Callable[[bool], Any]
@@ -107,7 +102,6 @@ class DynamoDBStore:
     ) -> None:
         """No call is made before the first use. ``width`` is the most calls at a time."""
         self.name = name or f"dynamodb://{specification.prefix}"
-        self._specification = specification
         self._connect = connect or connect_to(account or Account(), self.name)
         self._calls = Calls(
             lambda: self._connect(True),  # noqa: FBT003 - positional in a callable's type
@@ -119,14 +113,15 @@ class DynamoDBStore:
             patience_s=patience_s,
         )
         self._rows = Rows(self._calls, specification.control().physical)
-        self._lease = Lease(self._calls, self._rows, self.name)
         self._states = States(self._rows)
-        self._births = Births()
+        self._turns = Turns(
+            self._calls,
+            self._rows,
+            self._states,
+            specification,
+            lambda: self._connect(False),  # noqa: FBT003 - positional in a callable's type
+        )
         self._landing_s = landing_s
-        self._genesis: bytes | None = None  # bound to, though nothing is written yet
-        self._session: Session | None = None
-        self._control: Any = None  # a client that repeats its calls
-        self._is_made = False  # the control table, and looked at
         self._builds: list[DynamoDBBuild] = []
 
     @property
@@ -146,37 +141,32 @@ class DynamoDBStore:
     @property
     def exists(self) -> bool:
         """Whether there is a store; reading one that is not finds it empty."""
-        return self._catalog().rev > 0
+        return self._turns.catalog().rev > 0
 
     # -- reading -------------------------------------------------------------------------------
 
     def genesis(self) -> bytes | None:
-        return self._catalog().genesis or self._genesis
+        return self._turns.catalog().genesis or self._turns.genesis
 
     def generations(self) -> list[Generation]:
-        return list(self._catalog().generations)
+        if self._turns.shares:
+            self._turns.begin_anew()
+        return list(self._turns.catalog().generations)
 
     def checkpoints(
         self, generation: str, partitions: Collection[int] | None = None
     ) -> dict[int, Checkpoint]:
-        self._lease.keep()  # a consumer begins, and may then wait for long
-        session = self._current()
-        self._catalog().live(generation, self.name)
-        standings = (
-            session.standings(generation)
-            if session
-            else read_standings(self._rows, generation, self.name)
-        )
+        standings = self._turns.standings(generation, partitions)
         found = {}
         for partition, standing in of_partitions(standings, partitions).items():
             now, state = self._states.whole(generation, standing)
             if now.rev != standing.rev:
-                self._session = None  # another writes: read again what the next write stands on
+                self._turns.forget()  # another writes: read again what the next write stands on
             found[partition] = msgspec.structs.replace(now.checkpoint, state=state)
         return found
 
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        place = self._catalog().readable(generation, table, self.name)
+        place = self._turns.catalog().readable(generation, table, self.name)
         if place is None:
             return {}
         try:
@@ -184,8 +174,8 @@ class DynamoDBStore:
         except BinlogError as error:
             if error.__cause__ is None or error_code(error.__cause__) != MISSING:
                 raise
-            self._session = None  # replaced since the catalog was read
-            now = self._catalog().readable(generation, table, self.name)
+            self._turns.forget()  # replaced since the catalog was read
+            now = self._turns.catalog().readable(generation, table, self.name)
             if now is None or now == place:
                 raise
             return read_items(self._calls, now, keys)
@@ -200,7 +190,7 @@ class DynamoDBStore:
 
     def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
         # Of no moment: who puts them back in order does that beside those who write.
-        for generation, name in self._catalog().letters_of(table):
+        for generation, name in self._turns.catalog().letters_of(table):
             yield from read_letters(self._rows, generation, name, self.name)
 
     def foreign(self) -> Iterator[Foreign]:
@@ -211,44 +201,51 @@ class DynamoDBStore:
     def view(self) -> Iterator[Reader]:
         yield Moment(self._calls, self._rows, self.name, self._states)
 
-    def _current(self) -> Session | None:
-        return self._session if self._lease.held else None
+    # -- sharing -------------------------------------------------------------------------------
 
-    def _catalog(self) -> Catalog:
-        """As the writer knows it, who alone changes it; else as it is."""
-        session = self._current()
-        return session.catalog if session else read_catalog(self._rows, self.name)
+    @property
+    def shared(self) -> bool:
+        return read_catalog(self._rows, self.name).shared
+
+    def share(self) -> None:
+        self._turns.shares = True  # noted with the first session: there may be no store yet
+
+    def unshare(self) -> None:
+        session = self._turns.writing()
+        if session.catalog.shared:
+            with self._turns.losing():
+                session.change(shared=False)
 
     # -- writing -------------------------------------------------------------------------------
 
     def lock(self, *, wait_s: float = LOCK_WAIT_S) -> None:
         # Where there is no store yet there is nothing to lock, nor a log to make one of: whoever
         # writes first makes it, and takes the lock then.
-        if not self._lease.held and self._rows.exist():
-            self._lease.acquire(wait_s)
+        if self._rows.exist():
+            self._turns.lock(wait_s)
 
     def bind(self, genesis: bytes) -> None:
         bound = self.genesis()
         check_binding(self.name, bound, genesis)
         if bound is None:
             self.lock()
-            self._genesis = genesis
+            self._turns.genesis = genesis
 
     def create(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> Generation:
         made = new_generation(tables, fingerprint, excluded)
-        session = self._writing()
+        session = self._turns.writing()
         live = session.catalog.generations
         check_creation(self.name, live, made)
-        with self._losing():
+        with self._turns.losing():
             session.change(generations=(*live, made))
         return made
 
     def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
-        session = self._writing()
+        session = self._turns.writing()
         known = session.catalog.live(generation, self.name)
-        with self._losing():
+        with self._turns.losing():
             session.change_generation(described(known, fingerprint, types))
 
     def commit(
@@ -268,9 +265,9 @@ class DynamoDBStore:
         check_unique(writes)
         tables = list(tables)
         for _ in range(_LOST_MAX):
-            session = self._writing()
+            session = self._turns.writing()
             try:
-                with self._losing():
+                with self._turns.losing():
                     return commit(
                         session,
                         generation,
@@ -292,12 +289,12 @@ class DynamoDBStore:
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
     ) -> DynamoDBBuild:
         made = new_generation(tables, fingerprint, excluded)
-        session = self._writing(keep=False)
-        with self._losing():
+        session = self._turns.writing(keep=False)
+        with self._turns.losing():
             remove_builds(session)
-        self._lease.extend()
+        self._turns.lease.extend()
         self._calls.rest()  # a rebuild forks, which it does not with other threads about
-        build = DynamoDBBuild(made, self._writing, landing_s=self._landing_s)
+        build = DynamoDBBuild(made, self._turns.writing, landing_s=self._landing_s)
         self._builds.append(build)
         return build
 
@@ -305,76 +302,5 @@ class DynamoDBStore:
         for build in self._builds:
             build.leave()
         self._builds.clear()
-        self._session = None
-        self._lease.release()
+        self._turns.close()
         self._calls.close()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-
-    @contextmanager
-    def _losing(self) -> Iterator[None]:
-        """After any error, read again what the next write stands on."""
-        try:
-            yield
-        except BaseException:
-            self._session = None
-            raise
-
-    def _writing(self, *, keep: bool = True) -> Session:
-        """The session of the writer: locked, the store made, bound to its log."""
-        if self._session is None or not self._lease.held:
-            self._session = self._begin()
-        if keep:
-            self._lease.keep()
-        return self._session
-
-    def _begin(self) -> Session:
-        self._make()
-        self._lease.acquire(LOCK_WAIT_S)
-        catalog = read_catalog(self._rows, self.name)
-        genesis = self._bound(catalog)
-        specification = self._specification.bound(decode_genesis(genesis, self.name).log_id)
-        session = Session(
-            self._calls,
-            self._rows,
-            self._lease,
-            self._states,
-            self._births,
-            resolve(self._repeating(), specification, self.name),
-            self._repeating(),
-            msgspec.structs.replace(catalog, genesis=genesis),
-        )
-        session.remove_gone()
-        return session
-
-    def _bound(self, catalog: Catalog) -> bytes:
-        """The genesis of the log that the store belongs to."""
-        if self._genesis is not None:
-            check_binding(self.name, catalog.genesis, self._genesis)
-        genesis = catalog.genesis or self._genesis
-        if genesis is None:
-            raise ConflictError(
-                "the store belongs to no log yet", self.name, "bind it to one before writing"
-            )
-        return genesis
-
-    def _make(self) -> None:
-        """The control table, made if it is not there; looked at once a handle."""
-        if not self._is_made:
-            genesis = self._bound(read_catalog(self._rows, self.name))
-            log_id = decode_genesis(genesis, self.name).log_id
-            control = self._specification.bound(log_id).control()
-            ensure(
-                self._repeating(),
-                control,
-                self.name,
-                clock=self._calls.clock,
-                pause=self._calls.pause,
-            )
-            self._is_made = True
-
-    def _repeating(self) -> Any:
-        if self._control is None:
-            self._control = self._connect(False)  # noqa: FBT003 - positional in a callable's type
-        return self._control

@@ -46,11 +46,12 @@ from appliers.stores.generations import (
     with_tables,
 )
 from appliers.stores.sorted_runs import Record, SortedRuns, read_run
-from binlog.errors import BinlogError, ConflictError, RefusedError
+from binlog.errors import BinlogError, ConflictError, LostError, RefusedError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
 from binlog.logger import get_logger
 
+SWITCHES_MAX = 8  # tries, where others change the catalog meanwhile
 LANDING_S = 60.0
 _BATCH = (
     25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
@@ -300,16 +301,15 @@ class DynamoDBBuild:
         session.calls.each(
             lambda each: put_checkpoint(session, made.id, each), list(checkpoints.values())
         )
-        live = session.catalog.generations
-        kept, gone = after_build(live, made)
         self._is_switching = True
-        session.change(
-            generations=(*kept, made),
-            places=with_places(
-                session.catalog, {table: self._places.get(table, Place()) for table in made.tables}
-            ),
-            gone=gone_of(session.catalog, gone),
-        )
+        for left in reversed(range(SWITCHES_MAX)):
+            try:
+                self._switch(session, made)
+                break
+            except LostError:
+                if not session.catalog.shared or not left:
+                    raise
+                session.read_catalog()  # a team changes it whenever it meets a new table or type
         self._over = True
         self._remove_folder()
         try:  # live; what follows the next writer would do, too
@@ -318,6 +318,16 @@ class DynamoDBBuild:
             sweep(session)
         except BinlogError as error:
             _logger.warning("build.unswept", store=session.name, why=str(error))
+
+    def _switch(self, session: Session, made: Generation) -> None:
+        kept, gone = after_build(session.catalog.generations, made)
+        session.change(
+            generations=(*kept, made),
+            places=with_places(
+                session.catalog, {table: self._places.get(table, Place()) for table in made.tables}
+            ),
+            gone=gone_of(session.catalog, gone),
+        )
 
     def _wait_for_doubtful(self, session: Session) -> None:
         if self._doubtful_at is not None:

@@ -67,6 +67,7 @@ class Catalog(msgspec.Struct, frozen=True):
     places: Mapping[str, Place] = {}  # of every table of a live generation
     first_names: tuple[str, ...] = ()  # tables whose name without a suffix was given out, ever
     gone: tuple[Gone, ...] = ()
+    shared: bool = False  # several workers write to the store (`appliers.store.Shareable`)
 
     def live(self, generation: str, name: str) -> Generation:
         """The generation of that id.
@@ -116,13 +117,14 @@ def next_catalog(catalog: Catalog, **changes: Any) -> Catalog:
     return msgspec.structs.replace(changed, places=places)
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, omit_defaults=True):
     """The part of the catalog that is kept as JSON, for people."""
 
     generations: tuple[Generation, ...]
     places: dict[str, Place]
     first_names: tuple[str, ...]
     gone: tuple[Gone, ...]
+    shared: bool = False
 
 
 _read_document = msgspec.json.Decoder(_Document).decode
@@ -135,7 +137,11 @@ def catalog_item(catalog: Catalog, name: str) -> Attributes:
         TooLargeError: with the number of tables.
     """
     document = _Document(
-        catalog.generations, dict(catalog.places), catalog.first_names, catalog.gone
+        catalog.generations,
+        dict(catalog.places),
+        catalog.first_names,
+        catalog.gone,
+        catalog.shared,
     )
     text = msgspec.json.encode(document)
     if len(text) > ROW_BYTES_MAX:
@@ -185,6 +191,7 @@ def catalog_of(item: Mapping[str, Any] | None, name: str) -> Catalog:
             document.places,
             document.first_names,
             document.gone,
+            document.shared,
         )
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise damaged(f"the catalog is damaged ({error})", name) from error
@@ -231,6 +238,8 @@ def checkpoint_item(generation: str, standing: Standing, state: bytes) -> Attrib
     }
     if at.seen_ms is not None:  # releases before it was there pass it over, and write none
         item["seen"] = {"N": str(at.seen_ms)}
+    if at.joined:
+        item["joined"] = {"BOOL": True}
     return item
 
 
@@ -255,6 +264,7 @@ def standing_of(item: Mapping[str, Any], generation: str, name: str) -> Standing
             digest=bytes(item["digest"]["B"]),
             state=bytes(item["state"]["B"]),
             seen_ms=seen_ms,
+            joined="joined" in item,
         )
         return Standing(checkpoint, numbers[2])
     except (KeyError, TypeError, ValueError) as error:

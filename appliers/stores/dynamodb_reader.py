@@ -8,7 +8,7 @@ afterwards whether these are still the same. If not, `BusyError`: what was read 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -25,6 +25,7 @@ from appliers.stores.dynamodb_catalog import (
     Catalog,
     Standing,
     catalog_of,
+    checkpoint_key,
     checkpoints_pk,
     foreign_of_rows,
     foreign_sk,
@@ -32,20 +33,18 @@ from appliers.stores.dynamodb_catalog import (
     rejections_pk,
     standing_of,
 )
-from appliers.stores.dynamodb_items import Keys, key_attributes, row_of
+from appliers.stores.dynamodb_items import Attributes, Keys, key_attributes, row_of
 from appliers.stores.dynamodb_lease import LOCK, Ahead, Lock, ahead_of, lock_of
 from appliers.stores.dynamodb_letters import read_letters
-from appliers.stores.dynamodb_rows import Rows
+from appliers.stores.dynamodb_rows import BATCH_GET, Rows, get_batch
 from appliers.stores.dynamodb_states import States
 from appliers.stores.generations import of_partitions
 from appliers.stores.sorted_runs import SortedRuns
 from binlog.aws.errors import error_code
 from binlog.errors import BinlogError, BusyError, DamageError
 from binlog.foreign import Foreign
+from binlog.vector import offset_of
 
-_BATCH_GET = (
-    100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-)
 _SEGMENTS = 4  # of a scan, each read by a thread
 _SETTLE_S = 5.0  # how long a moment without a commit under way is waited for
 _SETTLE_PAUSE_S = 0.1
@@ -59,9 +58,15 @@ def read_catalog(rows: Rows, name: str) -> Catalog:
     return catalog_of(rows.get(CATALOG), name)
 
 
-def read_standings(rows: Rows, generation: str, name: str) -> dict[int, Standing]:
+def read_standings(
+    rows: Rows, generation: str, name: str, partitions: Collection[int] | None = None
+) -> dict[int, Standing]:
     """The checkpoint rows of a generation, states as they are stored, by partition."""
-    found = (standing_of(item, generation, name) for item in rows.query(checkpoints_pk(generation)))
+    if partitions is None:
+        items: Iterable[Attributes] = rows.query(checkpoints_pk(generation))
+    else:
+        items = rows.get_all([checkpoint_key(generation, each) for each in sorted(partitions)])
+    found = (standing_of(item, generation, name) for item in items)
     return {standing.checkpoint.partition: standing for standing in found}
 
 
@@ -77,36 +82,17 @@ def read_items(calls: Calls, keys: Keys, wanted: Sequence[bytes]) -> dict[bytes,
     """
     found: dict[bytes, Row] = {}
     distinct = list(dict.fromkeys(wanted))
-    chunks = [distinct[n : n + _BATCH_GET] for n in range(0, len(distinct), _BATCH_GET)]
+    chunks = [distinct[n : n + BATCH_GET] for n in range(0, len(distinct), BATCH_GET)]
     mutex = threading.Lock()
 
     def read(chunk: Sequence[bytes]) -> None:
-        items = _get_batch(calls, keys.physical, [key_attributes(key) for key in chunk])
+        items = get_batch(calls, keys.physical, [key_attributes(key) for key in chunk])
         rows = {keys.key_of(item): row_of(item, keys, calls.name) for item in items}
         with mutex:
             found.update(rows)
 
     calls.each(read, chunks)
     return found
-
-
-def _get_batch(calls: Calls, table: str, keys: list[Any]) -> list[Any]:
-    """At most 100 items; what a reply leaves out is asked for again."""
-    items: list[Any] = []
-    left, begun, attempt = keys, calls.clock.monotonic(), 0
-    while True:
-        request = {table: {"Keys": left, "ConsistentRead": True}}
-        reply = calls.call("batch_get_item", RequestItems=request, ReturnConsumedCapacity="TOTAL")
-        got = reply["Responses"].get(table, [])
-        items += got
-        left = reply.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
-        if not left:
-            return items
-        if got:  # 16 MB a reply, or what capacity there was: it goes on
-            begun, attempt = calls.clock.monotonic(), 0
-        else:
-            calls.unprocessed(begun, attempt)
-            attempt += 1
 
 
 def spool(calls: Calls, keys: Keys, after: bytes | None, runs: SortedRuns) -> None:
@@ -192,6 +178,10 @@ class Moment:
         }
         is_ahead = bool(still_ahead(self._lock, self._standings))
         self._is_settled = not is_ahead and self._is_still()
+        self._applied = {
+            id_: {p: standing.checkpoint.applied for p, standing in standings.items()}
+            for id_, standings in self._standings.items()
+        }
         return self._is_settled
 
     def _is_still(self) -> bool:
@@ -239,7 +229,10 @@ class Moment:
     def read(self, generation: str, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
         place = self._catalog.readable(generation, table, self.name)
         with _checked(self):
-            return read_items(self._calls, place, keys) if place else {}
+            found = read_items(self._calls, place, keys) if place else {}
+        for row in found.values():
+            self._check_reached(generation, row)
+        return found
 
     def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
         place = self._catalog.keys(table)
@@ -249,9 +242,27 @@ class Moment:
         try:
             with _checked(self):
                 spool(self._calls, place, after, runs)
-            yield from unspool(runs, place)
+            owner = self._catalog.owner(table)
+            for key, row in unspool(runs, place):
+                self._check_reached(owner, row)
+                yield key, row
         finally:
             runs.close()
+
+    def _check_reached(self, generation: str | None, row: Row) -> None:
+        """That a row of a store with many writers is none that is ahead of its checkpoint.
+
+        Those that are not are of one moment, whatever was written meanwhile: each holds all events up
+        to the checkpoint, and none after it.
+        """
+        if generation is not None and not self._is_reached(
+            generation, row.partition, offset_of(max(row.version, row.tail))
+        ):
+            raise self._written()
+
+    def _is_reached(self, generation: str, partition: int, offset: int) -> bool:
+        """Whether it is behind the checkpoint; what one writer alone is ahead with is known otherwise."""
+        return not self._catalog.shared or offset <= self._applied[generation].get(partition, 0)
 
     def rejections(self, table: str | None = None) -> Iterator[Rejection]:
         found: list[Rejection] = []
@@ -260,7 +271,12 @@ class Moment:
                 items = self._rows.query(rejections_pk(generation.id))
                 each = (rejection_of(item, self.name) for item in items)
                 # Of a table that a build took, or of a commit that has not come to its end.
-                found += [r for r in each if r.table in generation.tables]
+                found += [
+                    r
+                    for r in each
+                    if r.table in generation.tables
+                    and self._is_reached(generation.id, r.partition, r.offset)
+                ]
         ordered = sorted(found, key=lambda r: (r.table, r.partition, r.offset, r.key))
         for name, group in groupby(ordered, key=lambda r: r.table):
             if table in (None, name):

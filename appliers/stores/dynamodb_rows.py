@@ -15,6 +15,11 @@ _BATCH_WRITE = (
 )
 
 
+BATCH_GET = (
+    100  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+)
+
+
 class Rows:
     """The rows of one control table, which need not be there to be read."""
 
@@ -38,6 +43,14 @@ class Rows:
             ReturnConsumedCapacity="TOTAL",
         )
         return None if reply is None else reply.get("Item")
+
+    def get_all(self, keys: Sequence[Mapping[str, Any]]) -> list[Attributes]:
+        """The rows of these keys that are there, in no order."""
+        found: list[Attributes] = []
+        for n in range(0, len(keys), BATCH_GET):
+            some = [{"pk": key["pk"], "sk": key["sk"]} for key in keys[n : n + BATCH_GET]]
+            found += get_batch(self.calls, self.table, some)
+        return found
 
     def query(self, pk: Attributes, *, begins: str = "") -> Iterator[Attributes]:
         """The rows under ``pk`` whose range key begins so, in order."""
@@ -126,6 +139,25 @@ class Rows:
 
     def _delete(self, keys: Sequence[Attributes]) -> None:
         write_batch(self.calls, self.table, [{"DeleteRequest": {"Key": key}} for key in keys])
+
+
+def get_batch(calls: Calls, table: str, keys: list[Any]) -> list[Any]:
+    """At most 100 items; what a reply leaves out is asked for again."""
+    items: list[Any] = []
+    left, begun, attempt = keys, calls.clock.monotonic(), 0
+    while True:
+        request = {table: {"Keys": left, "ConsistentRead": True}}
+        reply = calls.call("batch_get_item", RequestItems=request, ReturnConsumedCapacity="TOTAL")
+        got = reply["Responses"].get(table, [])
+        items += got
+        left = reply.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        if not left:
+            return items
+        if got:  # 16 MB a reply, or what capacity there was: it goes on
+            begun, attempt = calls.clock.monotonic(), 0
+        else:
+            calls.unprocessed(begun, attempt)
+            attempt += 1
 
 
 def write_batch(

@@ -7,7 +7,7 @@ thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -52,8 +52,13 @@ class Session:
         specification: Specification,
         control: Any,
         catalog: Catalog,
+        *,
+        shares: bool = False,
     ) -> None:
-        """``specification`` is bound and resolved; ``control`` a client that repeats its calls."""
+        """``specification`` is bound and resolved; ``control`` a client that repeats its calls.
+
+        ``shares``: one of several writers, without the lock (`appliers.store.Shareable`).
+        """
         self.calls = calls
         self.rows = rows
         self.lease = lease
@@ -62,14 +67,23 @@ class Session:
         self.specification = specification
         self.catalog = catalog
         self.name = calls.name
+        self.shares = shares
         self._control = control
         self._standings: dict[str, dict[int, Standing]] = {}
 
     def standings(self, generation: str) -> dict[int, Standing]:
         """The checkpoint rows of a live generation as they stand, to be kept so by who writes one."""
-        if generation not in self._standings:
+        if generation not in self._standings and not self.shares:
             self._standings[generation] = read_standings(self.rows, generation, self.name)
-        return self._standings[generation]
+        return self._standings.setdefault(generation, {})
+
+    def read_standings(self, generation: str, partitions: Collection[int] | None) -> None:
+        """Read some partitions' rows as they stand now: what those of them are written over."""
+        found = read_standings(self.rows, generation, self.name, partitions)
+        known = self._standings.setdefault(generation, {})
+        for partition in known.keys() if partitions is None else partitions:
+            known.pop(partition, None)
+        known.update(found)
 
     def ahead(self) -> Ahead:
         """What items may be ahead of checkpoints, by whomever they were written."""
@@ -95,6 +109,15 @@ class Session:
 
     # -- the catalog ---------------------------------------------------------------------------
 
+    def read_catalog(self) -> None:
+        """Stand on the catalog as it is now."""
+        found = read_catalog(self.rows, self.name)
+        self.catalog = msgspec.structs.replace(found, genesis=self.catalog.genesis)
+
+    def is_outdated(self) -> bool:
+        """Whether somebody else has changed the catalog."""
+        return read_catalog(self.rows, self.name).rev != self.catalog.rev
+
     def change(self, **changes: Any) -> None:
         """Replace the catalog, in one step.
 
@@ -113,8 +136,7 @@ class Session:
             LostError: others change the catalog, again and again.
         """
         for _ in range(_LOST_MAX):
-            found = read_catalog(self.rows, self.name)
-            self.catalog = msgspec.structs.replace(found, genesis=self.catalog.genesis)
+            self.read_catalog()
             try:
                 self.change()
             except LostError:

@@ -263,7 +263,7 @@ class StoreAgreement(RuleBasedStateMachine):
         if rejections:
             self.all_do(lambda store, n: store.commit(ids[n], [], [], rejections=rejections))
         if isinstance(last, DynamoDBStore):  # readers are told of what such a commit leaves
-            last._writing().settle({})
+            last._turns.writing().settle({})
 
     def standing(self, write: Write) -> Row:
         return dict(self.stores[0].scan(write.table))[write.key]

@@ -58,7 +58,7 @@ def test_C5_a_base_that_a_crash_left_goes_behind_a_fence(double: DynamoDBDouble)
         double.clock.advance((ORPHAN_S + 1) * 1000)
         store.build(tables=["users"], fingerprint="f", excluded=()).abandon()
 
-    stopped = store._writing()
+    stopped = store._turns.writing()
     stopped.standings(generation)
     packed = stopped.states.pack(generation, 3, states[4], None)
 
