@@ -5,6 +5,7 @@ once a second and at every change of its state; ``worker.json`` by the superviso
 reads files: nothing has to be asked, and what was last written stays when the process is gone.
 
 ==========  ====================================================================================
+starting    it opens log and store
 working     it applies what comes
 delayed     what it needs does not answer, or is throttled; it tries again
 halted      it waits for a person: ``binlog resolve``, or for other appliers
@@ -37,7 +38,7 @@ class ShardHealth(msgspec.Struct, kw_only=True):
 
     shard: str = ""
     pid: int = 0
-    state: str = "working"
+    state: str = "starting"
     at_ms: int = 0
     started_ms: int = 0
     behind_ms: int | None = None

@@ -119,12 +119,13 @@ class ShardConsumer:
         """The first message; ``sequence`` is where KCL goes on, or a word such as TRIM_HORIZON."""
         self._begin()
         self._shard = shard
+        self.health.begin(shard)
         try:
             after = int(sequence) if sequence.isdecimal() else -1
             self._worker, self._records_of = self._ways.open(shard, after)
         except BinlogError as error:
             self._fail(error)
-        self.health.begin(shard)
+        self.health.went_on()
         _logger.info("shard.started", shard=shard, sequence=sequence)
 
     def process(
