@@ -200,7 +200,9 @@ def check_key(
             raise unholdable(table, key, row, reason, where)
     misfit = schema.misfit(named) if schema else None
     if misfit:
-        raise unholdable(table, key, row, misfit, where)
+        # One such item is the log's mistake; if all are, the table's declaration is.
+        mend = "; or declare the table's key as the log has it (?tables=FILE)"
+        raise unholdable(table, key, row, misfit, where, mend)
     return named
 
 
@@ -224,15 +226,20 @@ def _unholdable(name: str, value: object, limit: int) -> str | None:
 _KINDS = {bool: "boolean", type(None): "null", dict: "map", list: "list", frozenset: "set"}
 
 
-def unholdable(table: str, key: bytes, row: Row, reason: str, where: str) -> PoisonError:
-    """The error of an item that DynamoDB can never hold, though the log could."""
+def unholdable(
+    table: str, key: bytes, row: Row, reason: str, where: str, mend: str = ""
+) -> PoisonError:
+    """The error of an item that DynamoDB can never hold, though the log could.
+
+    ``mend`` is another remedy beside the exclusion.
+    """
     named, text = readable_key(key)
     offset = offset_of(row.version)
     rule = f"key={table}:{text}"
     return PoisonError(
         f"the item {_short(text)} of {table} cannot be in DynamoDB: {reason}",
         f"{where}: partition {row.partition}, offset {offset}",
-        f"leave it out with --exclude {shlex.quote(_short(rule))}",
+        f"leave it out with --exclude {shlex.quote(_short(rule))}{mend}",
         partition=row.partition,
         offset=offset,
         table=table,

@@ -257,7 +257,8 @@ class Specification(msgspec.Struct, frozen=True):
                 raise RefusedError(
                     f"the key has two attributes, {one[0]!r} and {two[0]!r}, and nothing says "
                     f"which is the hash key",
-                    f"table {table!r}",
+                    # The first event tells, and to delete what is made by then is not everybody's right.
+                    f"table {table!r} ({self.control().physical} is made, and used when you go on)",
                     f"write {target}, or the other way round: "
                     f"{toml(table, hash=one, range=two)}{and_then}",
                     table=table,
