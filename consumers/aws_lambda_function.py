@@ -15,7 +15,7 @@ asked, at the first invocation, and again before a report when that was over a m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol
 
 from appliers.address import open_store
 from appliers.store import Store
@@ -38,7 +38,9 @@ from consumers.aws_lambda_settings import Settings
 from consumers.delivery import Outcome, Worker, Working, record_of
 
 SEEN_S = 60.0  # a mapping that was looked at so lately is as it was then
-ASLEEP_S = 30.0  # after so long between two invocations connections may be dead, and not know it
+# After so long between two invocations what is on the way (350 s idle: NAT gateways, endpoints in a VPC)
+# has forgotten the connections, and may not say so. Those that say so cost one more attempt.
+ASLEEP_S = 300.0
 
 _logger = get_logger(__name__)
 
@@ -50,14 +52,6 @@ class Context(Protocol):
     invoked_function_arn: str
 
     def get_remaining_time_in_millis(self) -> int: ...
-
-
-@runtime_checkable
-class Connected(Protocol):
-    """A log or a store that is a service."""
-
-    def drop_connections(self) -> None:
-        """The next call makes new ones; nothing else is forgotten."""
 
 
 class _Opened:
@@ -92,12 +86,6 @@ class _Opened:
             )
             for each in delivered.records
         ]
-
-    def renew(self) -> None:
-        """Go on by new connections."""
-        for each in (self.log, self.store):
-            if isinstance(each, Connected):
-                each.drop_connections()
 
     def is_running(self) -> bool:
         """Whether the store has applied anything yet."""
@@ -211,13 +199,13 @@ class Function:
             )
 
     def _wake(self) -> _Opened:
-        """The log and the store, open; after a sleep by new connections."""
+        """The log and the store, open; after a long sleep anew."""
         slept_from_ms, self._slept_from_ms = self._slept_from_ms, None
         if self._opened is not None and slept_from_ms is not None:
             # The wall clock: the monotonic one may have stood still, too.
             passed_ms = self._clock.now_ms() - slept_from_ms
             if not 0 <= passed_ms < ASLEEP_S * 1000:
-                self._opened.renew()
+                self.forget()
         if self._opened is None:
             log = self._open_log(self._settings.log)
             try:

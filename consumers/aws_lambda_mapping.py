@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from binlog.aws.account import Account, connector
 from binlog.aws.errors import trouble
-from binlog.health import Finding
+from binlog.errors import BinlogError
+from binlog.health import Finding, found
 
 REPORTS = "ReportBatchItemFailures"
 LIST = "lambda:ListEventSourceMappings"
@@ -43,25 +44,25 @@ def mapping_findings(mapping: Mapping[str, Any]) -> list[Finding]:
     A setting that the description leaves out has the service's default.
     """
     where = _name_of(mapping)
-    found = [Finding("mapping", "unhealthy", p.what, where, p.do) for p in _problems(mapping)]
+    made = [Finding("mapping", "unhealthy", p.what, where, p.do) for p in _problems(mapping)]
     state = mapping.get("State", "Enabled")
     if state not in {"Enabled", "Creating", "Enabling", "Updating"}:
         why = mapping.get("StateTransitionReason")
         what = f"it is {state}" + (f": {why}" if why else "")
-        found.append(Finding("mapping", "unhealthy", what, where, _update(mapping, "--enabled")))
-    if not found:
+        made.append(Finding("mapping", "unhealthy", what, where, _update(mapping, "--enabled")))
+    if not made:
         factor, size = mapping.get("ParallelizationFactor", 1), mapping.get("BatchSize", 100)
         what = f"nothing is dropped; batches of {size} records, {factor} at a time a shard"
-        found.append(Finding("mapping", "ok", what, where))
+        made.append(Finding("mapping", "ok", what, where))
     if not reports_failures(mapping):
         what = f"FunctionResponseTypes without {REPORTS}: of a batch that fails all comes again"
         do = _update(mapping, f"--function-response-types {REPORTS}")
-        found.append(Finding("mapping", "noted", what, where, do))
+        made.append(Finding("mapping", "noted", what, where, do))
     result = mapping.get("LastProcessingResult") or ""
     if result.startswith("PROBLEM"):
         do = "the function's log says why"
-        found.append(Finding("mapping", "noted", f"the service says {result}", where, do))
-    return found
+        made.append(Finding("mapping", "noted", f"the service says {result}", where, do))
+    return made
 
 
 def refusal(mapping: Mapping[str, Any], *, is_running: bool) -> Finding | None:
@@ -147,16 +148,37 @@ def list_mappings(
         read_timeout_s=_READ_TIMEOUT_S,
     )
     client = connect()
-    found: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     more: dict[str, str] = {}
     try:
         while True:
             reply = client.list_event_source_mappings(FunctionName=function, **more)
-            found += [m for m in reply["EventSourceMappings"] if is_of(m, stream_arn)]
+            listed += [m for m in reply["EventSourceMappings"] if is_of(m, stream_arn)]
             if not (marker := reply.get("NextMarker")):
-                return found
+                return listed
             more = {"Marker": marker}
     except Exception as error:
         raise trouble(error, where) from error
     finally:
         client.close()
+
+
+def look_at(stream_arn: str, function: str, account: Account) -> list[Finding]:
+    """What ``doctor`` finds of the mappings between a stream and a function."""
+    plain = Account(
+        region=account.region, profile=account.profile
+    )  # the function's account is ours
+    try:
+        mappings = list_mappings(stream_arn, function, account=plain)
+    except BinlogError as error:
+        if error.details.get("action") is None:
+            return [found("mapping", error)]
+        return [Finding("mapping", "unknown", error.what, f"function {function}", error.do)]
+    if not mappings:
+        what, where = f"nothing delivers the stream to {function}", f"function {function}"
+        do = (
+            f"aws lambda create-event-source-mapping --function-name {function} --event-source-arn"
+            f" {stream_arn} --starting-position TRIM_HORIZON --function-response-types {REPORTS}"
+        )
+        return [Finding("mapping", "unhealthy", what, where, do)]
+    return [each for mapping in mappings for each in mapping_findings(mapping)]

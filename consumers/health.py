@@ -40,6 +40,7 @@ from binlog.logs.kinesis import READS_PER_S
 from binlog.logs.kinesis_health import StreamHealth, probes, questions, reads_finding
 from binlog.logs.kinesis_service import Service
 from binlog.sequencer_state import SequencerState
+from consumers.aws_lambda_mapping import look_at
 from consumers.lag import last_of_all
 
 _FREE_MIN_BYTES, _FREE_MIN_SHARE = 256 * 1024 * 1024, 0.02
@@ -60,7 +61,8 @@ class Doctor:
     """One visit to a log, and a store.
 
     ``role`` is whose permissions are looked at, ``other_reads`` the budgets of the stream's other
-    readers, in GetRecords calls a second and shard.
+    readers, in GetRecords calls a second and shard, ``function`` the Lambda function (name or ARN) that
+    the stream is delivered to.
 
     Raises:
         RefusedError: addresses that are none of a log and a store.
@@ -73,6 +75,7 @@ class Doctor:
         *,
         role: Role = "reader",
         other_reads: Sequence[float] = (),
+        function: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.report = Report([])
@@ -81,6 +84,7 @@ class Doctor:
         self._store = None if store is None else parse_address(store)
         self._role = role
         self._other_reads = other_reads
+        self._function = function
         self._clock: Clock = clock or SystemClock()
 
     def examine(self) -> Report:
@@ -168,6 +172,8 @@ class Doctor:
                 self._permissions(self._log, [(target, probes(service))], identity)
         if stream is not None:
             self._log_in(stream)
+            if self._function is not None:
+                self._add(*look_at(stream.arn, self._function, self._log.account))
 
     def _described(self, service: Service) -> StreamHealth | None:
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     binlog doctor kinesis://orders
     binlog doctor kinesis://orders?reads=2 sqlite:replica.db --other-reads 2
     binlog doctor kinesis://orders --as producer --json
+    binlog doctor kinesis://orders dynamodb://live --as lambda --function orders-applier
     """,
 )
 @log_argument
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     help="GetRecords calls a second and shard that another reader of the stream makes, once for"
     " each; a Lambda function makes 1. LOG's own are its ?reads=.",
 )
+@click.option(
+    "--function",
+    metavar="NAME",
+    help="The Lambda function that LOG is delivered to: its event source mapping is looked at.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -52,6 +58,7 @@ def command(
     store: str | None,
     role: Role | None,
     other_reads: tuple[float, ...],
+    function: str | None,
     as_json: bool,
 ) -> None:
     """Look at credentials, permissions, limits, retention, budgets and clocks. Changes nothing.
@@ -74,7 +81,10 @@ def command(
         raise RefusedError(f"--as {role}, and LOG is not a service's", log, "leave it out")
     if role is None:
         role = "applier" if "dynamodb" in schemes else "reader"
-    report = Doctor(log, store, role=role, other_reads=other_reads).examine()
+    if function is not None and schemes[0] != "kinesis":
+        raise RefusedError("--function, and LOG is not a stream", log, "leave it out")
+    doctor = Doctor(log, store, role=role, other_reads=other_reads, function=function)
+    report = doctor.examine()
     if as_json:
         write_json(
             {"healthy": report.healthy, "findings": report.findings, "policy": report.policy}
