@@ -14,8 +14,9 @@ import msgspec
 
 from appliers.applier import NO_RULES, Rules
 from appliers.fold import Counts
-from appliers.store import Sink
+from appliers.store import Shareable, Sink
 from binlog.clock import Clock, SystemClock
+from binlog.errors import ConflictError
 from binlog.halt import Halt
 from binlog.log import Log
 from binlog.reader import PAGE_BYTES
@@ -40,6 +41,7 @@ class Following(msgspec.Struct, frozen=True):
     poison: Literal["stop", "park"] = "stop"  # what an event that fits no item does
     same_meaning: bool = False  # changed source of the rules computes what it did
     page_bytes: int = PAGE_BYTES
+    alone: bool = False  # the workers that shared the store are gone
 
 
 def replicate(
@@ -63,11 +65,13 @@ def replicate(
         PoisonError, DamageError: what lies before is applied.
         MismatchError: the store belongs to another log, was made by other rules, or is ahead.
         BusyError: somebody else writes to the store.
+        ConflictError: several workers do (`Shareable`), and always will.
     """
     clock = SystemClock() if clock is None else clock
     started = clock.monotonic()
     store.lock()
     store.bind(log.genesis)
+    _leave_to_workers(store, alone=how.alone)
     engines = _engines(log, store, how, clock)
     pacer = Pacer(log, store, how.setting, clock=clock, sleep=sleep, stop=stop)
     total = Counts()
@@ -110,6 +114,19 @@ def replicate(
         seconds=clock.monotonic() - started,
         tables=tuple(sorted(table for g in store.generations() for table in g.tables)),
     )
+
+
+def _leave_to_workers(store: Sink, *, alone: bool) -> None:
+    """Nothing rests on it: each would only undo the other's work, for ever."""
+    if not isinstance(store, Shareable) or not store.shared:
+        return
+    if not alone:
+        raise ConflictError(
+            "several workers write to the store, as Lambda or the KCL runs them",
+            store.name,
+            "follow the log into another one, or, where they are gone for good, say --alone",
+        )
+    store.unshare()
 
 
 def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine]:

@@ -52,6 +52,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="The source of the appliers changed, and they compute what they did.",
 )
+@click.option(
+    "--alone",
+    is_flag=True,
+    help="The workers that shared the store (Lambda, KCL) are gone for good.",
+)
 @json_option
 def command(
     *,
@@ -63,6 +68,7 @@ def command(
     max_units: int | None,
     appliers: str | None,
     same_meaning: bool,
+    alone: bool,
     as_json: bool,
 ) -> None:
     """Apply to STORE what LOG has beyond the store's checkpoints; a new store begins at zero.
@@ -84,6 +90,7 @@ def command(
         rules=load_rules(appliers),
         excluded=excluded,
         same_meaning=same_meaning,
+        alone=alone,
     )
     with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
         allow_units(into, store, max_units)
