@@ -26,7 +26,13 @@ from binlog.cli.options import line_options, log_argument
 from binlog.cli.output import json_lines, json_option, note, stdout
 from binlog.cli.verb import Verb
 from binlog.clock import SystemClock
-from binlog.errors import BinlogError, NotSentError, StorageError, UnknownOutcomeError
+from binlog.errors import (
+    BinlogError,
+    NotSentError,
+    RefusedError,
+    StorageError,
+    UnknownOutcomeError,
+)
 from binlog.input import InputBatch, InputFormat, InputLines
 from binlog.json_values import encode_json
 from binlog.producer import Delivery, Outcome, Producer, ProducerOptions
@@ -251,7 +257,9 @@ class _Lost:
                 where,
                 f"{do}append what is not acknowledged again, with --id-window and its Id",
             )
-        return NotSentError(
+        # What was not permitted, say, is bad input whichever call met it.
+        kind = RefusedError if self.cause.exit_status == RefusedError.exit_status else NotSentError
+        return kind(
             f"{events} not written, {self.cause.what}",
             where,
             f"{do}append what is not acknowledged again",

@@ -15,7 +15,8 @@ from binlog.foreign import Place
 from binlog.halt import halted_error
 from consumers.lag import Lag, PartitionLag, measure
 
-FOREIGN_SHOWN = 10  # places of foreign records that are named
+FOREIGN_SHOWN = 10  # places of foreign records that a document names
+FOREIGN_TOLD = 2  # and a line for people: one has 78 characters
 
 
 @click.command(
@@ -105,7 +106,7 @@ def _foreign_document(foreign: list[Place]) -> dict[str, Any]:
 
 
 def _foreign_trouble(foreign: list[Place], log: str, store: str | None) -> str:
-    places = _foreign_document(foreign)["where"]
+    places = _foreign_document(foreign)["where"][:FOREIGN_TOLD]
     more = f" and {len(foreign) - len(places):,} more" if len(foreign) > len(places) else ""
     records = "a foreign record" if len(foreign) == 1 else f"{len(foreign):,} foreign records"
     see = f"`binlog dump {store} --foreign` shows them, " if store is not None else ""

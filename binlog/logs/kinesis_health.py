@@ -23,6 +23,7 @@ from binlog.params import Params
 HOUR_MS = 3_600_000
 READS_PER_S = 5.0  # GetRecords calls that a shard answers a second, for all its readers together
 READ_MIB_PER_S, WRITE_MIB_PER_S = 2, 1  # of a shard; the first for all its readers together
+ON_DEMAND_SHARDS = 4  # what a new stream on demand takes, in shares of a shard
 RECORD_KIB_MIN = 1024
 LAMBDA_RECORD_KIB = 4_608  # what a Lambda invocation can carry of data (4.5 MiB)
 _DAY_H = 24
@@ -76,6 +77,7 @@ class StreamHealth:
         """``params``: the log's, where there is one."""
         yield self._status()
         yield self._mode(params)
+        yield self._limits()
         yield self._order()
         yield self._record_size(params)
         yield self._encryption()
@@ -105,6 +107,18 @@ class StreamHealth:
             do = f"merge: at least {idle} of them hold no partition, and are paid for"
             return self._finding("mode", "noted", what, do)
         return self._finding("mode", "ok", what)
+
+    def _limits(self) -> Finding:
+        if (self._found.get("StreamModeDetails") or {}).get("StreamMode") == "ON_DEMAND":
+            what = "takes twice its peak of the last 30 days, and a new one"
+            new = ON_DEMAND_SHARDS
+        else:
+            what, new = "takes", int(self._found.get("OpenShardCount", 0))
+        what += (
+            f" {WRITE_MIB_PER_S * new:,} MB and {1_000 * new:,} records a second;"
+            f" gives {READ_MIB_PER_S * new:,} MB to all readers; a partition has one shard's share"
+        )
+        return self._finding("limits", "ok", what)
 
     def _order(self) -> Finding:
         strategy = self._found.get("RecordDistributionStrategy")

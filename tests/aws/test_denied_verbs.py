@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from binlog.logs.kinesis_genesis import tags_of
+from binlog.params import Params, encode_genesis
 from tests.aws.aws_double import ACCOUNT_ID, Refusal, Wire
 from tests.aws.test_policies import SUMMARY
-from tests.cli.running import binlog
+from tests.cli.running import append, binlog
 
 LOG = "kinesis://orders?region=eu-west-1"
 STREAM = f"arn:aws:kinesis:eu-west-1:{ACCOUNT_ID}:stream/orders"
@@ -52,3 +54,25 @@ def test_a_role_that_lacks_the_action_is_not_advised(wire: Wire) -> None:
     assert ran.status == 2
     assert "no grant helps against a deny" in ran.err
     assert "binlog policy" not in ran.err
+
+
+def test_a_put_that_is_denied_is_refused_like_any_other_call(wire: Wire) -> None:
+    """Status 2, the policy of a producer, and the line's own document says the same."""
+    params = Params(log_id="1" * 32, partitions=2, frame_bytes_max=1_000_000)
+    tags = tags_of(encode_genesis(params), params)
+    wire.answers |= {
+        "kinesis.DescribeStreamSummary": {"StreamDescriptionSummary": SUMMARY},
+        "kinesis.ListTagsForStream": {
+            "Tags": [{"Key": name, "Value": value} for name, value in tags.items()],
+            "HasMoreTags": False,
+        },
+    }
+    wire.deny("kinesis:PutRecords", STREAM)
+    ran = append(LOG, {"id": "a"})
+    assert ran.status == 2, ran
+    advice = f"binlog policy producer '{LOG}' prints what grants it"
+    assert "an event not written, not permitted: kinesis:PutRecords" in ran.err
+    assert f"{advice}; then append what is not acknowledged again" in ran.err
+    [document] = ran.lines
+    assert document["outcome"] == "failed"
+    assert document["error"].endswith(advice)

@@ -106,6 +106,7 @@ def test_a_healthy_stream_is_said_to_be_one(wire: Wire) -> None:
         "log",
         "stream",
         "mode",
+        "limits",
         "order",
         "record size",
         "encryption",
@@ -116,6 +117,9 @@ def test_a_healthy_stream_is_said_to_be_one(wire: Wire) -> None:
     assert of(document, "credentials", "ok")["what"] == USER
     assert of(document, "expiry", "ok")["what"] == "from the environment, and do not expire"
     assert of(document, "mode", "ok")["what"] == "provisioned, 2 open shards for 2 partitions"
+    assert of(document, "limits", "ok")["what"].startswith(
+        "takes 2 MB and 2,000 records a second; gives 4 MB to all readers;"
+    )
 
 
 def test_nothing_is_changed(wire: Wire) -> None:
