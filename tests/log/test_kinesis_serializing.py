@@ -87,9 +87,12 @@ def test_it_is_what_writes(wires: tuple[Wire, Wire], monkeypatch: pytest.MonkeyP
     """And not the SDK after all."""
     written: list[Any] = []
     encode = kinesis_serializing._encode
-    monkeypatch.setattr(
-        kinesis_serializing, "_encode", lambda given: written.append(given) or encode(given)
-    )
+
+    def encode_noted(given: Any) -> bytes:
+        written.append(given)
+        return encode(given)
+
+    monkeypatch.setattr(kinesis_serializing, "_encode", encode_noted)
     record = {"Data": b"x", "PartitionKey": "p"}
     wires[0].put([record, record])
     assert [len(given["Records"]) for given in written] == [2]

@@ -97,7 +97,8 @@ def test_a_shard_stays_with_its_children() -> None:
 def test_after_a_merge_one_worker_reads_all() -> None:
     world = KinesisWorld(shards=2)
     fill(world)
-    world.stream.merge(*world.stream.shards, world.clock.now_ms())
+    first, second = world.stream.shards
+    world.stream.merge(first, second, world.clock.now_ms())
     fill(world)
     groups, listened = read_by_groups(world, 2)
     assert groups == [EVERY]
