@@ -197,7 +197,7 @@ class Fold:
                     try:
                         check_owner(self.routing, run, i, table=table, key=key)
                     except PoisonError as error:
-                        self._divert(run, i, first + i, table, key, error)
+                        self.divert(run, i, first + i, table, key, error)
             for table, items, _ in touched:
                 for key in wrong.get(table, ()):
                     del items[key]
@@ -221,7 +221,7 @@ class Fold:
                 self.types.add(plan.types[kind])
             if op <= _UPDATE:
                 counts.routed += 1
-                self._fold_action(run, i, op, plan.tables[kind], first + i)
+                self.act_on(run, i, op, plan.tables[kind], first + i)
             elif op is _APPLY:
                 if self._apply_rules(run, i, plan.rules[kind], first + i):
                     counts.routed += 1
@@ -241,9 +241,9 @@ class Fold:
                 "upgrade binlog",
             )
         error = poison(run, i, "it names no table", alone=True)
-        self._divert(run, i, version, "", b"", error)
+        self.divert(run, i, version, "", b"", error)
 
-    def _divert(
+    def divert(
         self, run: Run, i: int, version: int, table: str, key: bytes, error: PoisonError
     ) -> None:
         """Park the item for an event that it cannot take, or keep the event by itself.
@@ -268,7 +268,7 @@ class Fold:
 
     # -- one event ---------------------------------------------------------------------------
 
-    def _fold_action(self, run: Run, i: int, op: Op, table: str, version: int) -> None:
+    def act_on(self, run: Run, i: int, op: Op, table: str, version: int) -> None:
         self._met.add(table)
         key = run.columns.keys[i]
         items = self._items_of(run.partition, table)
@@ -276,11 +276,11 @@ class Fold:
             if self._moves(run, i, items, table, key, version):
                 act(op, items, key, version, run.columns.datas[i])
         except PoisonError as error:  # of another partition's item
-            self._divert(run, i, version, table, key, error)
+            self.divert(run, i, version, table, key, error)
         except (RefusedError, DamageError) as error:
             found = poison(run, i, reason_of(error))
             found.__cause__ = error
-            self._divert(run, i, version, table, key, found)
+            self.divert(run, i, version, table, key, found)
 
     def _moves(self, run: Run, i: int, items: Items, table: str, key: bytes, version: int) -> bool:
         """Whether the event is new to an item that it may touch and that is as it expects (I5)."""
@@ -318,7 +318,7 @@ class Fold:
                     raise poison(run, i, f"{event_type} {reason}", alone=True)
                 keys = keys_of(self.routing, run, i, rule)
             except PoisonError as error:
-                self._divert(run, i, version, table, b"", error)
+                self.divert(run, i, version, table, b"", error)
                 continue
             for key in keys:
                 routed = True
@@ -326,7 +326,7 @@ class Fold:
                 try:
                     self.apply_to(run, i, rule, table, key, version)
                 except PoisonError as error:
-                    self._divert(run, i, version, table, key, error)
+                    self.divert(run, i, version, table, key, error)
         return routed
 
     def apply_to(self, run: Run, i: int, rule: Rule, table: str, key: bytes, version: int) -> None:

@@ -29,8 +29,9 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     not as it was read: ``tail`` is the tail of a parked one, which must still be the same.
 
     A write that parks, or moves the tail of what is parked, may leave the version as it is; what
-    it moves then is the tail. So (version, tail) never goes back but by a redrive, which moves the
-    version and ends the tail, on the condition of both.
+    it moves then is the tail. So (version, tail) never goes back but by a redrive, which ends the
+    tail, on the condition of both. Its version has moved since the item was parked: so nobody who
+    read the item before that can mark it again.
     """
 
     table: str
@@ -44,9 +45,9 @@ class Write(msgspec.Struct, frozen=True, gc=False):
         """Whether it stores something newer than what it was folded on; if not it fails."""
         if self.base is None or self.row.version > self.base:
             return True
-        return (
-            self.row.version == self.base and self.row.parked and self.row.tail > (self.tail or 0)
-        )
+        if self.row.version < self.base:
+            return False
+        return self.row.tail > (self.tail or 0) if self.row.parked else self.tail is not None
 
 
 def condition_holds(write: Write, found: Row | None) -> bool:

@@ -28,6 +28,10 @@ LetterPlace: TypeAlias = tuple[str, int, bytes, int, bool]
 """Table, partition, key, version, and whether it stands alone: each letter has its own."""
 
 
+Item: TypeAlias = tuple[int, bytes]
+"""Partition and key: of which item of a table."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """One event of one item, or one that stands alone."""
 

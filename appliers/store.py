@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from appliers.item import Rejection, Row, Write
-from appliers.letters import DeadLetter, LetterPlace
+from appliers.letters import DeadLetter, Item, LetterPlace
 from binlog.foreign import Foreign, Place
 from binlog.vector import Vector
 
@@ -91,7 +91,7 @@ class Reader(Protocol):
       `DamageError` with ``table`` and ``key``, and a scan after that key goes on.
     * ``rejections`` are those of the live tables, by table, partition, offset and key.
     * ``letters`` are the events that wait behind parked items of the live tables, and those that stand
-      alone, by table, partition, key, and then offset; of one key those that stand alone come last.
+      alone, by table, partition, key, and then offset; of one key those that stand alone come last. ``item`` narrows a table's down to one key.
     * ``foreign`` are the foreign records that are kept and not relayed, by shard and sequence; the
       store's, not a generation's: what is rebuilt or replaced takes none of them away.
     """
@@ -114,7 +114,9 @@ class Reader(Protocol):
 
     def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]: ...
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]: ...
 
     def foreign(self) -> Iterator[Foreign]: ...
 

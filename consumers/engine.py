@@ -262,9 +262,11 @@ class Engine:
                 parked=self._parked,
             )
             if batch.letters or written:
-                places_now = {letter.place for letter in batch.letters}
-                aside["letters"], aside["settled"] = batch.letters, sorted(written - places_now)
-                written |= places_now
+                # One that somebody else has marked its item by is there to stay.
+                needed = {letter.place for letter in batch.letters}
+                needed |= {p for p in written if p[2] in batch.parked.get(p[0], ())}
+                aside["letters"], aside["settled"] = batch.letters, sorted(written - needed)
+                written |= needed
             self._note_types(batch.types)
             due = self._due(sorted(self._touched), batch.writes)
             due = sorted({*due, *self._rows.old()})

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from appliers.item import Rejection, Row, Write
-from appliers.letters import DeadLetter, LetterPlace
+from appliers.letters import DeadLetter, Item, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
@@ -188,10 +188,12 @@ class DynamoDBStore:
         with self.view() as view:
             yield from view.rejections(table)
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]:
         # Of no moment: who puts them back in order does that beside those who write.
         for generation, name in self._turns.catalog().letters_of(table):
-            yield from read_letters(self._rows, generation, name, self.name)
+            yield from read_letters(self._rows, generation, name, self.name, item)
 
     def foreign(self) -> Iterator[Foreign]:
         with self.view() as view:

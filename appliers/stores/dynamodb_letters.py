@@ -24,7 +24,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
-from appliers.letters import DeadLetter, LetterPlace, letter_order
+from appliers.letters import DeadLetter, Item, LetterPlace, letter_order
 from appliers.stores.dynamodb_calls import Calls
 from appliers.stores.dynamodb_catalog import ROW_BYTES_MAX, damaged
 from appliers.stores.dynamodb_items import Attributes
@@ -43,11 +43,17 @@ def letters_pk(generation: str) -> Attributes:
     return {"S": f"{LETTERS}#{generation}"}
 
 
+def item_sk(table: str, item: Item) -> str:
+    """What the range keys of an item's letters begin with."""
+    partition, key = item
+    named, digest = key[:_KEY_BYTES].hex(), sha256(key).hexdigest()[:32]
+    return f"{table}#{partition:05d}#{named}#{digest}#"
+
+
 def place_sk(place: LetterPlace) -> str:
     """What the range keys of a letter's rows begin with."""
     table, partition, key, version, alone = place
-    named, digest = key[:_KEY_BYTES].hex(), sha256(key).hexdigest()[:32]
-    return f"{table}#{partition:05d}#{named}#{digest}#{alone:d}#{version:020d}#"
+    return f"{item_sk(table, (partition, key))}{alone:d}#{version:020d}#"
 
 
 def letter_items(generation: str, letter: DeadLetter) -> list[Attributes]:
@@ -110,9 +116,12 @@ def _second(generation: str, place: LetterPlace) -> Attributes:
     return {"pk": letters_pk(generation), "sk": {"S": f"{place_sk(place)}001"}}
 
 
-def read_letters(rows: Rows, generation: str, table: str, name: str) -> Iterator[DeadLetter]:
-    """A table's letters in order. Raises `DamageError`."""
-    found = _letters_of(rows.query(letters_pk(generation), begins=f"{table}#"), name)
+def read_letters(
+    rows: Rows, generation: str, table: str, name: str, item: Item | None = None
+) -> Iterator[DeadLetter]:
+    """A table's letters, or one item's, in order. Raises `DamageError`."""
+    begins = f"{table}#" if item is None else item_sk(table, item)
+    found = _letters_of(rows.query(letters_pk(generation), begins=begins), name)
     # Of keys that begin alike for long the order is that of their hashes.
     for _, alike in groupby(found, key=lambda each: (each.partition, each.key[:_KEY_BYTES])):
         yield from sorted(alike, key=letter_order)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from appliers.item import Rejection, Row
-from appliers.letters import DeadLetter
+from appliers.letters import DeadLetter, Item
 from appliers.store import Checkpoint, Generation
 from appliers.stores.dynamodb_calls import MISSING, Calls
 from appliers.stores.dynamodb_catalog import (
@@ -282,10 +282,12 @@ class Moment:
             if table in (None, name):
                 yield from group
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]:
         for generation, name in self._catalog.letters_of(table):
             with _checked(self):
-                found = list(read_letters(self._rows, generation, name, self.name))
+                found = list(read_letters(self._rows, generation, name, self.name, item))
             yield from found
 
     def foreign(self) -> Iterator[Foreign]:

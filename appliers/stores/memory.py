@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from appliers.item import Rejection, Row, Write, condition_holds
-from appliers.letters import DeadLetter, LetterPlace, letter_order
+from appliers.letters import DeadLetter, Item, LetterPlace, letter_order
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.generations import (
     after_build,
@@ -93,12 +93,15 @@ class _Reader:
             if table is None or place[0] == table:
                 yield rejection
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
-        for _, letter in sorted(
-            self._content.letters.values(), key=lambda each: letter_order(each[1])
-        ):
-            if table is None or letter.table == table:
-                yield letter
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]:
+        found = [
+            letter
+            for _, letter in self._content.letters.values()
+            if table in (None, letter.table) and item in (None, (letter.partition, letter.key))
+        ]
+        return iter(sorted(found, key=letter_order))
 
     def foreign(self) -> Iterator[Foreign]:
         for _, kept in sorted(self._content.foreign.items()):
@@ -179,9 +182,11 @@ class MemoryStore:
         with self.view() as view:
             yield from view.rejections(table)
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
-        with self.view() as view:
-            yield from view.letters(table)
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]:
+        with self._mutex:
+            return self._newest().letters(table, item=item)
 
     def foreign(self) -> Iterator[Foreign]:
         with self.view() as view:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from appliers.item import Rejection, Row, Write
-from appliers.letters import DeadLetter, LetterPlace
+from appliers.letters import DeadLetter, Item, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.generations import (
     check_binding,
@@ -109,9 +109,11 @@ class SQLiteStore:
         with self.view() as view:
             yield from view.rejections(table)
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]:
         with self.view() as view:
-            yield from view.letters(table)
+            yield from view.letters(table, item=item)
 
     def foreign(self) -> Iterator[Foreign]:
         with self.view() as view:

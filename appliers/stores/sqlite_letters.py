@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from appliers.letters import DeadLetter, LetterPlace
+from appliers.letters import DeadLetter, Item, LetterPlace
 from appliers.stores.sqlite_schema import LETTERS
 from binlog.json_values import typed_item_text
 
@@ -24,15 +24,18 @@ def have_letters(connection: sqlite3.Connection) -> bool:
     return found.fetchone() is not None
 
 
-def read_letters(connection: sqlite3.Connection, table: str | None) -> Iterator[DeadLetter]:
+def read_letters(
+    connection: sqlite3.Connection, table: str | None, item: Item | None = None
+) -> Iterator[DeadLetter]:
     """Those of live generations, as `Reader.letters` says."""
     if not have_letters(connection):
         return
     cursor = connection.execute(
         f"SELECT {_COLUMNS} FROM {LETTERS} AS l WHERE {_LIVE}"  # noqa: S608 - constants
         " AND (?1 IS NULL OR table_name = ?1)"
+        " AND (?2 IS NULL OR (partition = ?2 AND key_bytes = ?3))"
         " ORDER BY table_name, partition, key_bytes, alone, version",
-        (table,),
+        (table, *(item or (None, None))),
     )
     for name, partition, key, version, alone, *rest in cursor:
         yield DeadLetter(name, partition, key, version, bool(alone), *rest)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from appliers.item import Rejection, Row
-from appliers.letters import DeadLetter
+from appliers.letters import DeadLetter, Item
 from appliers.store import Checkpoint, Generation
 from appliers.stores.generations import lost_generation, lost_table
 from appliers.stores.sqlite_errors import translated
@@ -183,9 +183,11 @@ class SQLiteReader:
             for row in cursor:
                 yield Rejection(*row)
 
-    def letters(self, table: str | None = None) -> Iterator[DeadLetter]:
+    def letters(
+        self, table: str | None = None, *, item: Item | None = None
+    ) -> Iterator[DeadLetter]:
         with translated(self.name):
-            yield from read_letters(self._connection, table)
+            yield from read_letters(self._connection, table, item)
 
     def foreign(self) -> Iterator[Foreign]:
         if not self._one("SELECT 1 FROM sqlite_master WHERE name = '_binlog_foreign'"):

@@ -29,7 +29,8 @@ def test_every_case_by_the_words_of_the_design() -> None:
         elif base is None:
             wanted = new > found.version
         else:
-            grows = new > base or (new == base and to is not None and to > (read or 0))
+            same = read is not None if to is None else to > (read or 0)
+            grows = new > base or (new == base and same)
             wanted = found.version == base and grows
         assert condition_holds(write, found) == wanted, (found, write)
         met.add((wanted, base is None, tail is None, to is None, new == base))

@@ -123,6 +123,9 @@ def test_letters_are_kept_whole_in_the_order_of_their_events(handles: Handles) -
         assert list(handle.letters("orders.old")) == letters[-1:]
         assert list(handle.letters("")) == letters[:1]
         assert list(handle.letters("absent")) == []
+        assert list(handle.letters("orders", item=(0, key("a")))) == letters[1:5]
+        assert list(handle.letters("orders", item=(3, key("a")))) == [letters[10]]
+        assert list(handle.letters("orders", item=(0, key(long + "b")))) == letters[8:10]
         with handle.view() as view:
             assert list(view.letters()) == letters
             assert list(view.letters("orders")) == letters[1:-1]

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from appliers.applier import Rules
 from appliers.store import Store
@@ -56,6 +56,7 @@ class Replica(Generic[_Store]):
         fingerprint: str,
         remembers: bool,
         met: Counter[str],
+        poison: Literal["stop", "park"] = "stop",
     ) -> None:
         self.number = number
         self.remembers = remembers
@@ -67,6 +68,7 @@ class Replica(Generic[_Store]):
         self.zombie: Engine | None = None
         self.zombie_has_lost = False  # what it writes is of a generation that was replaced
         self.halts: list[Halt] = []  # as its last consumer met them
+        self._poison = poison
         self._log = log
         self._rules = rules
         self._zombie_is_busy = False
@@ -126,6 +128,7 @@ class Replica(Generic[_Store]):
             self._rules,
             page_bytes=max(1, records),
             tell_halts=False,
+            poison=self._poison,
         )
 
     def crash(self, after: int, records: int, *, heard: bool) -> str:
@@ -224,7 +227,8 @@ class Replica(Generic[_Store]):
         """
         old = self.engine or self.new_engine(RECORDS)
         try:
-            rebuild(self._log, self.store, Wanted(rules=self._rules, excluded=excluded))
+            wanted = Wanted(rules=self._rules, excluded=excluded, poison=self._poison)
+            rebuild(self._log, self.store, wanted)
         except HaltedError as error:
             halt = error.details["halt"]
             assert isinstance(halt, Halt)

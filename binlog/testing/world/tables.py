@@ -13,7 +13,10 @@
   it differs nothing moves and it is noted once.
 * Every other event that an item takes moves its version to the event's offset.
 * An event that does not fit an item is poison: nothing of it is applied, and nothing behind it in
-  its partition may be.
+  its partition may be. Where tables ``park``, that item is as it was from then on, and every later
+  event for it waits, whatever it expects; other items, of the same event too, take it as ever. An
+  event that has no item of its own (it names no table, its keys cannot be told, the item is another
+  partition's) stands alone, and nothing waits behind it.
 
 Nothing is shared with `appliers.fold` and what it calls but the canonical bytes of values: no
 batches, no runs, no plans, no short ways; numbers are added as `Decimal`.
@@ -21,8 +24,8 @@ batches, no runs, no plans, no short ways; numbers are added as `Decimal`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -51,11 +54,22 @@ class Refused(msgspec.Struct, frozen=True):
     found: int
 
 
+class Homeless(Poison):
+    """Poison that has no item of its own."""
+
+
 class Tables:
     """All tables of a log, by the user's rules; built-in actions need none."""
 
-    def __init__(self, rules: Rules = NO_RULES, partitions: int = 1) -> None:
+    def __init__(
+        self, rules: Rules = NO_RULES, partitions: int = 1, *, parks: bool = False
+    ) -> None:
         self.rules = rules
+        self.parks = parks
+        self.waiting: dict[Place, list[tuple[int, int]]] = {}
+        """Of each item that is parked the events that wait: partition and offset, in order."""
+        self.alone: list[tuple[str, int, int]] = []
+        """Events that stand alone: table, partition and offset."""
         self.partitions = partitions
         self.cells: dict[str, dict[bytes, Cell]] = {}
         """By table and key: every item that was ever touched."""
@@ -85,20 +99,23 @@ class Tables:
         if offset <= self.vector.get(partition, 0):
             raise ValueError(f"partition {partition}: {offset} after {self.vector[partition]}")
         kind = event.type
-        if kind in ITEM_TYPES:
+        if kind in ITEM_TYPES and self.parks:
+            moved = self._park(event.table, event.key, partition, offset, self._act, event)
+        elif kind in ITEM_TYPES:
             moved = self._act(partition, offset, event)
         elif kind.startswith(CONTROL_PREFIX) or kind not in self.rules.by_type:
             moved = ()
         else:
             whole = Delivery(self.rules, partition, offset, event, arrival_ms, session, number)
-            moved = self._apply_rules(self.rules.by_type[kind], whole)
+            apply = self._apply_and_park if self.parks else self._apply_rules
+            moved = apply(self.rules.by_type[kind], whole)
         self.vector[partition] = offset
         return moved
 
     def _act(self, partition: int, offset: int, event: Envelope) -> tuple[Place, ...]:
         table, key, data = event.table, event.key, event.data
         if not table:
-            raise Poison("it names no table")
+            raise Homeless("it names no table")
         if event.schema > 1:
             raise Poison(f"{event.type} of schema version {event.schema}")
         before = self._before(partition, table, key)
@@ -137,6 +154,61 @@ class Tables:
             self._set(table, key, cell)
         return tuple(cells)
 
+    def _park(
+        self,
+        table: str,
+        key: bytes,
+        partition: int,
+        offset: int,
+        take: Callable[..., tuple[Place, ...]],
+        event: Any,
+        *more: Any,
+    ) -> tuple[Place, ...]:
+        """One item and one event: taken, or waiting."""
+        waiting = self.waiting.get((table, key))
+        try:
+            if waiting is None:
+                return take(partition, offset, event, *more)
+        except Homeless:
+            self._leave_alone(table, partition, offset)
+            return ()
+        except Poison:
+            pass
+        if waiting is None:
+            waiting = self.waiting[table, key] = []
+        waiting.append((partition, offset))
+        return ()
+
+    def _leave_alone(self, table: str, partition: int, offset: int) -> None:
+        if (table, partition, offset) not in self.alone:
+            self.alone.append((table, partition, offset))
+
+    def _apply_and_park(self, rules: Iterable[Rule], event: Delivery) -> tuple[Place, ...]:
+        moved: list[Place] = []
+        for rule in rules:
+            table = rule.table or event.envelope.table
+            try:
+                keys = event.keys(rule) if table else None
+            except Poison:
+                keys = None
+            if keys is None:
+                self._leave_alone(table, event.partition, event.offset)
+            for key in keys or ():
+                more = (event.partition, event.offset, self._apply_rule, event, rule, table, key)
+                moved += self._park(table, key, *more)
+        return tuple(moved)
+
+    def _apply_rule(
+        self, partition: int, offset: int, event: Delivery, rule: Rule, table: str, key: bytes
+    ) -> tuple[Place, ...]:
+        before = self._before(partition, table, key)
+        if event.envelope.expect is not None and self._refuses(
+            partition, offset, event.envelope, table, key, before
+        ):
+            return ()
+        self._set(table, key, event.applied(rule, key, before))
+        return ((table, key),)
+
     def _set(self, table: str, key: bytes, cell: Cell) -> None:
         cells = self.cells.get(table)
         if cells is None:
@@ -160,7 +232,7 @@ class Tables:
                 if owner_table:
                     check_table(owner_table)
         if partition_of(ordering_key(owner_table, owner_key), self.partitions) != partition:
-            raise Poison("the item belongs to events of another partition")
+            raise Homeless("the item belongs to events of another partition")
         return before
 
     def _refuses(
@@ -193,9 +265,19 @@ class Tables:
             for key, cell in self.cells.get(table, {}).items()
         }
 
+    def marked_rows(self, table: str) -> dict[bytes, tuple[int, int, bytes | None, bool, int]]:
+        """By key: the same, whether it is parked, and the last offset that waits."""
+        found = {key: (*row, False, 0) for key, row in self.rows(table).items()}
+        for (name, key), waiting in self.waiting.items():
+            if name == table:
+                version, _, data = found.get(key, (0, 0, None, False, 0))[:3]
+                found[key] = (version, waiting[0][0], data, True, waiting[-1][1])
+        return found
+
     def names(self) -> set[str]:
         """Tables that any event was meant for, refused ones too."""
-        return {*self.cells, *(refused.table for refused in self.refused)}
+        named = {refused.table for refused in self.refused} | {table for table, _ in self.waiting}
+        return {*self.cells, *named, *(table for table, _, _ in self.alone if table)}
 
     def __iter__(self) -> Iterator[tuple[str, bytes, Cell]]:
         """Every item of every table, tombstones too."""

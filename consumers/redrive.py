@@ -1,0 +1,344 @@
+"""Putting back what waits: an item's dead letters are folded onto it, in order, by today's rules.
+
+For each item that is parked:
+
+* its row is read, and then its letters. Every letter up to the row's tail is there by then
+  (`appliers.letters`); one beyond it is of a commit that has not come to its end, and is left alone;
+* the letters are folded onto the item up to the first that still cannot be applied, if there is one;
+* the item is written, no longer parked if nothing is left, on the condition that version and tail are
+  as they were read. If that fails, another event came meanwhile, or somebody else does the same: it is
+  read again;
+* only then do those letters go. What a crash leaves of them is recognized by the version of its item.
+
+So a redrive may run beside the consumers, at any time and twice at once, and what it makes of an item
+is what a rebuild that parks would by the same rules.
+
+An event that stands alone has no place in an order: later events of whatever it concerns were applied.
+It goes if today's rules have nothing to do with it; else a rebuild takes it in its place, or an
+exclusion passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from appliers.applier import Rules
+from appliers.exclusion import parse_exclusions
+from appliers.fingerprint import check_fingerprint, fingerprint
+from appliers.fold import Fold
+from appliers.item import Row, Write
+from appliers.letters import DeadLetter, run_of
+from appliers.refold import fold_letter
+from appliers.routing import Routing
+from appliers.store import Generation, Reader, Shareable, Store
+from binlog.errors import ConflictError, PoisonError
+from binlog.logger import get_logger
+from binlog.params import decode_genesis
+from binlog.vector import offset_of
+
+CHUNK = 500  # letters of an item in memory, and in one write of it
+TRIES_MAX = 8  # of one item against others who move it
+
+_logger = get_logger(__name__)
+
+Outcome: TypeAlias = Literal["back", "partly", "stays", "gone", "rebuild"]
+"""All is applied; some is; nothing is; nothing was left to apply; only a rebuild can."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What waits of one item, or stands alone under a key."""
+
+    table: str
+    partition: int
+    key: bytes
+    alone: bool
+    count: int
+    first: DeadLetter  # without its event
+    last_offset: int
+
+    @property
+    def reason(self) -> str:
+        """Why the first of them could not be applied."""
+        return self.first.reason
+
+
+class Redriven(msgspec.Struct, frozen=True):
+    """What became of one item's letters, or would."""
+
+    waiting: Waiting
+    outcome: Outcome
+    applied: int = 0  # letters, rejected ones among them
+    rejected: int = 0
+    left: int = 0
+    stopped: DeadLetter | None = None  # that still cannot be applied; with the reason of now
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left."""
+        return self.outcome in ("back", "gone")
+
+
+def waiting_in(reader: Reader, table: str | None = None) -> Iterator[Waiting]:
+    """What waits, by table, partition and key; one key's letters are never in memory together."""
+    for (name, partition, key, alone), group in groupby(
+        reader.letters(table), key=lambda x: (x.table, x.partition, x.key, x.alone)
+    ):
+        first, count, last_offset = None, 0, 0
+        for count, letter in enumerate(group, 1):  # noqa: B007 - the last one counts
+            first = first or msgspec.structs.replace(letter, event=b"")
+            last_offset = letter.offset
+        assert first is not None
+        yield Waiting(name, partition, key, alone, count, first, last_offset)
+
+
+class Redrive:
+    """Puts back what waits in ``store``, or says what would come of it.
+
+    ``tables`` and ``key`` (canonical bytes) narrow it down. ``dry_run`` writes nothing.
+
+    Raises:
+        MismatchError: the rules are not those that the store was made by.
+        ConflictError: the store belongs to no log.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Rules,
+        *,
+        tables: Collection[str] | None = None,
+        key: bytes | None = None,
+        same_meaning: bool = False,
+        dry_run: bool = True,
+        between: Callable[[], object] = lambda: None,
+    ) -> None:
+        """``between`` is called before each write, by tests."""
+        genesis = store.genesis()
+        if genesis is None:
+            raise ConflictError("the store belongs to no log yet", store.name, "replicate into it")
+        self._store = store
+        self._params = decode_genesis(genesis, store.name)
+        self._rules = rules
+        self._tables = tables
+        self._key = key
+        self._same_meaning = same_meaning
+        self._dry_run = dry_run
+        self._between = between
+
+    def run(self) -> Iterator[Redriven]:
+        """One by one, in the order of `waiting_in`, generation by generation.
+
+        Raises:
+            MismatchError: see the class; nothing of that generation was touched.
+            LostError: the generation was replaced meanwhile.
+        """
+        current = fingerprint(self._rules)
+        if not self._dry_run and isinstance(self._store, Shareable) and self._store.shared:
+            self._store.share()
+        generations = self._store.generations()
+        taken = [table for each in generations if not each.open for table in each.tables]
+        for generation in generations:
+            names = [*([""] if generation.open else ()), *generation.tables]
+            wanted = [name for name in names if self._tables is None or name in self._tables]
+            if not any(next(self._store.letters(name), None) for name in wanted):
+                continue
+            check_fingerprint(
+                generation.fingerprint,
+                current,
+                where=f"{self._store.name}, tables {', '.join(generation.tables) or 'none yet'}",
+                met=generation.types,
+                tables=generation.tables,
+                same_meaning=self._same_meaning,
+            )
+            if generation.fingerprint != current and not self._dry_run:
+                self._store.describe(generation.id, fingerprint=current, types=())
+            routing = Routing(
+                self._params,
+                rules=self._rules,
+                tables=None if generation.open else generation.tables,
+                without=taken if generation.open else (),
+                exclusions=parse_exclusions(generation.excluded),
+            )
+            for table in wanted:
+                yield from _Table(self._store, generation, routing, table).redrive(
+                    self._key, dry_run=self._dry_run, between=self._between
+                )
+
+
+class _Table:
+    """One table's letters. The one that is called "" holds those of events that name none."""
+
+    def __init__(self, store: Store, generation: Generation, routing: Routing, table: str) -> None:
+        self._store = store
+        self._generation = generation.id
+        self._routing = routing
+        self._table = table
+        self._applied = {p: c.applied for p, c in store.checkpoints(generation.id).items()}
+
+    def redrive(
+        self, key: bytes | None, *, dry_run: bool, between: Callable[[], object]
+    ) -> Iterator[Redriven]:
+        self._dry_run, self._between = dry_run, between
+        for waiting in list(waiting_in(self._store, self._table)):
+            if key is None or waiting.key == key:
+                yield self._alone(waiting) if waiting.alone else self._item(waiting)
+
+    # -- items -----------------------------------------------------------------------------------
+
+    def _item(self, waiting: Waiting) -> Redriven:
+        """Chunk by chunk, until nothing is left or an event still cannot be applied."""
+        applied = rejected = tries = 0
+        found: Row | None = None
+        rest: Iterator[DeadLetter] | None = None  # of a dry run, which removes none of them
+        while True:
+            row = found if self._dry_run and found is not None else self._read(waiting)
+            if row is None or not row.parked:
+                self._tidy(waiting, row)
+                outcome: Outcome = "back" if applied else "gone"
+                return Redriven(waiting, outcome, applied, rejected)
+            if rest is None or not self._dry_run:
+                rest = self._letters(waiting, after=row.version, through=row.tail)
+            letters = list(islice(rest, CHUNK))
+            if not letters:  # `check` says what is wrong
+                return self._stopped(waiting, applied, rejected, None)
+            step = self._fold(row, letters)
+            found = self._row_after(row, step, letters)
+            if not self._write(row, found, letters, step):
+                tries += 1
+                if tries < TRIES_MAX:
+                    continue
+                return self._stopped(waiting, applied, rejected, letters[0])
+            applied += step.taken
+            rejected += len(step.fold.rejections)
+            if step.stopped is not None:
+                return self._stopped(waiting, applied, rejected, step.stopped)
+
+    def _stopped(
+        self, waiting: Waiting, applied: int, rejected: int, stopped: DeadLetter | None
+    ) -> Redriven:
+        outcome: Outcome = "partly" if applied else "stays"
+        left = waiting.count - applied
+        return Redriven(waiting, outcome, applied, rejected, left, stopped)
+
+    def _read(self, waiting: Waiting) -> Row | None:
+        return self._store.read(self._generation, self._table, [waiting.key]).get(waiting.key)
+
+    def _letters(self, waiting: Waiting, *, after: int, through: int) -> Iterator[DeadLetter]:
+        """The item's letters of these versions, as they are now."""
+        item = waiting.partition, waiting.key
+        for letter in self._store.letters(self._table, item=item):
+            if letter.alone == waiting.alone and after < letter.version <= through:
+                yield letter
+
+    def _fold(self, row: Row, letters: Sequence[DeadLetter]) -> _Step:
+        """As many as can be applied."""
+        first = letters[0]
+        fold = Fold(self._routing, after=None, parks=True)
+        whole = msgspec.structs.replace(row, parked=False, tail=0)
+        fold.preload(first.partition, self._table, {first.key: whole})
+        for taken, letter in enumerate(letters):
+            try:
+                if not fold_letter(fold, letter):
+                    reason = (
+                        "today's rules do not send it to this item: they do not mean what those did "
+                        "that it was parked by; rebuild the table"
+                    )
+                    return _Step(fold, taken, msgspec.structs.replace(letter, reason=reason))
+            except PoisonError as error:
+                reason = str(error.details.get("reason", error.what))
+                return _Step(fold, taken, msgspec.structs.replace(letter, reason=reason))
+            if fold.parking.letters:
+                return _Step(fold, taken, fold.parking.letters[0])
+        return _Step(fold, len(letters), None)
+
+    def _row_after(self, row: Row, step: _Step, letters: Sequence[DeadLetter]) -> Row:
+        [after] = [row for _, row in step.fold.rows(self._table)]
+        is_all = step.stopped is None and letters[-1].version == row.tail
+        return msgspec.structs.replace(after, parked=not is_all, tail=0 if is_all else row.tail)
+
+    def _write(self, before: Row, after: Row, letters: Sequence[DeadLetter], step: _Step) -> bool:
+        """The item, its letters gone; not if it is no longer as it was read."""
+        if self._dry_run:
+            return True
+        self._between()
+        taken, stopped = letters[: step.taken], step.stopped
+        write = Write(self._table, letters[0].key, after, before.version, before.tail)
+        told = [] if stopped is None or stopped == letters[step.taken] else [stopped]
+        if not write.moves_on and not told:
+            return True
+        failed = self._store.commit(
+            self._generation,
+            [write] if write.moves_on else [],
+            [],
+            rejections=step.fold.rejections,
+            letters=told,
+            settled=[letter.place for letter in taken],
+        )
+        if not failed and taken:
+            _logger.info(
+                "letters.redriven",
+                table=self._table,
+                partition=letters[0].partition,
+                offset=offset_of(taken[-1].version),
+                count=len(taken),
+                parked=after.parked,
+            )
+        return not failed
+
+    def _tidy(self, waiting: Waiting, row: Row | None) -> None:
+        """Remove what a crash left: letters of events that the item has taken, or refused.
+
+        Those of events beyond the checkpoint may be of a commit that is under way.
+        """
+        if self._dry_run:
+            return
+        version = 0 if row is None else row.version
+        applied = self._applied.get(waiting.partition, 0)
+        while gone := [
+            letter.place
+            for letter in islice(self._letters(waiting, after=0, through=1 << 63), CHUNK)
+            if letter.version <= version or letter.offset <= applied
+        ]:
+            self._store.commit(self._generation, [], [], settled=gone)
+
+    # -- alone -----------------------------------------------------------------------------------
+
+    def _alone(self, waiting: Waiting) -> Redriven:
+        """Those that today's rules have nothing to do with go."""
+        gone: list[DeadLetter] = []
+        stopped: DeadLetter | None = None
+        rebuild = False
+        for letter in self._letters(waiting, after=0, through=1 << 63):
+            fold = Fold(self._routing, parks=True, after=None)
+            try:
+                fold.add(run_of(letter))
+                still = [each for each in fold.parking.letters if each.place == letter.place]
+                concerned = bool(fold.tables)
+            except PoisonError as error:
+                # Where it would be applied nothing was read: that is what this error says.
+                concerned = not error.details.get("alone", False)
+                reason = str(error.details.get("reason", error.what))
+                still = [] if concerned else [msgspec.structs.replace(letter, reason=reason)]
+            if not still and not concerned:
+                gone.append(letter)
+                continue
+            rebuild = rebuild or not still
+            stopped = stopped or (still[0] if still else letter)
+        if gone and not self._dry_run:
+            self._store.commit(self._generation, [], [], settled=[each.place for each in gone])
+        if stopped is None:
+            return Redriven(waiting, "gone", applied=len(gone))
+        outcome: Outcome = "rebuild" if rebuild else "stays"
+        return Redriven(waiting, outcome, len(gone), 0, waiting.count - len(gone), stopped)
+
+
+class _Step(msgspec.Struct):
+    """What a chunk of letters came to: so many are in the fold, and one stopped it."""
+
+    fold: Fold
+    taken: int
+    stopped: DeadLetter | None
