@@ -91,6 +91,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def application(self) -> str:
         return default_application(self.settings) if self.leases is None else self.leases.path
 
+    @property
+    def account(self) -> Account:
+        """KCL's own: the stream's, but for its endpoint, where nothing else is said."""
+        if self.leases is None:
+            stream = parse_address(self.settings.log).account
+            return msgspec.structs.replace(stream, endpoint=None)
+        return self.leases.account
+
+    @property
+    def leader_table(self) -> str:
+        """Where the lock of the application's leader is."""
+        default = f"{self.application}-CoordinatorState"
+        return self.overrides.get("coordinatorStateTableName", default)
+
     def properties(self) -> dict[str, str]:
         """What stands in the daemon's file. No service is called.
 
@@ -100,12 +114,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         self.settings.check()
         check_worker(self.worker)
         stream = parse_address(self.settings.log)
-        # KCL's own account is the stream's, but for its endpoint, where nothing else is said.
-        leases = (
-            msgspec.structs.replace(stream.account, endpoint=None)
-            if self.leases is None
-            else self.leases.account
-        )
+        leases = self.account
         own = {
             "executableName": f"{sys.executable} -m consumers.kcl",
             "streamName": stream.path,

@@ -15,10 +15,12 @@ from xml.sax.saxutils import quoteattr
 
 from appliers.address import open_store
 from binlog.address import open_log
+from binlog.aws.account import connector
 from binlog.clock import Clock, SystemClock
 from consumers.delivery import Worker, Working
 from consumers.kcl_daemon import Launch, Supervisor
 from consumers.kcl_java import find_java, jars_folder
+from consumers.kcl_leader import release_leader
 from consumers.kcl_plan import REMARKS, Plan
 from consumers.kcl_process import FolderLock, ProcessGroup
 from consumers.kcl_properties import write_properties
@@ -83,7 +85,10 @@ def run_worker(
                 grace_s=int(properties.get("shutdownGraceMillis", "0")) / 1000,
             )
 
+            leases = connector(plan.account, "dynamodb", "--leases")()
+
             def start() -> ProcessGroup:
+                release_leader(leases, plan.leader_table, plan.worker)
                 group = ProcessGroup(launch, lock.file)
                 lock.note(daemon=group.pid)
                 return group
