@@ -3,7 +3,9 @@
 An item whose first event in the batch is a whole-item put or a delete needs nothing of the store
 and becomes a blind write (I1). One whose first event is a fold (an update, an expected version, a
 user's applier) is read first, with all others of its table at once, and becomes a write on the
-condition of the version read (I2). Which is which follows from the events alone.
+condition of the version read (I2). Which is which follows from the events alone. An item with an
+expected version anywhere in the batch is read, too: whether that is met is written down before the
+item is, and of one that is parked it is not to be said (it waits).
 
 Of a parked item every event becomes a dead letter, and the write moves its tail. That an item is
 parked a blind write finds out by its failed condition: then all is read and folded again. Who
@@ -236,6 +238,7 @@ def _needed_of(
         op = ops[kind]
         if op > _APPLY or i in skipped:
             continue
+        conditional = expects is not None and expects[i] is not None
         if op is _APPLY:
             for rule in plan.rules[kind]:
                 table = rule.table or tables[kind]
@@ -247,17 +250,17 @@ def _needed_of(
                         continue  # no item is parked for it, and the fold goes on behind it
                     raise
                 for key in named:
-                    if key not in before and owns(run.partition, table, key):
+                    if (conditional or key not in before) and owns(run.partition, table, key):
                         needed.setdefault(table, {})[key] = None
             continue
         table, key = tables[kind], keys[i]
         if (
             op is not _UPDATE
             and not read_all
-            and (expects is None or expects[i] is None)
+            and not conditional
             and key not in parked.get(table, ())
         ):
             blind.setdefault(table, set()).add(key)
         # Nothing is read for an event that may not touch it; the fold refuses that.
-        elif key not in blind.get(table, ()) and owns(run.partition, table, key):
+        elif (conditional or key not in blind.get(table, ())) and owns(run.partition, table, key):
             needed.setdefault(table, {})[key] = None

@@ -60,18 +60,36 @@ def test_a_fold_is_written_on_the_version_that_was_read() -> None:
     ]
 
 
-@pytest.mark.parametrize("expect", [None, 2])
 @pytest.mark.parametrize("frames", [[3], [1, 2], [2, 1], [1, 1, 1]])
 @pytest.mark.parametrize("first", [put("a", n=1), delete("a")])
 def test_a_fold_after_a_whole_item_write_of_the_same_batch_is_blind(
-    first: Envelope, frames: list[int], expect: int | None
+    first: Envelope, frames: list[int]
 ) -> None:
     """What it is folded on is in the batch, whichever frames it came in."""
     store = DictStore()
-    events = [first, update("a", Set={"n": 6}), update("a", Add={"n": 1}, expect=expect)]
+    events = [first, update("a", Set={"n": 6}), update("a", Add={"n": 1})]
     batch = fold_batch(Routing(ONE), list(cut(events, frames, 0)), store.read)
     assert store.reads == []
     assert batch.writes == [Write("things", A, Row(3, 0, encode_value({"id": "a", "n": 7})), None)]
+
+
+@pytest.mark.parametrize("frames", [[3], [1, 1, 1]])
+@pytest.mark.parametrize("expect", [2, 1])
+def test_an_expected_version_after_a_whole_item_write_has_the_item_read(
+    frames: list[int], expect: int
+) -> None:
+    """Of one that is parked it waits; it must not be written down first that it was not met."""
+    store = DictStore()
+    events = [put("a", n=1), update("a", Set={"n": 6}), update("a", Add={"n": 1}, expect=expect)]
+    runs = list(cut(events, frames, 0))
+    batch = fold_batch(Routing(ONE), runs, store.read)
+    assert store.reads == [("things", [A])]
+    assert [write.base for write in batch.writes] == [0]
+    assert len(batch.rejections) == (expect == 1)
+    store.rows["things", A] = Row(0, 0, None, parked=True, tail=1)
+    batch = fold_batch(Routing(ONE), runs, store.read)
+    assert not batch.rejections
+    assert [letter.offset for letter in batch.letters] == [2, 3]
 
 
 def test_whole_item_writes_of_another_table_are_no_base() -> None:
