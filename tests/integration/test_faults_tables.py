@@ -14,6 +14,7 @@ from random import Random
 
 import pytest
 
+from appliers.item import Row
 from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_tables_spec import Specification
 from appliers.stores.memory import MemoryStore
@@ -74,7 +75,7 @@ def test_new_items_meet_every_fault_and_each_is_written_once(tables: Open) -> No
     store, intruder = tables(faults)
     store.bind(GENESIS)
     generation = store.create(tables=None, fingerprint="f", excluded=()).id
-    wanted = {}
+    wanted: dict[bytes, Row] = {}
     for turn in range(1, 9):
         names = [f"{turn}-{number:02d}" for number in range(60)]
         writes = [put(n, turn) if turn % 2 else fold(n, turn, 0) for n in names]

@@ -349,7 +349,7 @@ def test_large_items_and_long_statements_go_by_themselves() -> None:
 
 def test_a_batch_keeps_every_limit_of_a_call() -> None:
     random = Random(5)
-    made = []
+    made: list[Birth] = []
     for _ in range(300):
         size = 60_000 if len(made) < 100 else random.choice([10, 900, 3_000])
         one = birth({"id": "a", "text": "x" * size})
