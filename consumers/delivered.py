@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 from binlog.lineage import Lineage
 from binlog.log import Log, Page, Position, Record, Shard
@@ -21,6 +22,8 @@ class Delivery:
         self._records = records
         self._sequences = [record.sequence for record in records]
         self._closed = closed
+        if any(one >= next_one for one, next_one in pairwise(self._sequences)):
+            raise ValueError(f"records of shard {shard.id} out of order")
 
     def read(
         self,

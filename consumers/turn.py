@@ -56,6 +56,7 @@ class Turn:
         self._places: dict[str, dict[int, Place]] = {}  # durable, by generation and partition
         self._failed: dict[int, BinlogError] = {}
         self._error: BinlogError | None = None
+        self._late: BinlogError | None = None  # that one, where it is only about time
         self._halts: dict[Halt, None] = {}
         self._counts = Counts()
         self._writes = self._duplicates = 0
@@ -159,8 +160,10 @@ class Turn:
         engine.joined.update(left.intersection(new))
         copies = engine.total_duplicates()
         while left:
-            failure = self._step_on(engine, left, lost)
-            places.update(engine.places)
+            try:
+                failure = self._step_on(engine, left, lost)
+            finally:
+                places.update(engine.places)
             self._halts.update(dict.fromkeys(engine.reader.halts.values()))
             if failure is None:
                 break
@@ -179,7 +182,7 @@ class Turn:
         while True:
             size = budget.page_bytes()
             if size is None:
-                self._error = self._out_of_time()
+                self._error = self._late = self._out_of_time()
                 return None
             engine.read_pages_of(size)
             lost, read = engine.lost, engine.reader.bytes_read
@@ -206,6 +209,8 @@ class Turn:
         at = next((n for n, r in enumerate(self._records) if not self._is_done(r)), None)
         failed = None if at is None else self._records[at].sequence
         error = self._error or next(iter(self._failed.values()), None)
+        if error is self._late and failed is None and not self._closed:
+            error = None  # nothing was left to do
         if error is None and self._halts:
             halt = min(self._halts, key=lambda halt: halt.position.sequence)
             error = halted_error(halt, self._tools.log.locate(halt.position))

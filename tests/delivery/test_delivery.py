@@ -9,6 +9,7 @@ import pytest
 from appliers.stores.memory import MemoryStore
 from appliers.stores.sqlite import SQLiteStore
 from binlog.errors import ConflictError, MismatchError
+from binlog.testing.world.store import WorldStore
 from consumers.delivery import Worker, Working
 from snapshots.rebuild import Wanted, rebuild
 from tests.delivery.delivery_support import (
@@ -107,6 +108,32 @@ def test_a_new_generation_is_carried_through_what_was_done_in_the_one_before_it(
     append(log, *[add(n) for n in range(8)])
     for record in batch(log, shard.id, after=later[-1].sequence):
         assert team.apply(shard.id, [record]).first_failed is None
+    assert tables(store) == pulled(log)
+
+
+def test_what_was_not_caught_up_with_in_time_is_gone_on_with() -> None:
+    """A row of a rebuild is none to go on from before it has been at the log's end once."""
+    log, store = new_log(), MemoryStore()
+    [shard] = log.shards()
+    append(log, *[add(n) for n in range(8)])
+    team = worker(log, store)
+    assert team.apply(shard.id, batch(log, shard.id)).first_failed is None
+    other = store.open()
+    rebuild(log, other, Wanted())
+    other.close()
+    [generation] = store.generations()
+    done = max(c.sequence for c in store.checkpoints(generation.id).values())
+    append(log, *[add(n) for n in range(8)])  # done in the generation before, say
+    handed = batch(log, shard.id, after=done)
+    append(log, *[add(n) for n in range(8)])
+    later = batch(log, shard.id, after=handed[-1].sequence)
+    broken = WorldStore()
+    broken._content, broken._mutex = store._content, store._mutex
+    for steps in range(4):
+        broken.crash_after, broken.time_out = steps, True
+        one = Worker(log, broken, Working())
+        assert one.apply(shard.id, later).first_failed is not None
+    assert worker(log, store).apply(shard.id, later).first_failed is None
     assert tables(store) == pulled(log)
 
 

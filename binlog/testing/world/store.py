@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import count
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -122,10 +123,17 @@ class WorldStore(MemoryStore):
         self.crash_after: int | None = None
         self.time_out = False  # the crash is a time-out: the caller lives, and hears of it
         self.failed = 0  # conditions that did not hold
-        self._made = 0  # generations
+        self._numbers = count(1)  # of generations
 
     def lock(self, *, wait_s: float = 5.0) -> None:
         """There is none."""
+
+    def open(self) -> WorldStore:
+        """Another handle: what happens to one of them in the middle happens to it alone."""
+        other = WorldStore(self.name, met=self.met, looks_first=self._looks_first)
+        other._content, other._mutex, other._writer = self._content, self._mutex, self._writer
+        other.journal, other._numbers = self.journal, self._numbers
+        return other
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -166,8 +174,7 @@ class WorldStore(MemoryStore):
 
     def _named(self, generation: Generation) -> Generation:
         """By its place, for a random name would be another one in each run."""
-        self._made += 1
-        return msgspec.structs.replace(generation, id=f"{self._made:032x}")
+        return msgspec.structs.replace(generation, id=f"{next(self._numbers):032x}")
 
     def _switch(
         self,
@@ -243,6 +250,7 @@ class WorldStore(MemoryStore):
             self._step(started)
         for checkpoint in checkpoints:
             self._standing(generation, checkpoint)[checkpoint.partition] = checkpoint
+            self._read[generation, checkpoint.partition] = checkpoint
             self.journal.append(Moved(generation, checkpoint))
             self._step(started)
         for table in sorted(tables):
@@ -271,7 +279,7 @@ class WorldStore(MemoryStore):
         self._live(generation)
         standing = self._content.checkpoints[generation]
         old = standing.get(new.partition)
-        if old is not None and not moves_on(new, old):
+        if old is not None and not (moves_on(new, old) and self._knows(generation, old)):
             raise lost_checkpoint(self.name, new, old)
         return standing
 

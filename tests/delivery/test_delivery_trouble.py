@@ -1,0 +1,249 @@
+"""What a worker reports when something fails in the middle of a batch, and what it has done by then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from appliers.applier import Appliers
+from appliers.stores.memory import MemoryStore
+from binlog.changes import event
+from binlog.clock import ManualClock
+from binlog.control import resolve_frame
+from binlog.envelope import Event
+from binlog.errors import HaltedError, PoisonError, StorageError
+from binlog.halt import Halt, resolution_for
+from binlog.log import Put
+from binlog.logs.memory import MemoryLog
+from binlog.testing.world.store import WorldStore
+from consumers.delivery import Worker, Working, record_of
+from consumers.local import Following, replicate
+from tests.delivery.delivery_support import (
+    add,
+    append,
+    apply_all,
+    batch,
+    new_log,
+    pulled,
+    put,
+    tables,
+    worker,
+)
+
+SHARD = "shard-0000"
+
+
+def vector(store: MemoryStore) -> dict[int, int]:
+    [generation] = store.generations()
+    return {p: c.applied for p, c in store.checkpoints(generation.id).items()}
+
+
+def fails(item: dict[str, Any] | None, happened: Event) -> dict[str, Any] | None:
+    raise ValueError(f"{happened.type} fits no {item}")
+
+
+def rules() -> Appliers:
+    appliers = Appliers()
+    appliers.on("Broken", table="orders", version=1)(fails)
+    return appliers
+
+
+def resolve(log: MemoryLog, decision: str) -> None:
+    """As an operator does: by what a reader of the log says is halted."""
+    with pytest.raises(HaltedError) as error:
+        replicate(log, MemoryStore(), Following(once=True))
+    halt = error.value.details["halt"]
+    assert isinstance(halt, Halt)
+    frame = resolve_frame(
+        log.params,
+        log.genesis,
+        resolution_for(halt, decision),
+        family=bytes(16),
+        now_ms=log.now_ms(),
+    )
+    log.append([Put(halt.partition, frame)])
+
+
+def test_a_halted_partition_is_named_and_the_others_go_on() -> None:
+    """All before it is durable; what lifts it is looked for in the log, not in what was delivered."""
+    log, store = new_log(), MemoryStore()
+    append(log, *[add(n) for n in range(12)])
+    bad = log.inject(2, b"no frame at all")
+    append(log, *[add(n) for n in range(12)])
+    records = batch(log, SHARD)
+    outcome = worker(log, store).apply(SHARD, records)
+    assert outcome.first_failed == bad.sequence
+    assert isinstance(outcome.error, HaltedError)
+    assert [halt.partition for halt in outcome.halted] == [2]
+    assert vector(store)[2] > 0
+    resolve(log, "skip")
+    assert worker(log, store).apply(SHARD, records).first_failed is None
+    assert apply_all(log, store).first_failed is None
+    assert tables(store) == pulled(log)
+
+
+def test_a_poison_event_stops_its_partition_alone() -> None:
+    """Where it is not to be parked; the lowest of what is not done is reported."""
+    log, store = new_log(), MemoryStore()
+    append(log, *[put(n) for n in range(8)])
+    append(log, event("Broken", {"id": 3}, {}, table="orders"))
+    append(log, *[put(n, 2) for n in range(8)])
+    records = batch(log, SHARD)
+    outcome = worker(log, store, rules=rules().build(), poison="stop").apply(SHARD, records)
+    assert isinstance(outcome.error, PoisonError)
+    poisoned = outcome.error.details["partition"]
+    of_it = [r.sequence for r in records if r.partition == poisoned]
+    assert outcome.first_failed in of_it
+    [generation] = store.generations()
+    for partition, row in store.checkpoints(generation.id).items():
+        before = [r for r in records if r.partition == partition and r.sequence <= row.sequence]
+        whole = [r for r in records if r.partition == partition]
+        assert (before == whole) == (partition != poisoned)
+
+
+def test_with_little_time_it_stops_and_reports_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are as long as the time allows; what is reported comes again, and is done then."""
+    monkeypatch.setattr("consumers.budget.FIRST_BYTES", 1_000)
+    monkeypatch.setattr("consumers.budget.LEAST_BYTES", 500)
+    log, store, clock = new_log(), WorldStore(), ManualClock(0)
+    append(log, *[add(n) for n in range(60)])
+    records = batch(log, SHARD)
+    team = Worker(log, store, Working(), clock=clock)
+
+    def pass_time() -> None:
+        clock.advance(300)
+        store.between = pass_time
+
+    store.between = pass_time
+    nothing = team.apply(SHARD, records, deadline=clock.monotonic())
+    assert (nothing.first_failed, nothing.events) == (records[0].sequence, 0)
+    first = -1
+    for _ in range(20):
+        begun = clock.monotonic()
+        late = team.apply(SHARD, records, deadline=begun + 2.0)
+        assert clock.monotonic() - begun <= 2.0
+        if late.first_failed is None:
+            break
+        assert late.error is not None
+        assert late.error.retriable
+        assert late.first_failed > first, "nothing was done in two seconds"
+        first = late.first_failed
+    else:
+        pytest.fail("it never comes to an end")
+    assert first > records[0].sequence
+    assert tables(store) == pulled(log)
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_success_is_what_the_rows_say(steps: int) -> None:
+    """A commit that breaks, wherever it does, leaves its records failed (C3)."""
+    log, store = new_log(), WorldStore()
+    append(log, *[add(n % 2) for n in range(6)])
+    records = batch(log, SHARD)
+    team = Worker(log, store, Working())
+    assert team.apply(SHARD, records[:5]).first_failed is None
+    store.crash_after, store.time_out = steps, True
+    outcome = team.apply(SHARD, records)
+    if steps < 4:  # two items, two rows, the answer
+        assert outcome.first_failed is not None
+        assert isinstance(outcome.error, StorageError)
+    store.crash_after = None
+    before = vector(store)
+    again = team.apply(SHARD, records)
+    assert again.first_failed is None
+    assert all(vector(store)[p] >= offset for p, offset in before.items())
+    assert tables(store) == pulled(log)
+
+
+def test_what_another_did_meanwhile_is_read_first() -> None:
+    """What a worker remembers of the last call is where it stood then, and no place to go on from."""
+    log, store = new_log(), MemoryStore()
+    for part in range(3):
+        append(log, *[add(n, part) for n in range(6)])  # a session each
+    records = batch(log, SHARD)
+    third = len(records) // 3
+    one, other = worker(log, store), worker(log, store)
+    for each, part in ((one, 0), (other, 1), (one, 2)):
+        given = records[part * third : (part + 1) * third if part < 2 else None]
+        assert each.apply(SHARD, given).first_failed is None
+    assert tables(store) == pulled(log)
+
+
+def test_foreign_records_are_kept_in_whichever_lane_they_come() -> None:
+    """Their home's row may be beyond them, when it is in another lane."""
+    log, store = new_log(), MemoryStore()
+    places = set()
+    for number in range(6):
+        append(log, add(number))
+        found = log.inject_foreign(f"customer-{number}", b"sample", shard=SHARD)
+        places.add((found.shard, found.sequence))
+    own = [r for r in batch(log, SHARD) if r.partition >= 0]
+    alien = [r for r in batch(log, SHARD) if r.partition < 0]
+    assert worker(log, store).apply(SHARD, own).first_failed is None
+    for _ in range(2):
+        outcome = worker(log, store).apply(SHARD, alien)
+        assert (outcome.first_failed, outcome.foreign) == (None, 6)
+    assert {record.place for record in store.foreign()} == places
+    assert tables(store) == pulled(log)
+
+
+@pytest.mark.parametrize("decision", ["divert", "skip"])
+def test_a_foreign_record_that_halts_waits_for_a_decision(decision: str) -> None:
+    log, store = new_log(foreign="halt"), MemoryStore()
+    append(log, *[add(n) for n in range(4)])
+    found = log.inject_foreign("customer", b"sample", shard=SHARD)
+    append(log, *[add(n) for n in range(4)])
+    records = batch(log, SHARD)
+    for given in (records, [r for r in records if r.partition < 0]):  # whole, and in a lane alone
+        outcome = worker(log, store).apply(SHARD, given)
+        assert outcome.first_failed == found.sequence
+        assert isinstance(outcome.error, HaltedError)
+    resolve(log, decision)
+    assert worker(log, store).apply(SHARD, batch(log, SHARD)).first_failed is None
+    assert [record.sequence for record in store.foreign()] == (
+        [found.sequence] if decision == "divert" else []
+    )
+    assert tables(store) == pulled(log)
+
+
+def test_a_shard_that_ended_hands_its_partitions_on() -> None:
+    """Those without a record for long, too: else nobody could tell what lies between one day."""
+    log, store = new_log(), MemoryStore()
+    append(log, *[add(n) for n in range(8)])
+    assert worker(log, store).apply(SHARD, batch(log, SHARD)).first_failed is None
+    children = log.split(SHARD)
+    outcome = worker(log, store).apply(SHARD, [], closed=True)
+    assert (outcome.first_failed, outcome.error) == (None, None)
+    [generation] = store.generations()
+    rows = store.checkpoints(generation.id)
+    assert {(row.shard, row.sequence) for row in rows.values()} == {(c, -1) for c in children}
+    append(log, *[add(n) for n in range(8)])
+    for child in children:
+        assert worker(log, store).apply(child, batch(log, child)).first_failed is None
+    assert tables(store) == pulled(log)
+
+
+def test_arrival_is_the_same_integer_from_every_reader() -> None:
+    """Lambda gives seconds as a float, which has no exact millisecond."""
+    [shard] = new_log().shards()
+    for arrival_ms in (1_700_000_000_001, 1_700_000_000_999, 1_545_084_650_987):
+        record = record_of(
+            shard,
+            sequence=1,
+            arrival_s=arrival_ms / 1000,
+            partition_key="p0003",
+            data=b"",
+            partitions=4,
+        )
+        assert (record.arrival_ms, record.partition, record.partition_key) == (arrival_ms, 3, "")
+    alien = record_of(
+        shard, sequence=1, arrival_s=1.0, partition_key="p0004", data=b"", partitions=4
+    )
+    assert (alien.partition, alien.partition_key) == (-1, "p0004")
+
+
+def test_records_out_of_order_are_refused() -> None:
+    log, store = new_log(), MemoryStore()
+    with pytest.raises(ValueError, match="out of order"):
+        worker(log, store).apply(SHARD, batch(log, SHARD)[::-1])
