@@ -12,16 +12,21 @@ import msgspec
 import pytest
 
 from binlog.errors import BinlogError, MismatchError, RefusedError, StorageError
+from binlog.partition import explicit_hash_key
+from binlog.values import decode_value
 from consumers.aws_lambda_function import ASLEEP_S, SEEN_S, Function
 from tests.lambda_consumer.event_source_mapping import SourceRecord, event_of
 from tests.lambda_consumer.function_world import (
     KEYS,
     MAPPING,
+    TABLE,
     Context,
     FunctionWorld,
     HookedStore,
     key_of,
+    partition_of_key,
 )
+from tests.log.log_frames import PARAMS
 
 ARN = MAPPING["EventSourceArn"]
 DONE: dict[str, Any] = {"batchItemFailures": []}
@@ -369,6 +374,57 @@ def test_a_running_store_goes_on_where_to_refuse_would_be_to_lose(
     assert world.environment().handle(events(world)[-1], Context()) == DONE
     assert any("mapping.unsafe" in record.getMessage() for record in caplog.records)
     world.check_complete()
+
+
+# -- what people have to know of -------------------------------------------------------------------
+
+
+def test_a_halted_partition_is_told_and_the_others_go_on(world: FunctionWorld) -> None:
+    """An alarm rests on the figure: the shard does not get beyond that record until it is decided."""
+    world.publish(KEYS)
+    hash_key = int(explicit_hash_key(1, PARAMS.partitions))
+    world.world.foreign("p0001", b"no frame", hash_key=hash_key)
+    halted = world.stream.shards["shardId-000000000000"].records[-1].sequence
+    world.publish(KEYS)
+    [event] = events(world)
+    response = world.environment().handle(event, Context())
+    assert response == {"batchItemFailures": [{"itemIdentifier": str(halted)}]}
+    told = world.told()[-1]
+    assert told["Halted"] == 1
+    assert "resolve" in told["Error"]
+    found = world.found()
+    for key in KEYS:
+        assert found[key] == (1 if partition_of_key(key) == 1 else 2), key
+
+
+def test_a_foreign_record_is_kept_and_told(world: FunctionWorld) -> None:
+    world.publish(KEYS)
+    world.world.foreign("me", b"hello")
+    [event] = events(world)
+    assert world.environment().handle(event, Context()) == DONE
+    assert world.told()[-1]["Foreign"] == 1
+    assert [record.data for record in world.store.foreign()] == [b"hello"]
+
+
+@pytest.mark.parametrize("poison", ["park", "stop"])
+def test_poison_waits_as_it_is_configured(poison: str) -> None:
+    """Parked with its key, or the shard waits; either way everything else is applied, and it is told."""
+    world = FunctionWorld(poison=poison)
+    add = {"Action": "UpdateItem", "Table": TABLE, "Key": {"id": "bad"}}
+    world.publish(KEYS)
+    world.publish_actions(
+        [add | {"Data": {"Set": {"n": "text"}}}, add | {"Data": {"Add": {"n": 1}}}]
+    )
+    [event] = events(world)
+    response = world.environment().handle(event, Context())
+    told = world.told()[-1]
+    assert (response == DONE) == (poison == "park")
+    assert (told["Parked"] == 1) == (poison == "park")
+    assert (told["Failed"] > 0) == (poison == "stop")
+    rows = (decode_value(row.data) for _, row in world.store.scan(TABLE) if row.data is not None)
+    assert {item["id"] for item in rows} >= {
+        k for k in KEYS if partition_of_key(k) != partition_of_key("bad")
+    }
 
 
 # -- freezing ------------------------------------------------------------------------------------
