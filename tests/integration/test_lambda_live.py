@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -27,6 +27,7 @@ from tests.lambda_consumer.event_source_mapping import (
     SourceRecord,
     SourceShard,
 )
+from tests.lambda_consumer.forwarder import Forwarder
 from tests.lambda_consumer.lambda_api import LambdaAPI
 from tests.lambda_consumer.runtime_api import Function, running
 
@@ -274,3 +275,26 @@ def test_a_frozen_environment_does_nothing(tmp_path: Path) -> None:
         after = stat.read_text().split()
     assert before[2] == after[2] == "T"
     assert before[13:15] == after[13:15]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", ["reset", pytest.param("silent", marks=pytest.mark.slow)])
+def test_connections_that_died_while_it_was_frozen_cost_an_attempt(
+    deployment: Deployment, ministack: Server, how: Literal["reset", "silent"]
+) -> None:
+    """A silent one costs its time-out, 5 s, and no more; nothing fails."""
+    met: dict[str, int] = {}
+    with Forwarder(ministack.url).running() as way:
+        environment = {"AWS_ENDPOINT_URL_DYNAMODB": way.url}
+        with running(deployment.function(environment=environment)) as function:
+            mapping = deployment.mapping(invoking(function, met))
+            add(deployment.log, USERS[:10])
+            mapping.run(20)
+            assert way.cut(how) > 0
+            before = way.made
+            add(deployment.log, USERS[:10])
+            mapping.run(20)
+            assert way.made > before
+    assert set(met) == {"response"}
+    dumped = ok(binlog("dump", deployment.store, "--table", "users"))
+    assert {int(each["n"]) for each in dumped.lines} == {2}
