@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -25,7 +26,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
     lag_events: int | None
     lag_seconds: float | None  # since the arrival of the oldest event that is not applied
     held: int  # frames that wait for an earlier one
-    parked: int
+    parked: int  # keys whose events wait, or an event that stands alone
     position: str  # of the last record read, SHARD:SEQUENCE
 
 
@@ -51,12 +52,14 @@ def measure(log: Log, store: Store | None = None) -> Lag:
         DamageError: it is ahead of this one.
     """
     checkpoints: Mapping[int, Checkpoint] = {}
+    parked: Mapping[int, int] = {}
     foreign: set[Place] = set()  # kept by the store, or to be
     if store is not None:
         with store.view() as view:
             check_binding(store.name, view.genesis(), log.genesis)
             checkpoints = last_of_all(view)
             foreign.update(record.place for record in view.foreign())
+            parked = parked_in(view)
     name = "" if store is None else store.name
     reader = LogReader(log, starts=starts_of(log, name, checkpoints))
     relayed: set[Place] = set()
@@ -86,7 +89,7 @@ def measure(log: Log, store: Store | None = None) -> Lag:
                 lag_events=None if applied is None else place.applied - applied,
                 lag_seconds=None if applied is None else max(behind, 0) / 1000,
                 held=reader.sequencers[partition].held,
-                parked=0,  # this version stops at what cannot be applied
+                parked=parked.get(partition, 0),
                 position=str(place.position),
             )
         )
@@ -96,6 +99,12 @@ def measure(log: Log, store: Store | None = None) -> Lag:
         damage,
         sorted(foreign - relayed),
     )
+
+
+def parked_in(view: Reader) -> dict[int, int]:
+    """Of each partition the keys whose events wait, of whichever table; and what stands alone."""
+    keys = {(x.partition, x.table, x.key, x.alone) for x in view.letters()}
+    return Counter(partition for partition, *_ in keys)
 
 
 def last_of_all(view: Reader) -> Mapping[int, Checkpoint]:

@@ -20,7 +20,8 @@ fingerprint           made by other rules than the ones given: items could not b
                       they decide only what needs none is checked
 row, key, item        not readable, not canonical, or not under its own key
 partition, version    another partition's key, or ahead of its checkpoint
-parked                a mark that this version does not make
+parked                a mark without its dead letters, or a tail that is not theirs
+letter                a dead letter of an item that is not parked, or not one that the log gives
 fold                  not the fold of its events up to the vector; missing, or there too much
 rejection             recorded and not rejected, or the other way round (I5)
 ====================  =========================================================================
@@ -47,6 +48,7 @@ from binlog.errors import (
 from binlog.log import Log, Position
 from binlog.logs.directory_check import Finding, check_directory_log
 from binlog.vector import Vector
+from snapshots.check_letters import check_letters
 from snapshots.check_log import Walk
 from snapshots.check_store import (
     RowCheck,
@@ -132,6 +134,8 @@ def check_log(
             for table in generation.tables:
                 try:
                     yield from rows.findings(table)
+                    parked = rows.parked.pop(table, {})
+                    yield from check_letters(view, table, parked, rows.vector)
                 except DamageError as error:
                     yield Finding("row", f"{error.where} table {table}", error.what)
         if any(table not in leave for g in view.generations() for table in g.tables) or not leave:

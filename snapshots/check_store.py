@@ -1,7 +1,7 @@
 """What is wrong with a store, seen from the log that it was made from.
 
 Row by row: that it can be read, is in canonical bytes, holds its own key, belongs to its partition,
-and is not ahead of the checkpoint. Then all rows and rejections against a counterpart, rebuilt from
+and is not ahead of the checkpoint. Then all rows, rejections and dead letters against a counterpart, rebuilt from
 the log up to the store's own vectors: an item is the fold of its events, a tombstone where they end
 in a delete, and nothing else is there. Checkpoints are compared where the log is walked, see
 `snapshots.check_log`.
@@ -30,6 +30,7 @@ from binlog.log import Log
 from binlog.logs.directory_check import Finding
 from binlog.values import decode_value, encode_item, is_canonical
 from binlog.vector import OFFSET_MAX, TIMELINE_SHIFT, Vector, offset_of
+from snapshots.check_letters import check_letters_against
 from snapshots.check_log import Watch
 from snapshots.counterpart import check_rules
 from snapshots.verify import Side, is_same, merge_rows, rows_of
@@ -115,7 +116,9 @@ class RowCheck:
         self._reader = reader
         self._timeline = log.params.timeline
         self._ownership = Ownership(log.params.partitions, rules.owners)
-        self._vector = vector_of(reader.checkpoints(generation.id))
+        self.vector = vector_of(reader.checkpoints(generation.id))
+        self.parked: dict[str, dict[bytes, Row]] = {}
+        """By table and key the rows that are parked, as far as `findings` was asked for them."""
 
     def findings(self, table: str) -> Iterator[Finding]:
         """What is wrong with the rows of ``table``; goes on behind each of them."""
@@ -144,8 +147,14 @@ class RowCheck:
         if reason is not None:
             yield "item", reason
         yield from self._wrong_place(table, key, row)
-        if row.parked or row.tail:
-            yield "parked", "marked as parked, which this version does not do"
+        if row.parked:
+            self.parked.setdefault(table, {})[key] = row
+            if row.tail <= row.version or row.tail >> TIMELINE_SHIFT != self._timeline:
+                yield "parked", f"its tail {row.tail} is not beyond its version {row.version}"
+            elif offset_of(row.tail) > self.vector.get(row.partition, 0):
+                yield "parked", f"its tail {row.tail} is ahead of its partition's checkpoint"
+        elif row.tail:
+            yield "parked", f"it is not parked, and has a tail, {row.tail}"
 
     def _wrong_place(self, table: str, key: bytes, row: Row) -> Iterator[tuple[str, str]]:
         owner = row.partition
@@ -156,8 +165,10 @@ class RowCheck:
             yield "partition", f"its owner cannot be told ({type(error).__name__}: {error})"
         if owner != row.partition:
             yield "partition", f"partition {row.partition}, its key belongs to {owner}"
-        applied = self._vector.get(owner, 0)
+        applied = self.vector.get(owner, 0)
         timeline, offset = row.version >> TIMELINE_SHIFT, offset_of(row.version)
+        if row.parked and not row.version and row.data is None:
+            return  # its first event is the one that could not be applied
         if not 0 < offset <= OFFSET_MAX or timeline != self._timeline:
             yield "version", f"version {row.version} is none of timeline {self._timeline}"
         elif offset > applied:
@@ -208,12 +219,15 @@ def check_against(
         if table not in applied:
             yield Finding("fold", where, "the table is missing")
         for key, row, folded in merge_rows(rows_of(reader, table), rows_of(other, table)):
-            if isinstance(row, Row) and unreadable(row.partition, offset_of(row.version)):
+            if isinstance(row, Row) and unreadable(
+                row.partition, offset_of(max(row.version, row.tail))
+            ):
                 beyond += 1
             elif row != folded and not is_same(row, folded):
                 detail = f"{_describe(row)}, the fold of its events is {_describe(folded)}"
                 yield Finding("fold", place(reader.name, table, key), detail)
         yield from _check_rejections(reader, other, table, unreadable)
+        yield from check_letters_against(reader, other, table, vector, unreadable)
     if beyond:
         detail = f"{beyond} items are from beyond what can be read of the log, and not compared"
         yield Finding("fold", reader.name, detail)
@@ -224,14 +238,15 @@ def _describe(side: Side) -> str:
         return "unreadable"
     if side is None:
         return "nothing"
+    waits = f", parked up to {side.tail}" if side.parked else ""
     if side.data is None:
-        return f"a tombstone of version {side.version}"
+        return f"a tombstone of version {side.version}{waits}"
     try:
         text = encode_json(plain(decode_value(side.data))).decode()
     except BinlogError:
         text = f"{len(side.data)} bytes that are no item"
     shown = text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."
-    return f"version {side.version} {shown}"
+    return f"version {side.version}{waits} {shown}"
 
 
 def place(name: str, table: str, key: bytes) -> str:

@@ -69,6 +69,7 @@ def counterpart(
                 target=Target(vector=vector),
                 rules=rules,
                 excluded=generation.excluded,
+                poison="park",  # a store that never parked met nothing to park up to there
             )
             try:
                 rebuild(log, store, wanted, workers=workers, progress=progress)
