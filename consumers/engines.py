@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
+from msgspec.structs import replace
+
 from appliers.applier import Rules
 from appliers.store import Generation, Sink
 from binlog.lineage import Lineage
@@ -40,7 +42,8 @@ class Engines:
         partitions: Collection[int],
     ) -> Engine:
         """The engine of a generation, at the rows of these partitions as they are now."""
-        made_for = generation, taken
+        # An open one takes whatever table there is; those that it has met say nothing.
+        made_for = replace(generation, tables=()) if generation.open else generation, taken
         known = self._known.get(generation.id)
         if known is not None and known[0] == made_for:
             known[1].go_on(pages=pages, partitions=partitions)
