@@ -7,6 +7,7 @@ in amazon_kclpy 3.1.3 and met:
   what is no `Exception` gets through, `SystemExit` above all. So everything else becomes that;
 * ``checkpoint(number)`` without a second number is the first part of an aggregate; without any it is
   the end of what was delivered, and at the end of a shard, the end;
+* ``binary_data`` decodes base64 at a fifth of msgspec's speed, which was most of what we did;
 * ``approximate_arrival_timestamp`` is a local time without a zone; ``timestamp_millis`` is none.
 """
 
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 
 from amazon_kclpy import kcl
 from amazon_kclpy.v3 import processor
+from msgspec import convert
 
 from consumers.kcl_shard import CheckpointRefusedError, Delivered, ShardConsumer
 
@@ -41,7 +43,7 @@ class Processor(processor.RecordProcessorBase):  # type: ignore[misc]  # it ship
                         record.sub_sequence_number or 0,
                         record.timestamp_millis,
                         record.partition_key,
-                        record.binary_data,
+                        convert(record.data, bytes),
                     )
                     for record in process_records_input.records
                 ],

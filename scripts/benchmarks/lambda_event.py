@@ -109,9 +109,13 @@ def decode_all(events: Iterable[Event]) -> int:
 
 def _decoded(event: Event) -> Iterator[tuple[str, Any, Any]]:
     for record in event["Records"]:
-        frame = base64.b64decode(record["kinesis"]["data"])
-        if is_genesis(frame):
-            continue
-        kinds, index, keys, datas = columns(frame)
-        for kind, key, data in zip(index, keys, datas, strict=True):
-            yield kinds[kind], _decode(key), _decode(data) if data else None
+        yield from decoded(base64.b64decode(record["kinesis"]["data"]))
+
+
+def decoded(frame: bytes) -> Iterator[tuple[str, Any, Any]]:
+    """The events of a frame as Python values."""
+    if is_genesis(frame):
+        return
+    kinds, index, keys, datas = columns(frame)
+    for kind, key, data in zip(index, keys, datas, strict=True):
+        yield kinds[kind], _decode(key), _decode(data) if data else None

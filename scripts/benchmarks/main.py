@@ -14,6 +14,7 @@ from rich.console import Console
 
 from scripts.benchmarks.bench import LONG, NORMAL, SMALL, Bench, Sizes
 from scripts.benchmarks.figures import Contest, contests
+from scripts.benchmarks.figures_kcl import kcl_contests
 from scripts.benchmarks.figures_kinesis import kinesis_contests
 from scripts.benchmarks.figures_lambda import lambda_contests
 from scripts.benchmarks.measure import ROUNDS_MIN, WrongResultError, contest
@@ -32,6 +33,8 @@ KEYS = (
     "lambda",
     "lambda-cold",
     "lambda-zip",
+    "kcl-pipe",
+    "kcl",
 )
 
 DESCRIPTION = """\
@@ -65,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = Bench(sizes, scratch)
     lines: list[Line] = []
     try:
-        for one in [*contests(bench), *kinesis_contests(bench), *lambda_contests(bench)]:
+        services = [*kinesis_contests(bench), *lambda_contests(bench), *kcl_contests(bench)]
+        for one in [*contests(bench), *services]:
             if not options.only or one.key in options.only:
                 lines += _measure(one, sizes, errors)
     except WrongResultError as error:
