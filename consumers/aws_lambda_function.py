@@ -127,7 +127,7 @@ class Function:
         self._opened: _Opened | None = None
         self._slept_from_ms: int | None = None
         self._reports = settings.mapping == "trust"
-        self._seen_at: float | None = None
+        self._seen_ms: int | None = None  # the mapping
         self._cleared = settings.mapping == "trust"  # it drops nothing
 
     def handle(self, event: object, context: Context) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class Function:
 
     def _see_mappings(self, delivered: Delivered, context: Context) -> list[dict[str, Any]]:
         """Those that may have delivered this; notes whether they read reports."""
-        self._reports, self._seen_at = False, self._clock.monotonic()
+        self._reports, self._seen_ms = False, self._clock.now_ms()
         function, stream = context.invoked_function_arn, delivered.arn.partition("/consumer/")[0]
         effect = "a failure has all of its batch delivered again"
         try:
@@ -274,7 +274,8 @@ class Function:
         """Whether the mapping reads what is returned, as of a minute ago at most."""
         if self._settings.mapping == "trust":
             return True
-        if self._seen_at is None or self._clock.monotonic() - self._seen_at > SEEN_S:
+        # By the wall clock: in a frozen environment the monotonic one may stand still.
+        if self._seen_ms is None or not 0 <= self._clock.now_ms() - self._seen_ms <= SEEN_S * 1000:
             self._see_mappings(delivered, context)
         return self._reports
 

@@ -170,8 +170,24 @@ def test_without_a_mapping_to_look_at_failures_are_errors(
     assert [record.levelno for record in told][:1] == [logging.WARNING]
 
 
-def test_a_mapping_that_was_changed_is_noticed_before_a_report(world: FunctionWorld) -> None:
-    """What was true when the environment began is not what its reports may rest on."""
+class Standing:
+    """An environment's clocks: the monotonic one stands still while it is frozen."""
+
+    def __init__(self, world: FunctionWorld) -> None:
+        self._clock = world.world.clock
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def monotonic(self) -> float:
+        return 7.0
+
+
+@pytest.mark.parametrize("passed_s", [SEEN_S + 1, -1.0])
+def test_a_mapping_that_was_changed_is_noticed_before_a_report(
+    world: FunctionWorld, passed_s: float
+) -> None:
+    """What was true before a freeze, or a minute ago, is not what a report may rest on."""
     world.publish(KEYS)
     [event] = events(world)
     left = [0]
@@ -181,12 +197,12 @@ def test_a_mapping_that_was_changed_is_noticed_before_a_report(world: FunctionWo
             left[0] -= 1
             raise StorageError("gone")
 
-    function = world.environment(HookedStore(world.store, hook))
+    function = world.environment(HookedStore(world.store, hook), clock=Standing(world))
     assert function.handle(event, Context()) == DONE
     world.mappings = [MAPPING | {"FunctionResponseTypes": []}]
     world.publish(KEYS)
     [event] = events(world)
-    world.world.clock.advance(round(SEEN_S * 1000) + 1)
+    world.world.clock.advance(round(passed_s * 1000))
     left[0] = 1
     with pytest.raises(StorageError, match="gone"):
         function.handle(event, Context())
