@@ -236,6 +236,21 @@ class Shareable(Protocol):
     def unshare(self) -> None: ...
 
 
+@runtime_checkable
+class Adjustable(Protocol):
+    """A store that keeps what its consumers are to go by beside what they apply (`consumers.pace`).
+
+    It is the store's, not a generation's: a rebuild takes none of it away. No lock is needed, so it
+    can be set while somebody writes, by whoever may write to the store; the last one to set it counts.
+    """
+
+    def pace(self) -> bytes | None:
+        """As it was set, now; ``None``: nobody has."""
+
+    def set_pace(self, setting: bytes | None) -> None:
+        """Set it, or take it out; durable on return. `ConflictError` where there is no store yet."""
+
+
 class Part(Protocol):
     """Rows that another process adds to a build: it goes there and comes back by pickle."""
 

@@ -24,7 +24,7 @@ from binlog.vector import minimum
 from consumers.engine import Engine
 from consumers.followed import add_counts, followed, taken_by_others
 from consumers.pace import Setting
-from consumers.pacer import PACED_PAGE_BYTES, WAIT_S, Pacer
+from consumers.pacer import WAIT_S, Pacer
 from consumers.thrift import Thrift, is_paid_by_the_write
 from snapshots.rebuild import Report
 
@@ -73,7 +73,16 @@ def replicate(
     store.bind(log.genesis)
     _leave_to_workers(store, alone=how.alone)
     engines = _engines(log, store, how, clock)
-    pacer = Pacer(log, store, how.setting, clock=clock, sleep=sleep, stop=stop)
+    pacer = Pacer(
+        log,
+        store,
+        how.setting,
+        clock=clock,
+        sleep=sleep,
+        stop=stop,
+        page_bytes=how.page_bytes,
+        once=how.once,
+    )
     total = Counts()
     asked: set[Halt] = set()  # halts for which a RESOLVE was looked for a second time
     retry_at = started + _RETRY_S
@@ -134,7 +143,6 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
         log, store, how.rules, excluded=how.excluded, same_meaning=how.same_meaning
     )
     closed = taken_by_others(generations)
-    page_bytes = how.page_bytes if how.setting.is_free else min(how.page_bytes, PACED_PAGE_BYTES)
     return [
         Engine(
             log,
@@ -142,7 +150,7 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
             g,
             how.rules,
             taken=closed if g.open else (),
-            page_bytes=page_bytes,
+            page_bytes=how.page_bytes,
             poison=how.poison,
             tell_halts=not how.once,  # the error that ends it soon says the same
             thrift=Thrift(clock.monotonic) if is_paid_by_the_write(store) else None,

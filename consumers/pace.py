@@ -28,7 +28,13 @@ ASK_S = 1.0  # a wait is at most this long: the distance, and the setting, chang
 SHORT = 0.5  # of the retention: with less than that left somebody should know
 LIFTED = 0.25  # and with less than that the pace is lifted
 
+PAGE_S = 0.5  # a page holds about so much of the rate: what comes in one piece comes in a burst
+UNKNOWN_PAGE_BYTES = 16 * 1024  # while nobody knows how much a page of so many bytes comes to
+NO_BOUND = 1 << 40
+
 SHORTEST_S = 0.001  # no wait is shorter; what it leaves owing is waited for with the next one
+
+_FADE = 0.8  # what a page counts for after the next one
 
 Unit = Literal["items", "events"]
 Runway = Literal["unknown", "ample", "short", "lifted"]
@@ -58,7 +64,7 @@ class _Bucket:
 
     def __init__(self, now: float) -> None:
         self._level = 0.0
-        self._rate = 0.0
+        self.rate = math.inf  # that it was filled at last
         self._at = now
 
     def spend(self, count: float) -> None:
@@ -66,9 +72,9 @@ class _Bucket:
 
     def wait_s(self, rate: float, now: float) -> float:
         """Seconds until nothing is owed, going on at ``rate``; it was the last one until now."""
-        earned = 0.0 if math.isinf(self._rate) else max(0.0, now - self._at) * self._rate
+        earned = 0.0 if math.isinf(self.rate) else max(0.0, now - self._at) * self.rate
         self._level += earned
-        self._rate, self._at = rate, now
+        self.rate, self._at = rate, now
         if math.isinf(rate):
             self._level = 0.0
             return 0.0
@@ -100,22 +106,57 @@ class Pace:
         self._by_distance = _Bucket(now)
         self._load = MaxBehind(setting.max_behind_s or 1.0)
         self.share = share
+        self._counted = self._events = self._bytes = 0.0  # of the last pages, fading
 
     @property
     def setting(self) -> Setting:
         return self._setting
 
+    def page_bytes(self) -> int:
+        """How many bytes of log the next page should have at most, as stored; `NO_BOUND`: any.
+
+        By what `wait_s` last went by, and what those of the last pages came to. A record is never
+        cut, so one of many events is a page all the same, and is waited for afterwards.
+        """
+        if math.isinf(self._by_rate.rate) and math.isinf(self._by_distance.rate):
+            return NO_BOUND
+        if not self._bytes:
+            return UNKNOWN_PAGE_BYTES
+        sizes = [
+            bucket.rate * PAGE_S / (count / self._bytes)
+            for bucket, count in (
+                (self._by_rate, self._counted),
+                (self._by_distance, self._events),
+            )
+            if count and not math.isinf(bucket.rate)
+        ]
+        return max(1, min(NO_BOUND, round(min(sizes)))) if sizes else UNKNOWN_PAGE_BYTES
+
     def adjust(self, setting: Setting, *, now: float) -> None:
         """Go by another setting from now on."""
         if setting.unit != self._setting.unit:
             self._by_rate = _Bucket(now)  # what is owed is of another kind
+            self._counted = self._events = self._bytes = 0.0
         self._load.bound_s = setting.max_behind_s or 1.0  # what it knows of the load stays true
         self._setting = setting
 
-    def note(self, *, items: int, events: int, through_ms: int | None) -> None:
-        """A page was applied, whose last event arrived at ``through_ms``; ``None``: it had none."""
+    def note(self, *, items: int, events: int, through_ms: int | None, size: int = 0) -> None:
+        """A page was applied, whose last event arrived at ``through_ms``; ``None``: it had none.
+
+        ``size`` are its bytes in the log, as stored.
+        """
+        count = items if self._setting.unit == "items" else events
+        if size:
+            self._counted, self._events, self._bytes = (
+                _FADE * before + new
+                for before, new in (
+                    (self._counted, count),
+                    (self._events, events),
+                    (self._bytes, size),
+                )
+            )
         if self._setting.rate is not None:
-            self._by_rate.spend(items if self._setting.unit == "items" else events)
+            self._by_rate.spend(count)
         if self._setting.max_behind_s is not None:
             self._by_distance.spend(events)
         if through_ms is not None:
@@ -141,6 +182,13 @@ class Pace:
         by_distance = self._load.rate(behind_s or 0.0) if held_back else math.inf
         waits = self._by_rate.wait_s(by_rate, now), self._by_distance.wait_s(by_distance, now)
         return min(ASK_S, max(waits))
+
+
+def within(setting: Setting, retention_s: float | None) -> Setting:
+    """The setting, no further behind than half of what the log keeps."""
+    if retention_s is None or setting.max_behind_s is None:
+        return setting
+    return msgspec.structs.replace(setting, max_behind_s=min(setting.max_behind_s, retention_s / 2))
 
 
 def check_distance(max_behind_s: float, retention_s: float | None, where: str) -> None:

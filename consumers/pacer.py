@@ -2,40 +2,30 @@
 
 A setting that somebody puts into the store while a consumer is running (``binlog pace``) is found by
 it within `LOOK_S`; it takes the place of the one that the consumer was started with, for all workers
-of the store, until it is taken out again.
+of the store, until it is taken out again. One that is further behind than half of what the log keeps,
+now, is taken for half of it: who sets it is told so, but the log may be made to keep less later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from appliers.store import Adjustable
 from binlog.clock import Clock
 from binlog.errors import BinlogError, DamageError
 from binlog.log import Forgets, Log
 from binlog.logger import get_logger
+from binlog.reader import PAGE_BYTES
 from consumers.engine import Engine, Step
-from consumers.pace import Pace, Runway, Setting, check_distance
+from consumers.pace import Pace, Runway, Setting, check_distance, within
 
 WAIT_S = 0.5  # at most, before looking whether to stop
 LOOK_S = 30.0  # between two looks at the store's setting
 RETENTION_S = 900.0  # between two looks at the log's retention
-PACED_PAGE_BYTES = 64 * 1024  # batches stay short, or they would come in bursts
 
 _logger = get_logger(__name__)
-
-
-@runtime_checkable
-class Adjustable(Protocol):
-    """A store that keeps the setting of its consumers' pace. It needs no lock for it."""
-
-    def pace(self) -> bytes | None:
-        """As it was set; ``None``: nobody has."""
-
-    def set_pace(self, setting: bytes | None) -> None:
-        """Set it, or take it out."""
 
 
 def read_setting(store: object, where: str) -> Setting | None:
@@ -55,8 +45,114 @@ def read_setting(store: object, where: str) -> Setting | None:
         ) from error
 
 
+def write_setting(store: Adjustable, setting: Setting | None) -> None:
+    """Set it for all consumers of a store, or take it out.
+
+    Raises:
+        ConflictError: there is no store yet.
+    """
+    store.set_pace(None if setting is None else msgspec.json.encode(setting))
+
+
+def retention_of(log: Log) -> float | None:
+    """How long a log keeps its records, in seconds; ``None``: for ever."""
+    return log.retention_s() if isinstance(log, Forgets) else None
+
+
+class Steering:
+    """The pace of one worker, kept to what is set, and to what the log keeps.
+
+    ``setting`` is what it was started with, ``bound`` are further words for its log. Who goes to the
+    log's end ``once`` is not kept away from it. A call a `LOOK_S` to the store, and one a
+    `RETENTION_S` to the log.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: object,
+        setting: Setting,
+        *,
+        clock: Clock,
+        share: float = 1.0,
+        once: bool = False,
+        **bound: object,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._asked = setting  # for as long as nothing is set in the store
+        self._once = once
+        self._clock = clock
+        self._bound = {"log": log.name, **bound}
+        self._runway: Runway = "unknown"
+        self._wanted = setting
+        now = clock.monotonic()
+        self._look_at = now
+        self._retention_at = now + RETENTION_S
+        self.pace = Pace(Setting(), now=now, retention_s=retention_of(log), share=share)
+        self._steer(now)
+
+    def wait_s(self, behind_s: float | None) -> float:
+        """`Pace.wait_s` now, by what is set now."""
+        self._look()
+        self._watch(behind_s)
+        return self.pace.wait_s(behind_s=behind_s, now=self._clock.monotonic())
+
+    def _look(self) -> None:
+        """At what others set, now and then; what cannot be read now is as it was."""
+        now = self._clock.monotonic()
+        try:
+            if now >= self._look_at:
+                self._look_at = now + LOOK_S
+                self._wanted = read_setting(self._store, self._log.name) or self._asked
+            if now >= self._retention_at:
+                self._retention_at = now + RETENTION_S
+                self.pace.retention_s = retention_of(self._log)
+        except BinlogError as error:
+            if not error.retriable:
+                raise
+            _logger.warning("pace.unread", error=str(error))
+        self._steer(now)
+
+    def _steer(self, now: float) -> None:
+        wanted = self._wanted
+        if self._once:
+            wanted = msgspec.structs.replace(wanted, max_behind_s=None)
+        setting = within(wanted, self.pace.retention_s)
+        if setting == self.pace.setting:
+            return
+        if setting != wanted:
+            _logger.warning(
+                "pace.capped",
+                max_behind_s=wanted.max_behind_s,
+                retention_s=self.pace.retention_s,
+                **self._bound,
+            )
+        _logger.info("pace.adjusted", **msgspec.structs.asdict(setting), **self._bound)
+        self.pace.adjust(setting, now=now)
+
+    def _watch(self, behind_s: float | None) -> None:
+        """Tell when what is left before the log forgets becomes short, or is enough again."""
+        runway, before = self.pace.runway(behind_s), self._runway
+        if runway in {before, "unknown"} or behind_s is None:
+            return
+        self._runway = runway
+        left_s = round((self.pace.retention_s or 0.0) - behind_s)
+        told = {"behind_s": round(behind_s), "left_s": left_s, **self._bound}
+        if runway == "lifted":
+            _logger.error("pace.lifted", **told)
+        elif runway == "short":
+            _logger.warning("runway.shortened", **told)
+        elif before != "unknown":
+            _logger.info("runway.restored", **told)
+
+
 class Pacer:
-    """The pace of one local consumer, over all of its engines."""
+    """The pace of one local consumer, over all of its engines.
+
+    Raises:
+        RefusedError: so far behind is more than half of what the log keeps.
+    """
 
     def __init__(
         self,
@@ -67,73 +163,36 @@ class Pacer:
         clock: Clock,
         sleep: Callable[[float], None],
         stop: Callable[[], bool],
+        page_bytes: int = PAGE_BYTES,
+        once: bool = False,
     ) -> None:
-        """Raises:
-        RefusedError: so far behind is more than half of what the log keeps.
-        """  # noqa: D205
-        self._log = log
-        self._store = store
-        self._asked = setting  # for as long as nothing is set in the store
-        self._clock = clock
         self._sleep = sleep
         self._stop = stop
-        self._runway: Runway = "unknown"
-        now = clock.monotonic()
-        self._look_at = now
-        self._retention_at = now + RETENTION_S
-        retention_s = log.retention_s() if isinstance(log, Forgets) else None
+        self._page_bytes = page_bytes
+        self._bytes_read = dict[int, int]()  # by engine, at its last page
         if setting.max_behind_s is not None:
-            check_distance(setting.max_behind_s, retention_s, log.name)
-        self._pace = Pace(setting, now=now, retention_s=retention_s)
+            check_distance(setting.max_behind_s, retention_of(log), log.name)
+        self._steering = Steering(log, store, setting, clock=clock, once=once)
 
     def note(self, engine: Engine, step: Step) -> None:
         """A page of the engine was applied."""
-        self._pace.note(
-            items=step.writes, events=step.counts.events, through_ms=engine.reader.through_ms()
+        read = engine.reader.bytes_read
+        before = self._bytes_read.get(id(engine), 0)
+        self._bytes_read[id(engine)] = read
+        self._steering.pace.note(
+            items=step.writes,
+            events=step.counts.events,
+            through_ms=engine.reader.through_ms(),
+            size=read - before if read >= before else read,  # it starts over with another reader
         )
 
     def rest(self, engine: Engine) -> None:
         """Wait until the engine may go on, or is to stop."""
         while True:
-            self._look()
-            behind_s = engine.behind_s()
-            self._watch(behind_s)
-            wait_s = self._pace.wait_s(behind_s=behind_s, now=self._clock.monotonic())
+            wait_s = self._steering.wait_s(engine.behind_s())
             if not wait_s or self._stop():
-                return
+                break
             if wait_s >= WAIT_S:
                 engine.rest()
             self._sleep(min(wait_s, WAIT_S))
-
-    def _look(self) -> None:
-        """At what others set, now and then; what cannot be read now is as it was."""
-        now = self._clock.monotonic()
-        try:
-            if now >= self._look_at:
-                self._look_at = now + LOOK_S
-                setting = read_setting(self._store, self._log.name) or self._asked
-                if setting != self._pace.setting:
-                    _logger.info("pace.adjusted", **msgspec.structs.asdict(setting))
-                    self._pace.adjust(setting, now=now)
-            if now >= self._retention_at and isinstance(self._log, Forgets):
-                self._retention_at = now + RETENTION_S
-                self._pace.retention_s = self._log.retention_s()
-        except BinlogError as error:
-            if not error.retriable:
-                raise
-            _logger.warning("pace.unread", error=str(error))
-
-    def _watch(self, behind_s: float | None) -> None:
-        """Tell when what is left before the log forgets becomes short, or is enough again."""
-        runway, before = self._pace.runway(behind_s), self._runway
-        if runway in {before, "unknown"} or behind_s is None:
-            return
-        self._runway = runway
-        left_s = round((self._pace.retention_s or 0.0) - behind_s)
-        told = {"log": self._log.name, "behind_s": round(behind_s), "left_s": left_s}
-        if runway == "lifted":
-            _logger.error("pace.lifted", **told)
-        elif runway == "short":
-            _logger.warning("runway.shortened", **told)
-        elif before != "unknown":
-            _logger.info("runway.restored", **told)
+        engine.read_pages_of(min(self._page_bytes, self._steering.pace.page_bytes()))

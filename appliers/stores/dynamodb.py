@@ -32,6 +32,7 @@ from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Un
 from appliers.stores.dynamodb_commit import commit
 from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_letters import read_letters
+from appliers.stores.dynamodb_pace import read_pace, write_pace
 from appliers.stores.dynamodb_reader import (
     Moment,
     read_catalog,
@@ -202,6 +203,14 @@ class DynamoDBStore:
     @contextmanager
     def view(self) -> Iterator[Reader]:
         yield Moment(self._calls, self._rows, self.name, self._states)
+
+    # -- pace ----------------------------------------------------------------------------------
+
+    def pace(self) -> bytes | None:
+        return read_pace(self._rows, self.name)
+
+    def set_pace(self, setting: bytes | None) -> None:
+        write_pace(self._rows, self.name, setting)
 
     # -- sharing -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
     pk                 sk                          what
     store              catalog                     the live generations, and where their tables are
     store              lock                        who writes, and which commit is under way
+    store              pace                        what its consumers are to go by
     at#GENERATION      00017                       the checkpoint of partition 17
     rejected#GENERATION  TABLE#00017#OFFSET#HASH   an event whose expected version was not the item's
     letters#GENERATION TABLE#00017#KEY...          an event that waits, see `dynamodb_letters`

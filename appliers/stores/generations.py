@@ -227,3 +227,8 @@ def no_table(name: str, table: str, live: Sequence[Generation]) -> BinlogError:
     tables = sorted_names(*(generation.tables for generation in live))
     have = f"it has {', '.join(tables)}" if tables else "it has none"
     return ConflictError(f"no table {table} in the store", name, have, table=table)
+
+
+def no_store_yet(name: str) -> ConflictError:
+    """What is to be kept in a store has to wait for it."""
+    return ConflictError("there is no store yet", name, "make it first: binlog rebuild LOG STORE")

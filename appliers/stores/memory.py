@@ -49,6 +49,7 @@ class _Content(msgspec.Struct):
     letters: dict[LetterPlace, tuple[str, DeadLetter]] = {}  # with generation
     foreign: dict[Place, Foreign | None] = {}  # `None`: relayed
     shared: bool = False
+    pace: bytes | None = None
 
     def owner(self, table: str) -> str | None:
         """The live generation that has ``table``."""
@@ -145,6 +146,12 @@ class MemoryStore:
     def unshare(self) -> None:
         self.lock()
         self._content.shared = False
+
+    def pace(self) -> bytes | None:
+        return self._content.pace
+
+    def set_pace(self, setting: bytes | None) -> None:
+        self._content.pace = setting
 
     def lock(self, *, wait_s: float = 5.0) -> None:
         if self._locked or self._shares:

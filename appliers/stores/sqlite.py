@@ -30,6 +30,7 @@ from appliers.stores.generations import (
     described,
     lost_generation,
     new_generation,
+    no_store_yet,
 )
 from appliers.stores.sqlite_build import (
     SQLiteBuild,
@@ -44,6 +45,7 @@ from appliers.stores.sqlite_commit import (
     commit,
     create_table,
     put_generation,
+    put_pace,
     transaction,
 )
 from appliers.stores.sqlite_errors import translated
@@ -141,7 +143,21 @@ class SQLiteStore:
                 self._connection = connect_to_read(self._path)
         return SQLiteReader(self._connection, self.name)
 
+    def pace(self) -> bytes | None:
+        return self._newest().pace()
+
     # -- writing ---------------------------------------------------------------------------------
+
+    def set_pace(self, setting: bytes | None) -> None:
+        if not self.exists:
+            raise no_store_yet(self.name)
+        with translated(self.name):
+            # Beside whoever holds the lock: SQLite puts the two transactions one after the other.
+            connection = connect(self._path)
+            try:
+                put_pace(connection, setting)
+            finally:
+                connection.close()
 
     def lock(self, *, wait_s: float = 5.0) -> None:
         self._lock.acquire(wait_s)

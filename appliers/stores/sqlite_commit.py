@@ -287,3 +287,11 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
             connection.execute(LETTERS_TABLE)
         if found < FORMAT:
             connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def put_pace(connection: sqlite3.Connection, setting: bytes | None) -> None:
+    """`Adjustable.set_pace`: one row, in a transaction of its own."""
+    with transaction(connection):
+        connection.execute("DELETE FROM _binlog_meta WHERE name = 'pace'")
+        if setting is not None:
+            connection.execute("INSERT INTO _binlog_meta VALUES ('pace', ?)", (setting,))

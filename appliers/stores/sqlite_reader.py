@@ -69,6 +69,10 @@ class SQLiteReader:
         found: bytes | None = self._one("SELECT value FROM _binlog_meta WHERE name = 'genesis'")
         return found
 
+    def pace(self) -> bytes | None:
+        found: bytes | None = self._one("SELECT value FROM _binlog_meta WHERE name = 'pace'")
+        return found
+
     def generations(self) -> list[Generation]:
         rows = self._all(
             "SELECT id, open, fingerprint, excluded, types, name FROM _binlog_generations"

@@ -16,7 +16,8 @@ Each table of the log is one SQLite table, as far as possible of the same name, 
 
 Beside them::
 
-    _binlog_meta         genesis: the bytes of the log's genesis record
+    _binlog_meta         genesis: the bytes of the log's genesis record; pace: what its consumers
+                         are to go by, JSON
     _binlog_generations  the live generations: id, open, fingerprint, excluded and types (JSON)
     _binlog_tables       which table is of which generation, and the SQLite table that it is in
     _binlog_checkpoints  how far each partition is applied in each generation; a sequence number

@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Replicas": {
         "rebuild": "Build tables anew from the log, in place in one step.",
         "replicate": "Carry a store forward from its checkpoint.",
+        "pace": "Set how fast a store's consumers go, while they run.",
         "kcl": "Do so with the Kinesis Client Library, by workers that share the shards.",
         "dump": "Print the items of a table.",
         "digest": "Print vector, counts and digest of each table.",

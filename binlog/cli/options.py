@@ -142,6 +142,15 @@ class RateType(click.FloatRange):
         return rate
 
 
+def length_text(seconds: float) -> str:
+    """A length of time as `DurationType` takes it, in the largest unit that leaves nothing over."""
+    ms = round(seconds * 1000)
+    for unit, size in reversed(_UNIT_MS.items()):
+        if ms % size == 0 and ms >= size:
+            return f"{ms // size}{unit}"
+    return f"{ms}ms"
+
+
 def parse_time(text: str) -> int:
     """Milliseconds since 1970 of an RFC 3339 time; what is finer is cut off.
 

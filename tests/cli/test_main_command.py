@@ -31,6 +31,7 @@ SECTION_11 = [
     "relay",
     "rebuild",
     "replicate",
+    "pace",
     "kcl",
     "dump",
     "digest",

@@ -9,7 +9,13 @@ import pytest
 
 from appliers.store import Store
 from appliers.stores import MemoryStore, SQLiteStore
-from tests.contracts import build_contract, foreign_contract, letters_contract, store_contract
+from tests.contracts import (
+    build_contract,
+    foreign_contract,
+    letters_contract,
+    pace_contract,
+    store_contract,
+)
 from tests.contracts.dynamodb_places import on_double
 from tests.contracts.store_contract import Claim, Handles
 from tests.stores.soundness import assert_sound
@@ -19,6 +25,7 @@ CLAIMS = [
     *build_contract.CLAIMS,
     *foreign_contract.CLAIMS,
     *letters_contract.CLAIMS,
+    *pace_contract.CLAIMS,
 ]
 
 
@@ -58,6 +65,7 @@ def test_contract(claim: Claim, handles: Handles) -> None:
 
 def test_every_claim_is_run() -> None:
     """A claim that somebody forgot to register would be true for ever."""
-    for module in (store_contract, build_contract, foreign_contract, letters_contract):
+    modules = store_contract, build_contract, foreign_contract, letters_contract, pace_contract
+    for module in modules:
         named = {name for name in vars(module) if name.startswith("test_")}
         assert named == {claim.__name__ for claim in module.CLAIMS}
