@@ -15,6 +15,7 @@ from binlog.cli.replay import (
     exclude_option,
     load_rules,
     max_units_option,
+    park_option,
     report_document,
     rules_option,
     write_report,
@@ -55,6 +56,7 @@ def processors() -> int:
     help="Up to this vector or moment of arrival, inclusive.",
 )
 @exclude_option
+@park_option
 @max_units_option
 @click.option(
     "--workers",
@@ -73,6 +75,7 @@ def command(
     tables: tuple[str, ...],
     until: Bound,
     excluded: tuple[str, ...],
+    park: bool,
     max_units: int | None,
     workers: int,
     appliers: str | None,
@@ -82,7 +85,7 @@ def command(
 
     The tables are replaced in one step at the end. Until then readers see what was there before,
     and that stays if the rebuild fails or is killed. An event that cannot be applied stops it with
-    status 3, naming the event and the --exclude that passes it.
+    status 3, naming the event and the --exclude that passes it, unless --park lets its key wait.
     """
     from appliers.address import open_store
     from appliers.summary import summarize
@@ -100,6 +103,7 @@ def command(
             target=until.target(opened.params),
             rules=rules,
             excluded=excluded,
+            poison="park" if park else "stop",
         )
         whole = opened.size_bytes()
         with progress("rebuilding") as show:

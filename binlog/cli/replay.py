@@ -30,6 +30,13 @@ exclude_option = click.option(
     " offsets=PARTITION:FROM-TO. May be given several times; the store remembers it.",
 )
 
+park_option = click.option(
+    "--park",
+    is_flag=True,
+    help="An event that cannot be applied parks its key: it and later ones of it wait (`binlog"
+    " parked`), everything else goes on. Without it the first one ends the command.",
+)
+
 max_units_option = click.option(
     "--max-units",
     type=click.IntRange(min=1),
@@ -81,7 +88,7 @@ def report_document(report: Report, summary: Summary) -> dict[str, Any]:
         "tables": tables,
         "seconds": round(report.seconds, 3),
         "rejected": counts.rejected,
-        "parked": 0,  # this version stops at what cannot be applied
+        "parked": counts.parked,
         "excluded": counts.excluded,
         "duplicates": report.duplicates,
     }
@@ -94,6 +101,7 @@ def write_report(report: Report, summary: Summary, *, what: str) -> None:
     write_text(f"{what} {counts.events:,} events in {report.seconds:.1f} s{rate}")
     remarks = [
         (counts.rejected, "rejected: the item was not at the version that they expected"),
+        (counts.parked, "parked: they could not be applied, or wait; see binlog parked"),
         (counts.excluded, "excluded by rule"),
         (
             counts.unrouted,

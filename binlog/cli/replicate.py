@@ -19,6 +19,7 @@ from binlog.cli.replay import (
     exclude_option,
     load_rules,
     max_units_option,
+    park_option,
     report_document,
     rules_option,
     write_report,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="End at the log's end, instead of following it.")
 @pace_options
 @exclude_option
+@park_option
 @max_units_option
 @rules_option
 @click.option(
@@ -65,6 +67,7 @@ def command(
     once: bool,
     setting: Setting,
     excluded: tuple[str, ...],
+    park: bool,
     max_units: int | None,
     appliers: str | None,
     same_meaning: bool,
@@ -89,6 +92,7 @@ def command(
         setting=setting,
         rules=load_rules(appliers),
         excluded=excluded,
+        poison="park" if park else "stop",
         same_meaning=same_meaning,
         alone=alone,
     )

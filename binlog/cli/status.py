@@ -35,9 +35,10 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
     """Print the offsets of LOG and, with STORE, how far the store is behind them.
 
     `lag_seconds` is for how long the oldest event that is not applied has been in the log, `held`
-    the frames that wait for an earlier one. With a store only what lies beyond its checkpoints is
-    read. Exit status 1 if a partition is halted, the log is damaged, or records lie in it that no
-    producer of ours wrote and nobody has relayed; `foreign` then tells how many, and where.
+    the frames that wait for an earlier one, `parked` the keys of the store whose events wait behind
+    one that could not be applied. With a store only what lies beyond its checkpoints is read. Exit
+    status 1 if a key is parked, a partition is halted, the log is damaged, or records lie in it that
+    no producer of ours wrote and nobody has relayed; `foreign` then tells how many, and where.
     """
     from appliers.address import open_store
     from binlog.address import open_log
@@ -54,6 +55,9 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
         ]
     if found.damage is not None:
         troubles.append(str(found.damage))
+    if keys := sum(partition.parked for partition in found.partitions):
+        waits = "a key is parked" if keys == 1 else f"{keys:,} keys are parked"
+        troubles.append(f"{waits}: binlog parked {store} says which and why")
     if found.foreign:
         troubles.append(_foreign_trouble(found.foreign, log, store))
     if as_json:

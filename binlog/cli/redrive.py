@@ -1,0 +1,136 @@
+"""``binlog redrive``: put events that wait back, in order; first only say what would come of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from appliers.poison import readable_key
+from binlog.cli.options import item_key, store_argument
+from binlog.cli.output import json_option, note, write_json, write_table, write_text
+from binlog.cli.parked import shortened, waiting_document
+from binlog.cli.replay import load_rules, rules_option
+from binlog.cli.verb import Verb
+from consumers.redrive import Redrive, Redriven
+
+_WORDS = {
+    "back": "all applied",
+    "partly": "some applied",
+    "stays": "stays parked",
+    "gone": "nothing left to apply",
+    "rebuild": "rebuild the table",
+}
+
+
+@click.command(
+    cls=Verb,
+    role="applier",
+    examples="""
+    binlog parked sqlite:replica.db
+    binlog redrive sqlite:replica.db --appliers shop.rules:appliers --same-meaning
+    binlog redrive sqlite:replica.db --appliers shop.rules:appliers --same-meaning --yes
+    """,
+)
+@store_argument()
+@click.option("--table", "tables", metavar="T", multiple=True, help="Only of these tables.")
+@click.option(
+    "--key", metavar="JSON", callback=item_key, help="""Only this key, '{"id": "ann"}'."""
+)
+@rules_option
+@click.option(
+    "--same-meaning",
+    is_flag=True,
+    help="The source of the appliers changed, and of all other events they compute what they did.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would come of it; it does without --yes.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    *,
+    store: str,
+    tables: tuple[str, ...],
+    key: bytes | None,
+    appliers: str | None,
+    same_meaning: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Fold the events that wait behind parked keys of STORE onto their items, by today's appliers.
+
+    Each key's events in their order, up to the first that still cannot be applied; a key with none
+    left is parked no longer. Consumers may go on meanwhile (of an SQLite store they may not: it has
+    one writer). Nothing is written without --yes. Exit status 1 if anything stays.
+    """
+    from appliers.address import open_store
+
+    if dry_run and yes:
+        raise click.UsageError("--dry-run, or --yes")
+    rules = load_rules(appliers)
+    with contextlib.closing(open_store(store, must_exist=True)) as opened:
+        redrive = Redrive(
+            opened,
+            rules,
+            tables=tables or None,
+            key=key,
+            same_meaning=same_meaning,
+            dry_run=not yes,
+        )
+        done = list(redrive.run())
+    if as_json:
+        write_json({"written": yes, "redriven": [redriven_document(each) for each in done]})
+    else:
+        _write_text(done)
+        if done and not yes:
+            note("binlog: nothing was written; --yes does it")
+    if not all(each.is_done for each in done):
+        context.exit(1)
+
+
+def redriven_document(done: Redriven) -> dict[str, Any]:
+    """What became of a key as JSON; ``stopped`` is the event that still cannot be applied."""
+    stopped = done.stopped
+    return {
+        **waiting_document(done.waiting),
+        "outcome": done.outcome,
+        "applied": done.applied,
+        "rejected": done.rejected,
+        "left": done.left,
+        "stopped": None
+        if stopped is None
+        else {
+            "offset": stopped.offset,
+            "id": stopped.id,
+            "type": stopped.type,
+            "reason": stopped.reason,
+            "exclude": f"offsets={stopped.partition}:{stopped.offset}-{stopped.offset}",
+        },
+    }
+
+
+def _write_text(done: Sequence[Redriven]) -> None:
+    if not done:
+        write_text("nothing is parked")
+        return
+    write_table(
+        ("table", "key", "partition", "events", "applied", "left", "", "stopped at", "why"),
+        [
+            (
+                each.waiting.table or "-",
+                shortened(readable_key(each.waiting.key)[1]),
+                each.waiting.partition,
+                f"{each.waiting.count:,}",
+                f"{each.applied:,}",
+                f"{each.left:,}" if each.left else "-",
+                _WORDS[each.outcome],
+                "-" if each.stopped is None else f"{each.stopped.offset}, id {each.stopped.id}",
+                "" if each.stopped is None else shortened(each.stopped.reason),
+            )
+            for each in done
+        ],
+    )
