@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliers.applier import Appliers
@@ -207,7 +208,7 @@ def test_what_stands_alone_goes_only_where_nobody_has_to_do_with_it(tmp_path: Pa
     rules = appliers.build()
     log, store = new_log(tmp_path / "log"), MemoryStore()
     append(log, event("Spread", {"id": 1}, {}, table="orders"), order(1))
-    how_to = module.msgspec.structs.replace(PARK, rules=rules)
+    how_to = msgspec.structs.replace(PARK, rules=rules)
     replicate(log, store, how_to)
     assert [(x.offset, x.alone) for x in store.letters()] == [(1, True)]
     outcomes = []
