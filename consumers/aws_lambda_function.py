@@ -35,6 +35,7 @@ from consumers.aws_lambda_mapping import (
 )
 from consumers.aws_lambda_metrics import Metrics, Write
 from consumers.aws_lambda_settings import Settings
+from consumers.continuity import Continuity
 from consumers.delivery import Outcome, Worker, Working, record_of
 
 SEEN_S = 60.0  # a mapping that was looked at so lately is as it was then
@@ -67,6 +68,7 @@ class _Opened:
             poison=settings.poison,
         )
         self.worker = Worker(log, store, how, clock=clock)
+        self.continuity = Continuity(log, store, clock)
 
     def records(self, delivered: Delivered) -> list[Record]:
         """What was delivered as any reader of the log gives it.
@@ -146,7 +148,10 @@ class Function:
             opened = self._wake()
             self._look_at_mapping(opened, delivered, context)
             records = opened.records(delivered)
+            opened.continuity.check(delivered.shard, records)
             outcome = opened.worker.apply(delivered.shard, records, deadline=deadline)
+            if outcome.first_failed is None:
+                opened.continuity.note(records)
         except BinlogError as error:
             self.forget()
             self._tell_error(error, delivered, context, begun)
