@@ -183,6 +183,7 @@ def test_what_every_daemon_would_end_with_ends_the_supervisor(world: World) -> N
     world.on_start = lambda: world.shard(
         "failed", error="another log's", where="dynamodb://x", do="name another", exit_status=2
     )
+    world.after(100)
     with pytest.raises(BinlogError, match="another log's: dynamodb://x: name another") as ended:
         world.supervisor().run()
     assert ended.value.exit_status == 2
