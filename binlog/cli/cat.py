@@ -108,8 +108,10 @@ def command(
         form = _json_line if as_json else _text_line
         printer = Printer(chosen, schemas, params.timeline, _FORMATS[output_format], form)
         runs = OrderedRuns(opened, partitions=partitions, target=target)
+        from_end = after is not None and after.vector_json is None
         for run in runs:
-            printer.print(run)
+            if not from_end:
+                printer.print(run)
         printer.flush()
         if follow:
             runs.raise_stops()

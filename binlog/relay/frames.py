@@ -60,7 +60,7 @@ class OwnFrames:
             if self._reader.halts:
                 self._reader.retry_halted()  # somebody may have decided meanwhile
                 runs = self._reader.read()
-                if runs is None:
+                if not runs:  # a page may hold the record that halts again, and no event
                     self._reader.raise_halts()
             if runs is None:
                 return False

@@ -139,6 +139,11 @@ def test_a_key_that_lives_in_another_partition_than_asked_gives_nothing(log: str
     assert cat(log, "--table=users", '--key={"id": "k1"}', f"--partition={other}") == []
 
 
+def test_after_the_end_is_nothing_yet(log: str) -> None:
+    """The same word as in --through; with --follow it is what comes from now on."""
+    assert cat(log, "--after=end") == []
+
+
 def test_after_is_exclusive_and_through_is_inclusive(log: str) -> None:
     every = cat(log)
     after, through = {"0": 2, "1": 5}, {"0": 7, "1": 5, "3": 1}

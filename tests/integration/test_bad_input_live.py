@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from scripts.standins.server import Server
-from tests.cli.running import append, binlog
+from tests.cli.running import Started, append, binlog
 
 
 class Place(NamedTuple):
@@ -157,3 +157,20 @@ def test_what_a_record_can_hold_and_an_item_cannot_is_refused_at_publish(place: 
     assert ran.status == 2
     assert "bytes, the limit is" in ran.err
     assert "line 1" in ran.err
+
+
+def test_a_relay_into_a_halted_log_ends_with_the_halt(place: Place) -> None:
+    """It went on asking whether somebody had decided, for ever and as fast as it could."""
+    boto3.client("kinesis").put_record(
+        StreamName=place.log.removeprefix("kinesis://").partition("?")[0],
+        PartitionKey="p0000",
+        ExplicitHashKey=str(2**127),
+        Data=b"rubbish",
+    )
+    with Started("relay", place.other, place.log, "--once", cwd=place.folder) as relay:
+        try:
+            assert relay.wait(30) == 3
+        finally:
+            relay.kill()
+        assert relay.stderr is not None
+        assert b"partition 0 is halted" in relay.stderr.read()
