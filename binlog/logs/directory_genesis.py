@@ -78,7 +78,7 @@ def create_directory_log(
         fs.rename(aside.path, target)
         sync_ancestors(fs, target)
     except OSError as error:
-        if aside:
+        if aside is not None:
             aside.remove()
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and _is_taken(fs, target):
             return _found(fs, target, params)
@@ -89,7 +89,7 @@ def create_directory_log(
             errno=error.errno,
         ) from error
     finally:
-        if aside:
+        if aside is not None:
             aside.close()
     return "created"
 
