@@ -58,6 +58,9 @@ PROFILES: Mapping[Profile, Mapping[str, str]] = {
         "shutdownGraceMillis": "3000",
     },
 }
+# Paced, a batch takes as long as its records are let wait: fewer of them wait together. So many a
+# second and shard are read at most, which is what a shard's whole 2 MB/s come to in records of 20 KiB.
+PACED_RECORDS = "100"
 REMARKS = {
     "initialPositionInStream": "never LATEST: a replica begins at the log's first record",
     "retrievalMode": "KCL's DEFAULT is enhanced fan-out, which is paid for",
@@ -129,6 +132,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             **_COMMON,
             **PROFILES[self.profile],
         }
+        if not self.settings.setting.is_free:
+            own["maxRecords"] = PACED_RECORDS
         if self.profile == "test":
             own.setdefault("cloudWatchClient.endpointOverride", "http://127.0.0.1:1")
         for name, value in self.overrides.items():
@@ -156,8 +161,7 @@ def parse_leases(url: str) -> Address:
     Raises:
         RefusedError: it is none, or not the name of a table.
     """
-    address = parse_address(url)
-    if address.scheme != "dynamodb" or address.tables is not None:
+    if not url.startswith("dynamodb://") or (address := parse_address(url)).tables is not None:
         raise RefusedError(f"--leases {url}", do="write dynamodb://APPLICATION[?region=..]")
     check_property("applicationName", address.path, "--leases")
     if len(address.path) > _TABLE_MAX:

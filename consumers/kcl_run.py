@@ -25,6 +25,8 @@ from consumers.kcl_plan import REMARKS, Plan
 from consumers.kcl_process import FolderLock, ProcessGroup
 from consumers.kcl_properties import write_properties
 from consumers.kcl_settings import Settings
+from consumers.pace import check_distance
+from consumers.pacer import retention_of
 
 MAIN = "software.amazon.kinesis.multilang.MultiLangDaemon"
 JVM_OPTIONS = ("-Xmx256m", "-XX:+ExitOnOutOfMemoryError")
@@ -54,8 +56,11 @@ def run_worker(
     jvm_options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     clock: Clock | None = None,
+    ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Run the worker until SIGTERM or SIGINT; a second one ends it at once.
+
+    ``ready`` is called when all was looked at, and the first daemon is about to start.
 
     Raises:
         RefusedError: no Java, no jars, a property that KCL would drop, no such log or store.
@@ -93,6 +98,7 @@ def run_worker(
                 lock.note(daemon=group.pid)
                 return group
 
+            ready()
             Supervisor(
                 launch,
                 worker=plan.worker,
@@ -122,6 +128,8 @@ def look_at(settings: Settings) -> None:
         contextlib.closing(open_log(settings.log)) as log,
         contextlib.closing(open_store(settings.store)) as store,
     ):
+        if settings.setting.max_behind_s is not None:
+            check_distance(settings.setting.max_behind_s, retention_of(log), log.name)
         outcome = Worker(log, store, how).apply(log.shards()[-1].id, [])
         if outcome.error is not None and not outcome.error.retriable:
             raise outcome.error

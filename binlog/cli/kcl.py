@@ -12,12 +12,14 @@ import click
 
 from binlog.cli.options import log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_text
+from binlog.cli.pace_options import pace_options
 from binlog.cli.replay import exclude_option, rules_option
 from binlog.cli.verb import Verb
 from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
     from consumers.kcl_plan import Plan
+    from consumers.pace import Setting
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -74,6 +76,7 @@ def _plan_options(function: _F) -> _F:
             help="What becomes of an event that cannot be applied: park its key and go on, or stop"
             " its shard.",
         ),
+        pace_options,
         exclude_option,
         rules_option,
         click.option(
@@ -113,6 +116,7 @@ def command(context: click.Context) -> None:
     examples="""
     binlog kcl run kinesis://orders dynamodb://replica --worker w1
     binlog kcl run kinesis://orders dynamodb://replica --appliers shop.rules:appliers
+    binlog kcl run kinesis://orders dynamodb://replica --max-behind 12h
     binlog kcl run kinesis://orders dynamodb://replica --leases dynamodb://orders-replica?region=eu-west-1
     binlog kcl run kinesis://orders dynamodb://replica --set idleTimeBetweenReadsInMillis=5000
     """,
@@ -134,8 +138,12 @@ def run(*, java: str | None, jvm_options: tuple[str, ...], **options: Any) -> No
     from consumers.kcl_run import run_worker
 
     plan = _plan(**options)
-    note(f"worker {plan.worker} of {plan.application}: {plan.folder}")
-    run_worker(plan, java=java, jvm_options=jvm_options)
+    run_worker(
+        plan,
+        java=java,
+        jvm_options=jvm_options,
+        ready=lambda: note(f"worker {plan.worker} of {plan.application}: {plan.folder}"),
+    )
 
 
 @command.command(
@@ -209,6 +217,7 @@ def _plan(
     excluded: tuple[str, ...],
     appliers: str | None,
     same_meaning: bool,
+    setting: Setting,
 ) -> Plan:
     from msgspec.structs import replace
 
@@ -228,6 +237,7 @@ def _plan(
         poison=poison,
         excluded=excluded,
         same_meaning=same_meaning,
+        setting=setting,
     )
     settings.check()
     plan = Plan(

@@ -10,7 +10,7 @@ from binlog.errors import BinlogError
 from binlog.log import Record
 from consumers.delivery import Outcome
 from consumers.kcl_health import Health
-from consumers.kcl_shard import CheckpointRefusedError, Delivered, ShardConsumer
+from consumers.kcl_shard import CheckpointRefusedError, Delivered, Paces, ShardConsumer
 
 DONE = Outcome(None, None)
 
@@ -56,11 +56,20 @@ class ScriptedWays:
         self.waits: list[float] = []
         self.daemon_leaves_after: int | None = None
         self.opening: BinlogError | None = None
+        self.paced: Paces | None = None
+        self.ending = False
 
     def wait(self, seconds: float) -> bool:
         self.waits.append(seconds)
         self.clock.advance(round(seconds * 1000))
         return self.daemon_leaves_after is None or len(self.waits) <= self.daemon_leaves_after
+
+    def pace(self, shard: str) -> Paces | None:
+        del shard
+        return self.paced
+
+    def is_ending(self) -> bool:
+        return self.ending
 
     def open(
         self, shard: str, after: int

@@ -23,8 +23,10 @@ from binlog.errors import StorageError
 from binlog.log import Record
 from consumers.delivery import Worker, Working
 from consumers.kcl_health import Health
+from consumers.kcl_pace import ShardPace
 from consumers.kcl_records import Records
-from consumers.kcl_shard import Applies, Delivered, ShardConsumer
+from consumers.kcl_shard import Applies, Delivered, Paces, ShardConsumer
+from consumers.pace import Setting
 from tests.kcl.kcl_library import END, Library, Process
 from tests.lambda_consumer.function_world import KEYS, FunctionWorld, HookedStore, KilledError
 
@@ -42,6 +44,7 @@ SITUATIONS = (
         "zombie",
     ),
     "shard ended",
+    *("paced", "left", "left for good"),
 )
 AGGREGATE = b"aggregate:"
 
@@ -74,6 +77,14 @@ class Schedule:
         self.library.on_checkpoint = self.check_covered
         self.at_work: list[Process] = []
         self.clock = self.world.world.clock
+        self.setting = self.random.choice(
+            [
+                None,
+                Setting(rate=40.0),
+                Setting(rate=100.0, unit="events"),
+                Setting(max_behind_s=9.0),
+            ]
+        )
 
     # -- a process of ours -------------------------------------------------------------------------
 
@@ -83,8 +94,22 @@ class Schedule:
     def wait(self, seconds: float) -> bool:
         self.clock.advance(round(seconds * 1000))
         self.waits += 1
-        assert self.waits < 2_000, "somebody waits for ever"
+        assert self.waits < 5_000, "somebody waits for ever"
         return not (self.at_work and self.at_work[-1].over)
+
+    def pace(self, shard: str) -> Paces | None:
+        if self.setting is None:
+            return None
+        log = self.world.open_log()
+        [found] = [each for each in log.shards() if each.id == shard]
+        return ShardPace(log, self.world.store, self.setting, found, self.clock)
+
+    def is_ending(self) -> bool:
+        self.met["paced"] += 1
+        if self.calm or self.random.random() >= 0.1:
+            return False
+        self.met["left"] += 1
+        return True
 
     def open(
         self, shard: str, after: int
@@ -143,8 +168,11 @@ class Schedule:
 
     def step(self, process: Process) -> bool:
         self.at_work.append(process)
+        left = process.consumer.has_left
         try:
-            return self.library.deliver(process, self.random.choice([1, 2, 3, 50]))
+            gave = self.library.deliver(process, self.random.choice([1, 2, 3, 50]))
+            self.met["left for good"] += left and gave
+            return gave
         except KilledError:
             self.library.kill(process.worker)
             return True
@@ -217,6 +245,9 @@ class Schedule:
             self.happen()
             self.turn()
         self.calm = True
+        for process in list(self.library.processes):
+            if process.consumer.has_left:  # it was told so because its worker is to end
+                self.library.kill(process.worker)
         for _ in range(3_000):
             if not self.turn():
                 break
