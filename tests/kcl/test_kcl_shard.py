@@ -99,7 +99,7 @@ def test_what_may_pass_is_tried_again_in_place_ever_more_slowly(
     ways: ScriptedWays, shard: ShardConsumer
 ) -> None:
     """A throttled table must not end the daemon, and with it every other shard."""
-    ways.worker.script = [Outcome(1, StorageError("throttled"))] * 9
+    ways.worker.script += [Outcome(1, StorageError("throttled"))] * 9
     shard.process(delivered(1), 0, Checkpoints())
     assert len(ways.waits) == 9
     assert ways.waits[0] <= kcl_shard.RETRY_FIRST_S < ways.waits[3]
@@ -110,7 +110,7 @@ def test_patience_has_an_end_unless_something_is_done(
     ways: ScriptedWays, shard: ShardConsumer
 ) -> None:
     stuck = [Outcome(2, StorageError("throttled"))]
-    ways.worker.script = [Outcome(1, StorageError("throttled"))] * 20 + stuck * 1_000
+    ways.worker.script += [Outcome(1, StorageError("throttled"))] * 20 + stuck * 1_000
     fails(lambda: shard.process(delivered(1, 2), 0, Checkpoints()))
     done_at = next(n for n, (numbers, _) in enumerate(ways.worker.calls) if numbers == [2])
     assert sum(ways.waits[done_at - 1 :]) >= PATIENCE_S
