@@ -36,6 +36,7 @@ from binlog.aws.errors import THROTTLES, error_code
 from binlog.errors import BinlogError, MismatchError, TrimmedError
 from binlog.log import Page, Position, Record, Shard
 from binlog.logs.kinesis_chunk import Chunk
+from binlog.logs.kinesis_client import DATE_MS
 from binlog.logs.kinesis_stream import CALL_BYTES_MAX, Stream, trimmed
 from binlog.partition import partition_from_key
 
@@ -60,6 +61,7 @@ class ShardReader:
         self._lock = threading.Lock()
         self._chunks: list[Chunk] = []  # the last ones; the list is replaced, never changed
         self._next_call_at = 0.0
+        self._asked_ms = 0  # service's time when the last call was made, or before that
         self._record_bytes = _RECORD_BYTES_FIRST  # of the last page's
 
     def read(self, after: int, partitions: frozenset[int] | None, bytes_max: int) -> Page:
@@ -93,12 +95,13 @@ class ShardReader:
         """The same as readers before this one told, if it can decide anything; or -1.
 
         In a young stream nothing is forgotten, and the place has to be there. A time to come is no
-        time at which anybody can have seen anything.
+        time at which anybody can have seen anything; ours may be a second behind.
         """
         told_ms = self._stream.seen.of(self._shard.id, after)
         if told_ms is None or not self._stream.may_have_forgotten():
             return -1
-        return told_ms if told_ms <= self._stream.service.time.now_ms() else -1
+        now_ms = self._stream.service.time.now_ms()
+        return min(told_ms, now_ms) if told_ms <= now_ms + DATE_MS else -1
 
     def unread_after(self, after: int) -> int | None:
         """The place whose next page has to be fetched for one who stands ``after`` to go on.
@@ -173,6 +176,7 @@ class ShardReader:
             if reply is None:
                 iterator = None
                 continue
+            asked_ms = self._asked_ms
             records = [self._record(each) for each in reply["Records"]]
             is_whole = self._is_whole(records, limit)
             in_one_page = False
@@ -204,10 +208,9 @@ class ShardReader:
                 fetched.sequences = [record.sequence for record in records]
                 fetched.end = records[-1].sequence
                 fetched.size = sum([len(record.data) for record in records])
-            # What lies between the arrival of a record and its being read is within `EDGE_MS`.
-            fetched.unread_ms = (
-                stream.service.time.agreed_ms() if at_end else fetched.records[-1].arrival_ms
-            )
+            # What lies between the arrival of a record and its being read is within `EDGE_MS`; for how
+            # long this process is stopped between a reply and here nobody knows.
+            fetched.unread_ms = asked_ms if at_end else fetched.records[-1].arrival_ms
             fetched.more = not at_end
             self._keep(fetched)
             return fetched, at_end
@@ -270,6 +273,7 @@ class ShardReader:
         for left in range(THROTTLE_TRIES, -1, -1):
             self._take_turn()
             stream.check_open()
+            self._asked_ms = stream.service.time.agreed_ms()
             try:
                 reply = stream.service.call(
                     "get_records", ShardIterator=iterator, Limit=records_max

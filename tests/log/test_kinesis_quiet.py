@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from binlog.clock import ManualClock
@@ -9,6 +12,7 @@ from binlog.errors import MismatchError, TrimmedError
 from binlog.log import Appended, Forgets, Page, Position, note_seen, seen_ms
 from binlog.logs import MemoryLog
 from binlog.logs.kinesis import KinesisLog
+from binlog.logs.kinesis_reader import ShardReader
 from binlog.logs.kinesis_seen import CLAIMS_MAX, SeenEnds
 from binlog.logs.kinesis_stream import EDGE_MS, RETENTION_MIN_MS
 from binlog.partition import explicit_hash_key
@@ -132,8 +136,73 @@ def test_the_time_is_the_services_by_two_replies(world: KinesisWorld, log: Kines
     page = log.read(BEGINNING)
     world.clock.advance(1_000)
     world.double.dates_ahead.append(HOUR_MS)
-    log.read(page.next)
+    for _ in range(2):
+        log.read(page.next)
     assert seen_by(log, page.next) <= world.clock.now_ms()
+
+
+def test_a_process_that_is_stopped_after_a_reply_saw_the_end_before_that(
+    world: KinesisWorld, log: KinesisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on hours later, and what arrived meanwhile came after the end that it saw."""
+    fill(log, 1)
+    page = log.read(BEGINNING)
+    asked_ms = world.clock.now_ms()
+    get_records = world.double.get_records
+
+    def stopped(**request: Any) -> dict[str, Any]:
+        reply = get_records(**request)
+        answered.append(reply)
+        return reply
+
+    answered: list[dict[str, Any]] = []
+    hear = log._time.hear
+
+    def heard_and_stopped(reply: Mapping[str, Any]) -> int:
+        said = hear(reply)
+        if reply in answered:
+            world.clock.advance(13 * HOUR_MS)
+        return said
+
+    monkeypatch.setattr(world.double, "get_records", stopped)
+    monkeypatch.setattr(log._time, "hear", heard_and_stopped)
+    log.read(page.next)
+    monkeypatch.undo()
+    told = seen_by(log, page.next)
+    assert told <= asked_ms
+    world.stream.land(
+        {"PartitionKey": "p0000", "ExplicitHashKey": "0", "Data": b"lost"}, asked_ms + 1_000
+    )
+    world.clock.advance(asked_ms + 25 * HOUR_MS - world.clock.now_ms())
+    again = world.open()
+    again.note_seen(page.next, told)
+    with pytest.raises(TrimmedError):
+        again.read(page.next)
+
+
+def test_the_end_is_as_old_as_the_page_that_shows_it(
+    world: KinesisWorld, log: KinesisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is looked at after it, whether the place is there still, takes time of its own."""
+    world.stream.retention_hours = 168
+    fill(log, 2)
+    first = read_shard(log, BEGINNING)[-2].sequence
+    world.clock.advance(30 * HOUR_MS)
+    world.double.page_records = 1
+    again = world.open()
+    asked: list[int] = []
+    look = ShardReader._check_still_there
+
+    def slowly(reader: ShardReader, after: int) -> None:
+        asked.append(world.clock.now_ms())
+        world.clock.advance(HOUR_MS)
+        world.service().describe()
+        look(reader, after)
+
+    monkeypatch.setattr(ShardReader, "_check_still_there", slowly)
+    page = again.read(Position(FIRST, first))
+    assert len(page.records) == len(asked) == 1
+    assert seen_by(again, page.next) <= asked[0]
 
 
 def test_the_consumers_clock_has_no_say(world: KinesisWorld) -> None:
@@ -259,6 +328,17 @@ def test_a_time_to_come_is_not_believed(world: KinesisWorld, log: KinesisLog) ->
         again.read(page.next)
 
 
+def test_a_second_that_a_date_cuts_off_is_no_time_to_come(
+    world: KinesisWorld, log: KinesisLog
+) -> None:
+    """Who goes on in the same second reckons with a Date that may be almost one behind."""
+    page = seen(world, log)
+    world.clock.advance(20 * HOUR_MS + 999 - world.clock.now_ms() % 1000)
+    again = world.open()
+    again.note_seen(page.next, world.clock.now_ms())
+    assert again.read(page.next).records == []
+
+
 def test_in_a_young_stream_the_place_has_to_be_there(world: KinesisWorld, log: KinesisLog) -> None:
     """It is another log's, whatever is told of it: nothing can have been forgotten."""
     fill(log, 2)
@@ -322,7 +402,9 @@ def test_a_reader_knows_the_end_of_every_partition_and_of_no_cut_record(
     while reader.read() is not None:
         pass
     now_ms = world.clock.now_ms() // 1000 * 1000
-    assert [reader.checkpoint(p).seen_ms for p in reader.partitions] == [now_ms] * 4
+    (told_ms,) = {reader.checkpoint(p).seen_ms for p in reader.partitions}
+    assert told_ms is not None
+    assert now_ms <= told_ms <= world.clock.now_ms()
     cut = Reader(log, target=Target(vector={0: 3}))
     while cut.read() is not None:
         pass
