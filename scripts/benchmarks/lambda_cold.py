@@ -23,9 +23,9 @@ ZIP_MEGABYTES_MAX = ZIP_BYTES_MAX / 1e6
 HANDLER = "consumers.aws_lambda"
 _IMPORT = f"""
 import time
-begun = time.perf_counter()
+begun, spent = time.perf_counter(), time.process_time()
 import {HANDLER}
-print(time.perf_counter() - begun)
+print(time.perf_counter() - begun, time.process_time() - spent)
 """
 _SETTINGS = {
     "BINLOG_LOG": "kinesis://orders",
@@ -79,6 +79,10 @@ class Package:
 
     def import_seconds(self) -> float:
         """A fresh interpreter imports the handler; settings and SDK clients included."""
+        return self.measure_import()[0]
+
+    def measure_import(self) -> tuple[float, float]:
+        """Seconds that it takes, and of these of the CPU: all of them on a machine at rest."""
         done = subprocess.run(
             [sys.executable, "-S", "-c", _IMPORT],
             env=self.environment,
@@ -89,7 +93,8 @@ class Package:
         )
         if done.returncode:
             raise RuntimeError(f"the package does not import: {done.stderr}")
-        return float(done.stdout)
+        wall, cpu = map(float, done.stdout.split())
+        return wall, cpu
 
     @property
     def environment(self) -> dict[str, str]:
@@ -109,9 +114,10 @@ def main() -> int:
         package = Package(Path(scratch))
         size = package.built.zipped_bytes / 1e6
         package.import_seconds()  # the disk's cache
-        seconds = sorted(package.import_seconds() for _ in range(7))[3]
+        seconds, cpu = sorted(package.measure_import() for _ in range(7))[3]
     print(f"zip file           {size:6.1f} MB, goal <= {ZIP_MEGABYTES_MAX:g} MB")
-    print(f"import of handler  {seconds:6.3f} s, goal <= {IMPORT_SECONDS_MAX:g} s")
+    goal = f"goal <= {IMPORT_SECONDS_MAX:g} s"
+    print(f"import of handler  {seconds:6.3f} s, {goal} ({cpu:.3f} s of the CPU)")
     return int(size > ZIP_MEGABYTES_MAX or seconds > IMPORT_SECONDS_MAX)
 
 
