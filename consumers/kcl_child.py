@@ -18,10 +18,11 @@ from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
 from binlog.log import Record
 from consumers.delivery import Worker, Working
-from consumers.kcl_health import Health
+from consumers.kcl_health import Health, is_stopping
+from consumers.kcl_pace import ShardPace
 from consumers.kcl_records import Records
 from consumers.kcl_settings import Settings, settings_of
-from consumers.kcl_shard import EXIT_FAILED, Applies, Delivered, ShardConsumer
+from consumers.kcl_shard import EXIT_FAILED, Applies, Delivered, Paces, ShardConsumer
 
 LOG_BYTES_MAX, LOGS_KEPT = 10 * 1024 * 1024, 2
 PACKAGES = ("binlog", "appliers", "snapshots", "consumers")
@@ -34,6 +35,7 @@ class Surroundings:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.random = Random()
         self._settings = settings
+        self._pace: Paces | None = None
         self._closed = select.poll()
         # Nothing is asked for: what is reported without asking is that the other end has closed.
         self._closed.register(messages, 0)
@@ -52,9 +54,19 @@ class Surroundings:
             same_meaning=settings.same_meaning,
             poison=settings.poison,
         )
-        log = open_log(settings.log)
-        worker = Worker(log, open_store(settings.store), how)
-        return worker, Records(log, worker.shard(shard), after)
+        log, store = open_log(settings.log), open_store(settings.store)
+        worker = Worker(log, store, how)
+        found = worker.shard(shard)
+        self._pace = ShardPace(log, store, settings.setting, found, self.clock)
+        return worker, Records(log, found, after)
+
+    def pace(self, shard: str) -> Paces | None:
+        del shard  # a process has one
+        return self._pace
+
+    def is_ending(self) -> bool:
+        folder = self._settings.folder
+        return folder is not None and is_stopping(folder, os.getppid())
 
 
 def run_child(messages: int, answers: int) -> int:

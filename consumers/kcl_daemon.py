@@ -26,7 +26,7 @@ import msgspec
 from binlog.clock import Clock
 from binlog.errors import BinlogError, StorageError
 from binlog.logger import get_logger
-from consumers.kcl_health import ShardHealth, shards_in, write_json
+from consumers.kcl_health import STOPPING, WORKER, ShardHealth, shards_in, write_json
 
 POLL_S = 0.2
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 1.0, 60.0
@@ -142,7 +142,7 @@ class Supervisor:
             asked = self._stopping()
             if asked and asked_at is None:
                 asked_at = self._clock.monotonic()
-                self._note("stopping", daemon=group.pid)
+                self._note(STOPPING, daemon=group.pid)
                 group.stop()
             if asked_at is not None:
                 waited = self._clock.monotonic() - asked_at
@@ -203,7 +203,7 @@ class Supervisor:
         self.now.state, self.now.daemon, self.now.at_ms = state, daemon, now_ms
         self.now.shards = shards_in(self._launch.folder)
         with contextlib.suppress(OSError):
-            write_json(self._launch.folder / "worker.json", self.now)
+            write_json(self._launch.folder / WORKER, self.now)
 
 
 def backoff_s(waits: int, random: Random) -> float:

@@ -31,6 +31,8 @@ from consumers.delivery import Outcome
 
 SAVE_EVERY_S = 1.0
 SHARDS = "shards"
+WORKER = "worker.json"
+STOPPING = "stopping"  # the state of a worker whose daemon is to end
 
 
 class ShardHealth(msgspec.Struct, kw_only=True):
@@ -49,6 +51,7 @@ class ShardHealth(msgspec.Struct, kw_only=True):
     duplicates: int = 0
     foreign: int = 0
     batches: int = 0
+    rested_ms: int = 0  # held back by the pace
     checkpoint: str | None = None  # the number that KCL was last told
     error: str | None = None
     where: str | None = None
@@ -79,6 +82,24 @@ def shards_in(folder: Path, *, since_ms: int = 0) -> list[ShardHealth]:
     return found
 
 
+class _State(msgspec.Struct):
+    """As much of ``worker.json`` as a shard's process reads."""
+
+    state: str = ""
+    daemon: int | None = None
+
+
+def is_stopping(folder: Path, daemon: int) -> bool:
+    """Whether the supervisor was asked to end that daemon; ``False`` where there is none.
+
+    What an earlier one has left there is of another daemon.
+    """
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        found = msgspec.json.decode((folder / WORKER).read_bytes(), type=_State)
+        return found.state == STOPPING and found.daemon == daemon
+    return False
+
+
 class Health:
     """Keeps the file of one shard; without a folder the figures alone."""
 
@@ -96,6 +117,12 @@ class Health:
     def note_behind(self, behind_ms: int | None) -> None:
         """What KCL says of the distance to the shard's end."""
         self.now.behind_ms = behind_ms
+
+    def note_rest(self, seconds: float, *, behind_s: float) -> None:
+        """It was held back by the pace for so long; what it was to apply is so old by now."""
+        self.now.rested_ms += round(seconds * 1000)
+        self.now.behind_ms = round(behind_s * 1000)
+        self.save(force=False)
 
     def note_checkpoint(self, sequence: int) -> None:
         """KCL wrote it down."""

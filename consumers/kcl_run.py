@@ -19,6 +19,7 @@ from binlog.aws.account import connector
 from binlog.clock import Clock, SystemClock
 from consumers.delivery import Worker, Working
 from consumers.kcl_daemon import Launch, Supervisor
+from consumers.kcl_health import SHARDS
 from consumers.kcl_java import find_java, jars_folder
 from consumers.kcl_leader import release_leader
 from consumers.kcl_plan import REMARKS, Plan
@@ -136,8 +137,10 @@ def look_at(settings: Settings) -> None:
 
 
 def _write_files(folder: Path, properties: Mapping[str, str]) -> tuple[Path, Path]:
-    """The daemon's properties and the configuration of its log."""
+    """The daemon's properties and the configuration of its log; what shards said before is gone."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
+    for said in (folder / SHARDS).glob("*.json"):
+        said.unlink(missing_ok=True)
     paths = folder / "daemon.properties", folder / "logback.xml"
     paths[0].write_text(write_properties(properties, REMARKS), encoding="ascii")
     log = quoteattr(str((folder / "logs" / "daemon.log").absolute()))[1:-1]

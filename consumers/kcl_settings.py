@@ -8,6 +8,9 @@ BINLOG_POISON        ``park`` (as by default): an event that cannot be applied w
                      ones of its key; ``stop``: its partition does, and with it its shard
 BINLOG_EXCLUDE       RULEs for a store that is made here, a JSON list or one a line
 BINLOG_SAME_MEANING  ``yes``: the appliers' source changed, and they compute what they did
+BINLOG_RATE          at most so many items a second, all workers of the application together
+BINLOG_RATE_OF       ``events``: what BINLOG_RATE counts; else ``items``
+BINLOG_MAX_BEHIND    seconds: as slow as can be without being further behind than that
 BINLOG_KCL_FOLDER    where health files and logs go; without it warnings go to standard error
 ===================  ==============================================================================
 
@@ -17,6 +20,7 @@ Region, role and endpoint of log and of store stand in their addresses, each by 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
@@ -28,6 +32,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import parse_address
 from binlog.errors import RefusedError
+from consumers.pace import Setting, Unit
 
 WHERE = "the environment"
 NAMES = (
@@ -37,6 +42,9 @@ NAMES = (
     "BINLOG_POISON",
     "BINLOG_EXCLUDE",
     "BINLOG_SAME_MEANING",
+    "BINLOG_RATE",
+    "BINLOG_RATE_OF",
+    "BINLOG_MAX_BEHIND",
     "BINLOG_KCL_FOLDER",
 )
 
@@ -50,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poison: Literal["park", "stop"] = "park"
     excluded: tuple[str, ...] = ()
     same_meaning: bool = False
+    setting: Setting = Setting()
     folder: Path | None = None
 
     def check(self) -> None:
@@ -87,6 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "BINLOG_POISON": self.poison,
             "BINLOG_EXCLUDE": msgspec.json.encode(self.excluded).decode() if self.excluded else "",
             "BINLOG_SAME_MEANING": "yes" if self.same_meaning else "",
+            "BINLOG_RATE": _number(self.setting.rate),
+            "BINLOG_RATE_OF": "" if self.setting.unit == "items" else self.setting.unit,
+            "BINLOG_MAX_BEHIND": _number(self.setting.max_behind_s),
             "BINLOG_KCL_FOLDER": "" if self.folder is None else str(self.folder),
         }
         return {name: value for name, value in given.items() if value}
@@ -113,6 +125,11 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         poison=cast('Literal["park", "stop"]', _choice(given, "BINLOG_POISON", "park", "stop")),
         excluded=_rules_of(given["BINLOG_EXCLUDE"]),
         same_meaning=_choice(given, "BINLOG_SAME_MEANING", "no", "yes") == "yes",
+        setting=Setting(
+            _positive(given, "BINLOG_RATE"),
+            cast("Unit", _choice(given, "BINLOG_RATE_OF", "items", "events")),
+            _positive(given, "BINLOG_MAX_BEHIND"),
+        ),
         folder=Path(given["BINLOG_KCL_FOLDER"]) if given["BINLOG_KCL_FOLDER"] else None,
     )
     settings.check()
@@ -124,6 +141,22 @@ def _choice(given: Mapping[str, str], name: str, default: str, other: str) -> st
     if value not in {default, other}:
         raise RefusedError(f"{name}={value!r}", WHERE, f"write {default} or {other}")
     return value
+
+
+def _positive(given: Mapping[str, str], name: str) -> float | None:
+    if not given[name]:
+        return None
+    try:
+        number = float(given[name])
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise RefusedError(f"{name}={given[name]!r}", WHERE, "write a number above 0")
+    return number
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.17g}"
 
 
 def _rules_of(text: str) -> tuple[str, ...]:

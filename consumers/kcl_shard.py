@@ -11,6 +11,10 @@ Python side of it swallows exceptions. Invariants:
 * a lease that was lost is nobody's failure: who has it now goes on at its checkpoint, and whatever
   both of us write is put in order by the items' versions.
 
+A paced one waits within a batch, between parts of it, so that what has been done of the batch is told
+to KCL meanwhile. Where that tells it that the lease is lost, or where the worker was told to end, the
+rest of the batch is left: the process then takes no more records, nor a shard's end.
+
 What may pass by itself is tried again in place, so that one throttled table does not end the daemon
 with all its shards; so is what a person decides on, a halt above all. Meanwhile the messages of the
 daemon, a lost lease too, wait in the pipe: only that it closed can be seen.
@@ -83,11 +87,26 @@ class Applies(Protocol):
     def apply(self, shard: str, records: Sequence[Record], *, closed: bool = False) -> Outcome: ...
 
 
+class Paces(Protocol):
+    """How fast to go: `consumers.kcl_pace.ShardPace`."""
+
+    def behind_s(self, oldest_ms: int) -> float: ...
+
+    def wait_s(self, oldest_ms: int) -> float: ...
+
+    def note(self, done: Outcome, *, through_ms: int, size: int) -> None: ...
+
+    def page_bytes(self) -> int: ...
+
+
 class Ways(Protocol):
     """What a shard needs around it."""
 
-    clock: Clock
-    random: Random
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def random(self) -> Random: ...
 
     def wait(self, seconds: float) -> bool:
         """Wait; ``False`` as soon as the daemon has gone."""
@@ -100,6 +119,12 @@ class Ways(Protocol):
         KCL goes on at the record ``after``, or behind it; -1: at the beginning.
         """
 
+    def pace(self, shard: str) -> Paces | None:
+        """How fast to go with that shard, which was opened; ``None``: as fast as can be."""
+
+    def is_ending(self) -> bool:
+        """Whether the worker was told to end, and nobody waits for a batch any more."""
+
 
 class ShardConsumer:
     """Handles the messages of one process, in the order in which the daemon sends them."""
@@ -109,9 +134,16 @@ class ShardConsumer:
         self.health = health
         self._failed: BinlogError | None = None
         self._lost = False
+        self._left = False  # records that were handed over were not applied
+        self._pace: Paces | None = None
         self._shard = ""
         self._done: tuple[int, int] | None = None  # durable, and not yet told to KCL
         self._told_at = ways.clock.monotonic()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has left records that it was given: it takes nothing more."""
+        return self._left
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -123,6 +155,7 @@ class ShardConsumer:
         try:
             after = int(sequence) if sequence.isdecimal() else -1
             self._worker, self._records_of = self._ways.open(shard, after)
+            self._pace = self._ways.pace(shard)
         except BinlogError as error:
             self._fail(error)
         self.health.went_on()
@@ -131,12 +164,20 @@ class ShardConsumer:
     def process(
         self, delivered: Sequence[Delivered], behind_ms: int | None, checkpoint: Checkpointer
     ) -> None:
-        """Apply a batch of any size; on return all of it is durable."""
+        """Apply a batch of any size; on return all of it is durable, unless it was left."""
         self._begin()
+        self._refuse_if_left()
         self.health.note_behind(behind_ms)
-        for part in _slices(delivered):
-            self._apply(part)
-            self._done = part[-1].sequence, part[-1].sub
+        begin = 0
+        while begin < len(delivered):
+            if not self._rest(delivered[begin]):
+                self._left = True
+                _logger.info("batch.left", shard=self._shard, sequence=delivered[begin].sequence)
+                break
+            end = _part_end(delivered, begin, self._part_bytes())
+            self._apply(delivered[begin:end])
+            begin, last = end, delivered[end - 1]
+            self._done = last.sequence, last.sub
             if self._ways.clock.monotonic() - self._told_at >= CHECKPOINT_EVERY_S:
                 self._checkpoint(checkpoint)
         self.health.save(force=False)
@@ -151,6 +192,7 @@ class ShardConsumer:
     def shard_ended(self, checkpoint: Checkpointer) -> None:
         """All of the shard was delivered; its children start when KCL is told that it is done."""
         self._begin()
+        self._refuse_if_left()
         self._retry(lambda: self._worker.apply(self._shard, [], closed=True))
         self._done = None
         if not self._tell(checkpoint, None, None) and not self._lost:
@@ -177,14 +219,38 @@ class ShardConsumer:
         if self._failed is not None:
             raise SystemExit(EXIT_FAILED)
 
+    def _refuse_if_left(self) -> None:
+        """What comes after records that were not applied is not for this process."""
+        if self._left:
+            self._end("stopped")
+            raise SystemExit(EXIT_FAILED)
+
+    def _rest(self, oldest: Delivered) -> bool:
+        """Wait until it may be applied; ``False``: nobody waits for that any more."""
+        pace = self._pace
+        if pace is None:
+            return True
+        while not self._lost and (wait_s := pace.wait_s(oldest.arrival_ms)):
+            if self._ways.is_ending():
+                return False
+            self._wait(wait_s)
+            self.health.note_rest(wait_s, behind_s=pace.behind_s(oldest.arrival_ms))
+        return not self._lost
+
+    def _part_bytes(self) -> int:
+        """How much of a batch to apply at once."""
+        return SLICE_BYTES if self._pace is None else min(SLICE_BYTES, self._pace.page_bytes())
+
     def _apply(self, delivered: Sequence[Delivered]) -> None:
         left = self._retried(lambda: self._records_of(delivered))
         progress: list[int] = []
+        done = Outcome(None, None)
 
         def step() -> Outcome:
-            nonlocal left
+            nonlocal left, done
             outcome = self._worker.apply(self._shard, left)
             self.health.add(outcome)
+            done = Outcome(None, None, done.events + outcome.events, done.writes + outcome.writes)
             if outcome.first_failed is not None:
                 kept = [r for r in left if r.sequence >= outcome.first_failed]
                 if len(kept) < len(left):
@@ -193,6 +259,9 @@ class ShardConsumer:
             return outcome
 
         self._retry(step, progress)
+        if self._pace is not None:
+            size = sum([len(each.data) for each in delivered])
+            self._pace.note(done, through_ms=delivered[-1].arrival_ms, size=size)
 
     def _retried(self, call: Callable[[], list[Record]]) -> list[Record]:
         """What ``call`` gives, once it gives anything."""
@@ -307,16 +376,12 @@ class ShardConsumer:
         return False
 
 
-def _slices(delivered: Sequence[Delivered]) -> list[Sequence[Delivered]]:
-    """Parts of a batch of at most about `SLICE_BYTES`; what belongs to one record stays together."""
-    parts: list[Sequence[Delivered]] = []
-    begin = size = 0
-    for at, each in enumerate(delivered):
-        size += len(each.data)
-        follows = at + 1 < len(delivered) and delivered[at + 1].sequence == each.sequence
-        if size >= SLICE_BYTES and not follows:
-            parts.append(delivered[begin : at + 1])
-            begin, size = at + 1, 0
-    if begin < len(delivered):
-        parts.append(delivered[begin:])
-    return parts
+def _part_end(delivered: Sequence[Delivered], begin: int, size_max: int) -> int:
+    """Where a part of about that many bytes ends; what belongs to one record stays together."""
+    size = 0
+    for at in range(begin, len(delivered)):
+        size += len(delivered[at].data)
+        follows = at + 1 < len(delivered) and delivered[at + 1].sequence == delivered[at].sequence
+        if size >= size_max and not follows:
+            return at + 1
+    return len(delivered)

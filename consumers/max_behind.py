@@ -9,6 +9,8 @@ was where it has just been read, in events a second of the log's own time.
   a backlog of `RESTING` of the bound is kept, and a peak is let in.
 * From `SOFT` of the bound on that blends into the density of what was read last, which keeps the
   distance as it is; beyond `HARD` it is quicker than that, and so comes nearer again.
+* From `LAST` of it on nothing waits any more: after a silence a density says nothing of what comes,
+  and the bound is what was promised. Nor does it where what was read held no events.
 
 Measured by ``tests/following/test_max_behind.py`` on days with two peaks: the most that is written a
 second is 1.5 to 1.8 times what an oracle would need who knows the whole day, and for a bound of 12 hours
@@ -25,6 +27,7 @@ DAY_S = 86_400.0
 RESTING = 0.4
 SOFT = 0.7
 HARD = 0.95
+LAST = 0.98
 HURRY = 20.0  # beyond the hard bound: so many times the density a whole bound further
 _NEAR = 0.05  # of the bound: what "read last" means
 _SAMPLE_S = 1.0  # of the log's time, at least, that a density is taken over
@@ -61,9 +64,9 @@ class MaxBehind:
 
     def rate(self, behind_s: float) -> float:
         """Events a second to go on at, being ``behind_s`` behind; infinite where nothing is known."""
-        if self._day is None:
-            return math.inf
         near = max(behind_s, 0.0) / self.bound_s
+        if not self._day or near >= LAST:
+            return math.inf
         blend = min(1.0, max(0.0, (near - SOFT) / (HARD - SOFT)))
         blend *= blend * (3 - 2 * blend)  # smooth at both ends
         easy = self._day * math.sqrt(near / RESTING)

@@ -29,7 +29,7 @@ SHORT = 0.5  # of the retention: with less than that left somebody should know
 LIFTED = 0.25  # and with less than that the pace is lifted
 
 PAGE_S = 0.5  # a page holds about so much of the rate: what comes in one piece comes in a burst
-UNKNOWN_PAGE_BYTES = 16 * 1024  # while nobody knows how much a page of so many bytes comes to
+UNKNOWN_PAGE_BYTES = 1  # a record, while nobody knows what so many bytes come to
 NO_BOUND = 1 << 40
 
 SHORTEST_S = 0.001  # no wait is shorter; what it leaves owing is waited for with the next one

@@ -120,6 +120,12 @@ class Ways:
     def wait(self, seconds: float) -> bool:
         raise RuntimeError(f"somebody waits {seconds} s")
 
+    def pace(self, shard: str) -> None:
+        del shard
+
+    def is_ending(self) -> bool:
+        return False
+
     def open(
         self, shard: str, after: int
     ) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:

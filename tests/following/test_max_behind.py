@@ -99,6 +99,17 @@ def test_goes_on_at_full_speed_until_a_density_is_known() -> None:
     assert 0 < pace.rate(behind_s=0.4 * _HOUR) == pytest.approx(200)
 
 
+def test_nothing_is_kept_beyond_the_bound_by_a_density_of_nothing() -> None:
+    """Records that held no events, or a month with one, are no reason to wait for ever."""
+    pace = MaxBehind(_HOUR)
+    for second in range(3):
+        pace.note(events=0, through_ms=second * 1_000)
+    assert pace.rate(0.0) == pace.rate(0.5 * _HOUR) == math.inf
+    pace.note(events=1, through_ms=30 * 86_400_000)
+    assert 0 < pace.rate(0.5 * _HOUR) < 1e-3
+    assert pace.rate(0.99 * _HOUR) == math.inf
+
+
 def test_stands_still_at_the_end_of_the_log() -> None:
     """What has just come can wait: the backlog is what lets a peak in."""
     pace = MaxBehind(_HOUR)

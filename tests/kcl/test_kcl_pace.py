@@ -10,14 +10,17 @@ import pytest
 
 from appliers.stores.memory import MemoryStore
 from binlog.clock import ManualClock
+from binlog.errors import RefusedError
 from binlog.log import Record, Shard
 from consumers.delivery import Outcome
 from consumers.kcl_daemon import Supervised
 from consumers.kcl_health import STOPPING, WORKER, is_stopping, write_json
 from consumers.kcl_pace import ShardPace, share_of
+from consumers.kcl_settings import Settings, settings_of
 from consumers.kcl_shard import EXIT_FAILED, LEASE_LOST, Delivered
 from consumers.pace import Setting
 from consumers.pacer import write_setting
+from tests.cli.running import binlog
 from tests.kcl.kcl_doubles import Checkpoints, ScriptedWays, ScriptedWorker, sequences, started
 from tests.lambda_consumer.function_world import FunctionWorld
 
@@ -92,7 +95,7 @@ def test_a_shard_keeps_to_its_share_within_batches_and_from_one_to_the_next(
     ways.paced = pace(ways, Setting(rate=800.0, unit="events"), share=share)
     shard, rate = started(ways), 800.0 * share
     begun = ways.clock.monotonic()
-    for batch in range(20):
+    for batch in range(40):
         shard.process(records(1 + 200 * batch, 200), 0, Checkpoints())
         if ways.clock.monotonic() - begun > 62:
             break
@@ -191,11 +194,12 @@ def test_takes_nothing_behind_what_it_left(ways: ScriptedWays, message: str) -> 
     before = list(ways.worker.calls)
     assert len(ways.worker.durable) < 50
     ways.ending = False
+    calls = {
+        "process": lambda: shard.process(records(51, 1), 0, kcl),
+        "shard_ended": lambda: shard.shard_ended(kcl),
+    }
     with pytest.raises(SystemExit) as ended:
-        if message == "process":
-            shard.process(records(51, 1), 0, kcl)
-        else:
-            shard.shard_ended(kcl)
+        calls[message]()
     assert ended.value.code == EXIT_FAILED
     assert ways.worker.calls == before
     assert (None, None) not in kcl.told
@@ -233,3 +237,66 @@ def test_only_the_daemon_that_is_to_end_is_told_so(tmp_path: Path) -> None:
     assert not is_stopping(tmp_path, 7)
     (tmp_path / WORKER).write_text("{")
     assert not is_stopping(tmp_path, 7)
+
+
+# -- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(),
+        Setting(rate=0.1 + 0.2),
+        Setting(12.5, "events", 43_200.0),
+        Setting(max_behind_s=9),
+    ],
+)
+def test_what_a_worker_is_told_its_processes_are(setting: Setting) -> None:
+    """The environment is all that the daemon hands on."""
+    settings = Settings(log="kinesis://s", store="dynamodb://d", setting=setting)
+    assert settings_of(settings.environment()).setting == setting
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BINLOG_RATE", "fast"),
+        ("BINLOG_RATE", "0"),
+        ("BINLOG_RATE", "nan"),
+        ("BINLOG_MAX_BEHIND", "-1"),
+        ("BINLOG_MAX_BEHIND", "12h"),
+        ("BINLOG_RATE_OF", "records"),
+    ],
+)
+def test_refuses_a_pace_that_is_none(name: str, value: str) -> None:
+    environment = {"BINLOG_LOG": "kinesis://s", "BINLOG_STORE": "dynamodb://d", name: value}
+    with pytest.raises(RefusedError, match=name):
+        settings_of(environment)
+
+
+@pytest.mark.parametrize(
+    ("options", "records_max"),
+    [([], "1000"), (["--rate", "50"], "100"), (["--max-behind", "6h"], "100")],
+)
+def test_a_paced_worker_is_handed_short_batches(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], records_max: str
+) -> None:
+    """Unless told otherwise: all records of a batch are let wait together."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    words = [
+        "kcl",
+        "properties",
+        "kinesis://s",
+        "dynamodb://d",
+        "--worker",
+        "w",
+        "--json",
+        *options,
+    ]
+    [said] = binlog(*words).lines
+    assert said["properties"]["maxRecords"] == records_max
+    assert ("BINLOG_RATE" in said["environment"]) is ("--rate" in options)
+    assert ("BINLOG_MAX_BEHIND" in said["environment"]) is ("--max-behind" in options)
+    [said] = binlog(*words, "--set", "maxRecords=7").lines
+    assert said["properties"]["maxRecords"] == "7"

@@ -1,0 +1,54 @@
+"""The pace of one shard's process: its share of what all of an application's workers may do.
+
+Every shard has a process of its own, and none knows of the others. What each may do is made of the
+log's layout: a shard's share of a rate is its share of the partitions. A partition is in one shard at
+a time, and a shard's children are not begun before it is done (C4), so the shares of all shards that
+are at work add up to one at any moment, through splits and merges, without anybody being asked. A
+worker so has as much of the rate as its leases have partitions. What a shard does not need, because
+it has nothing to do, no other one takes.
+
+A bound on the distance needs no sharing: each shard keeps to it.
+"""
+
+from __future__ import annotations
+
+from binlog.clock import Clock
+from binlog.log import Log, Shard
+from consumers.delivery import Outcome
+from consumers.pace import Setting
+from consumers.pacer import Steering
+
+
+class ShardPace:
+    """`consumers.kcl_shard.Paces` by what is set, in the store or for this worker."""
+
+    def __init__(
+        self, log: Log, store: object, setting: Setting, shard: Shard, clock: Clock
+    ) -> None:
+        self._log = log
+        self._steering = Steering(
+            log, store, setting, clock=clock, share=share_of(log, shard), shard=shard.id
+        )
+
+    def behind_s(self, oldest_ms: int) -> float:
+        """The age of what arrived then, by the log's time."""
+        return max(0, self._log.now_ms() - oldest_ms) / 1000
+
+    def wait_s(self, oldest_ms: int) -> float:
+        """Seconds, at most, until to ask again; 0: what arrived then may be applied."""
+        return self._steering.wait_s(self.behind_s(oldest_ms))
+
+    def note(self, done: Outcome, *, through_ms: int, size: int) -> None:
+        """So much was done by ``size`` bytes of records, the last of which arrived then."""
+        self._steering.pace.note(
+            items=done.writes, events=done.events, through_ms=through_ms, size=size
+        )
+
+    def page_bytes(self) -> int:
+        """How many bytes of records to apply at once, at most."""
+        return self._steering.pace.page_bytes()
+
+
+def share_of(log: Log, shard: Shard) -> float:
+    """A shard's part of all partitions; one that holds none has nothing to do, and counts as one."""
+    return max(1, len(shard.partitions)) / log.params.partitions
