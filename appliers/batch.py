@@ -86,9 +86,6 @@ def fold_batch(
         # A user's key function that failed and then did not: the items behind it were not read,
         # and are folded from nothing.
         raise failures[0]
-    if fold.unread:
-        # An item's first event cannot be applied, and the content that stays is not known.
-        return fold_batch(routing, runs, read, read_all=True, parks=parks)
     writes = [
         Write(table, key, Row(entry[0], partition, data), bases.get(key))
         for partition, table, items, bases in fold.entries()

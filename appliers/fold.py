@@ -52,8 +52,6 @@ class Fold:
         self.routing = routing
         self.counts = Counts()
         self.parking = Parking(self.counts, parks=parks)
-        self.unread: dict[str, set[bytes]] = {}
-        """Items that were to be parked, and whose content is not known: read them, begin again."""
         self.rejections: list[Rejection] = []
         """Found so far; whoever takes them away may clear the list."""
         self.types: set[str] = set()
@@ -260,10 +258,8 @@ class Fold:
                 self.parking.stand_alone(run, i, version, table, error)
             return
         items = self._items_of(run.partition, table)
-        if key not in items:
-            if self._after is None:
-                self.unread.setdefault(table, set()).add(key)
-            items[key] = ABSENT
+        # Where nothing was read that makes a blind write of version 0, which replaces nothing.
+        items.setdefault(key, ABSENT)
         self.parking.park(run, i, version, table, key, error)
 
     # -- one event ---------------------------------------------------------------------------
