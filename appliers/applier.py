@@ -26,7 +26,9 @@ out, the same for the same input on every machine and day: no clock, no random n
 a set. It leaves what it is given as it is: a fold gives it copies, so that no replica is harmed,
 but other callers may not, and `binlog.testing.check_applier` holds it to that. It returns the whole
 item, key attributes included.
-Whatever it raises is taken for a property of the event: replaying it would only raise it again.
+What it raises ends a replica there, or parks the item: the latter only where it is certainly the
+event's doing and met again by everybody, which is `ApplierError`, and what pure code raises about a
+value that it did not expect (`appliers.poison`). A time-out or a missing module never parks.
 
 Which item: the event's key in the declared table, or in the event's own where none is declared;
 ``key=`` computes another key from the event, ``keys=`` several. The applier may take the item's
@@ -60,7 +62,8 @@ class ApplierError(Exception):
     """Raise it in an applier: this event cannot be applied, and why.
 
     Replicas and rebuilds stop there (`PoisonError`) until the event is left out or the applier
-    mended. The message is shown as it is.
+    mended; where they are told to park, the item waits instead, with all later events of it. The
+    message is shown as it is.
     """
 
 
