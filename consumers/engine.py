@@ -115,7 +115,9 @@ class Engine:
 
     def _start_over(self) -> None:
         """Stand where the store's checkpoints are (C1)."""
-        committed = self._store.checkpoints(self._generation.id, self._partitions)
+        # Only where it is asked for: a sink of one's own gives what it has.
+        some = () if self._partitions is None else (self._partitions,)
+        committed = self._store.checkpoints(self._generation.id, *some)
         # What is handed over is of the log, and need not be looked up there again.
         starts = starts_of(self._log, self._store.name, committed, check=self._pages is None)
         self._touched: set[int] = set()  # partitions whose place may not be committed
