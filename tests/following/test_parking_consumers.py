@@ -10,6 +10,7 @@ import pytest
 from appliers.applier import ApplierError, Appliers
 from appliers.fingerprint import fingerprint
 from appliers.item import Row
+from appliers.store import Store
 from appliers.stores import MemoryStore, SQLiteStore
 from appliers.summary import summarize
 from binlog.changes import event, put_item
@@ -19,7 +20,9 @@ from binlog.testing.world.store import Diverted, Moved, WorldStore, Wrote
 from binlog.values import encode_value
 from consumers.engine import Engine
 from consumers.local import Following, replicate
+from consumers.redrive import Redrive
 from snapshots.rebuild import Wanted, rebuild
+from tests.contracts.dynamodb_places import on_double
 from tests.following.test_local_consumer import append, new_log
 
 BROKEN: set[int] = set()
@@ -118,12 +121,17 @@ def test_a_letter_of_an_item_that_was_put_back_meanwhile_goes(tmp_path: Path) ->
     assert list(store.letters()) == []
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def store_of(kind: str, directory: Path) -> Store:
+    if kind == "sqlite":
+        return SQLiteStore(directory / "a.db")
+    return MemoryStore() if kind == "memory" else on_double()()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "dynamodb"])
 def test_everything_else_flows_on_and_a_rebuild_that_parks_is_the_same(
     tmp_path: Path, kind: str
 ) -> None:
-    log = new_log(tmp_path / "log")
-    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "a.db")
+    log, store = new_log(tmp_path / "log"), store_of(kind, tmp_path)
     append(log, order(1), order(2), paid(2), paid(5, 2), paid(2, 2), order(2), order(3))
     report = replicate(log, store, PARK)
     assert report.counts.parked == 3
@@ -134,6 +142,11 @@ def test_everything_else_flows_on_and_a_rebuild_that_parks_is_the_same(
     assert summarize(again) == summarize(store)
     assert summarize(store).tables["orders"].parked == 2
     assert list(again.letters()) == list(store.letters())
+    BROKEN.clear()
+    assert {each.outcome for each in Redrive(store, RULES, dry_run=False).run()} == {"back"}
+    rebuild(log, again, Wanted(rules=RULES))
+    assert summarize(again) == summarize(store)
+    assert list(store.letters()) == []
     store.close()
 
 
