@@ -164,10 +164,7 @@ class Pace:
 
     def runway(self, behind_s: float | None) -> Runway:
         """What is left before the oldest event that is not read may leave the log."""
-        if self.retention_s is None or behind_s is None:
-            return "unknown"
-        left = 1 - behind_s / self.retention_s
-        return "lifted" if left < LIFTED else "short" if left < SHORT else "ample"
+        return runway_of(behind_s, self.retention_s)
 
     def wait_s(self, *, behind_s: float | None, now: float) -> float:
         """How long to wait before asking again; 0: the next page may be applied.
@@ -182,6 +179,14 @@ class Pace:
         by_distance = self._load.rate(behind_s or 0.0) if held_back else math.inf
         waits = self._by_rate.wait_s(by_rate, now), self._by_distance.wait_s(by_distance, now)
         return min(ASK_S, max(waits))
+
+
+def runway_of(behind_s: float | None, retention_s: float | None) -> Runway:
+    """What is left of a log's retention to who is so far behind."""
+    if retention_s is None or behind_s is None:
+        return "unknown"
+    left = 1 - behind_s / retention_s
+    return "lifted" if left < LIFTED else "short" if left < SHORT else "ample"
 
 
 def within(setting: Setting, retention_s: float | None) -> Setting:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from binlog.cli.options import log_argument, store_argument
+from binlog.cli.lag import duration_text, lag_document, lag_lines, runway_text
+from binlog.cli.options import DurationType, log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.foreign import Place
@@ -25,13 +26,22 @@ FOREIGN_TOLD = 2  # and a line for people: one has 78 characters
     binlog status file:log
     binlog status file:log sqlite:replica.db
     binlog status file:log sqlite:replica.db --json
+    binlog status kinesis://orders dynamodb://copy --over 30s
     """,
 )
 @log_argument
 @store_argument(required=False)
+@click.option(
+    "--over",
+    type=DurationType(),
+    metavar="TIME",
+    help="Look again after so long, to tell how fast STORE is carried forward and when it has all.",
+)
 @json_option
 @click.pass_context
-def command(context: click.Context, *, log: str, store: str | None, as_json: bool) -> None:
+def command(
+    context: click.Context, *, log: str, store: str | None, over: int | None, as_json: bool
+) -> None:
     """Print the offsets of LOG and, with STORE, how far the store is behind them.
 
     `lag_seconds` is for how long the oldest event that is not applied has been in the log, `held`
@@ -39,16 +49,24 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
     one that could not be applied. With a store only what lies beyond its checkpoints is read. Exit
     status 1 if a key is parked, a partition is halted, the log is damaged, or records lie in it that
     no producer of ours wrote and nobody has relayed; `foreign` then tells how many, and where.
+
+    Of a log that forgets, `runway` is what is left until the oldest event that is not applied leaves
+    it: a line tells when that is less than half of what the log keeps, and the exit status is 1 when
+    it is less than a quarter.
     """
+    if over is not None and store is None:
+        raise click.UsageError("--over looks twice at how far a STORE is: name one")
     from appliers.address import open_store
     from binlog.address import open_log
+    from consumers.pacer import read_setting
 
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(contextlib.closing(open_log(log)))
         replica = None
         if store is not None:
             replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
-        found = measure(opened, replica)
+        found = measure(opened, replica, over_s=(over or 0) / 1000)
+        setting = read_setting(replica, store or "")
         troubles = [
             str(halted_error(halt, opened.locate(halt.position), log=shlex.quote(log)))
             for halt in found.halts
@@ -62,9 +80,16 @@ def command(context: click.Context, *, log: str, store: str | None, as_json: boo
         troubles.append(_foreign_trouble(found.foreign, log, store))
     if as_json:
         foreign = {"foreign": _foreign_document(found.foreign)} if found.foreign else {}
-        write_json({"partitions": found.partitions, **foreign})
+        lags = {} if store is None else lag_document(found, setting)
+        write_json({"partitions": found.partitions, **lags, **foreign})
     else:
         _write_text(found, with_store=store is not None)
+        write_text(*lag_lines(found, setting))
+    warning = runway_text(found, store or "")
+    if warning is not None and found.runway == "lifted":
+        troubles.append(warning)
+    elif warning is not None:
+        note(f"binlog: {warning}")
     for trouble in troubles:
         note(f"binlog: {trouble}")
     if troubles:
@@ -76,7 +101,9 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
     halted = {halt.partition: halt.rule for halt in found.halts}
     shown = [p for p in found.partitions if p.offset or p.held or p.partition in halted]
     shown.sort(key=lambda p: (-(p.lag_events or 0), -(p.lag_seconds or 0), p.partition))
-    store_columns = ("applied", "behind", "for") if with_store else ()
+    forgets = with_store and found.retention_s is not None
+    store_columns: tuple[str, ...] = ("applied", "behind", "for") if with_store else ()
+    store_columns += ("runway",) if forgets else ()
     write_table(
         ("partition", "offset", *store_columns, "held", "position", "state"),
         [
@@ -84,6 +111,7 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
                 p.partition,
                 f"{p.offset:,}",
                 *(_behind(p) if with_store else ()),
+                *((duration_text(p.runway_seconds or 0),) if forgets else ()),
                 p.held or "-",
                 p.position,
                 f"halted: {halted[p.partition]}" if p.partition in halted else "ok",
@@ -97,7 +125,7 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
         behind = sum(p.lag_events or 0 for p in found.partitions)
         since = max((p.lag_seconds or 0 for p in found.partitions), default=0)
         line += f"; the store is {behind:,} behind" if behind else "; the store has all of them"
-        line += f", for {_duration(since)}" if behind else ""
+        line += f", for {duration_text(since)}" if behind else ""
     halts = f"; {len(halted)} halted" if halted else ""
     write_text("", line + halts)
 
@@ -121,17 +149,4 @@ def _foreign_trouble(foreign: list[Place], log: str, store: str | None) -> str:
 
 
 def _behind(lag: PartitionLag) -> tuple[str, str, str]:
-    return f"{lag.applied or 0:,}", f"{lag.lag_events or 0:,}", _duration(lag.lag_seconds or 0)
-
-
-def _duration(seconds: float) -> str:
-    """``0 s``, ``59 s``, ``3 min``, ``2.5 h``, ``4.0 d``: as exact as one needs it."""
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds else "-"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7_200:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172_800:
-        return f"{seconds / 3_600:.1f} h"
-    return f"{seconds / 86_400:.1f} d"
+    return f"{lag.applied or 0:,}", f"{lag.lag_events or 0:,}", duration_text(lag.lag_seconds or 0)
