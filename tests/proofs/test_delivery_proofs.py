@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from binlog.testing.world.producers import PARAMS
+from binlog.testing.world.producers import PARAMS, PROCESSES
 from tests.proofs.budget import assert_met, examples
 from tests.proofs.delivered import PAGES, WORKERS, Delivered
 from tests.proofs.hostile import STEP_BYTES
@@ -81,6 +81,29 @@ class DeliveryMachine(RuleBasedStateMachine):
                 whole.invoke(which, helper, count + other)
 
         whole.overlap(index, again, lambda: whole.invoke(which, index, count), at_read=at_read)
+
+    @rule(which=small, index=indexes, seed=small, process=st.integers(0, PROCESSES - 1))
+    def overtake_a_worker_by_its_own_batch(
+        self, which: int, index: int, seed: int, process: int
+    ) -> None:
+        """As after a time-out: the batch is handed over again, while the first one still writes."""
+        whole = self.whole
+        for number in range(3):
+            event = whole.producers.make_event(1 + seed, seed + number, seed + number)
+            whole.producers.publish(process, [event])
+            whole.producers.tick(5)
+            whole.producers.work(process, (0, 0), reply_at_once=True)
+        whole.deliver_all()
+        helper = (index + 1) % WORKERS
+        whole.producers.publish(process, [whole.producers.make_event(1 + seed, which, seed)])
+        whole.producers.tick(5)
+        whole.producers.work(process, (0, 0), reply_at_once=True)
+
+        def again() -> None:
+            if whole.service.sent:
+                whole.apply(helper, whole.service.sent[-1], size=PAGES[-1], pages=1 << 30)
+
+        whole.overlap(index, again, lambda: whole.invoke(which, index, 100), at_read=False)
 
     @rule(which=small, index=indexes, count=counts, old=st.booleans(), at_read=st.booleans())
     def rebuild_in_the_middle(
@@ -186,5 +209,5 @@ def test_what_is_delivered_is_what_reference_and_ledger_say() -> None:
         pass
 
     Machine.met = met
-    run_state_machine_as_test(Machine, settings=examples(2))
+    run_state_machine_as_test(Machine, settings=examples(1))
     assert_met(met, MUST_HAPPEN)
