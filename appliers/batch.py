@@ -3,9 +3,9 @@
 An item whose first event in the batch is a whole-item put or a delete needs nothing of the store
 and becomes a blind write (I1). One whose first event is a fold (an update, an expected version, a
 user's applier) is read first, with all others of its table at once, and becomes a write on the
-condition of the version read (I2). Which is which follows from the events alone. An item with an
-expected version anywhere in the batch is read, too: whether that is met is written down before the
-item is, and of one that is parked it is not to be said (it waits).
+condition of the version read (I2). Which is which follows from the events alone. But an expected
+version that is not met after a whole-item put has the item read after all: it is noted before the item
+is written, and of one that is parked it is not to be noted (the event waits).
 
 Of a parked item every event becomes a dead letter, and the write moves its tail. That an item is
 parked a blind write finds out by its failed condition: then all is read and folded again. Who
@@ -86,6 +86,11 @@ def fold_batch(
         # A user's key function that failed and then did not: the items behind it were not read,
         # and are folded from nothing.
         raise failures[0]
+    if blind := _refused_blindly(fold):
+        known = {
+            table: {*parked.get(table, ()), *blind.get(table, ())} for table in {*parked, *blind}
+        }
+        return fold_batch(routing, runs, read, read_all=read_all, parks=parks, parked=known)
     writes = [
         Write(table, key, Row(entry[0], partition, data), bases.get(key))
         for partition, table, items, bases in fold.entries()
@@ -106,6 +111,18 @@ def fold_batch(
         frozenset(fold.types),
         fold.counts,
     )
+
+
+def _refused_blindly(fold: Fold) -> dict[str, set[bytes]]:
+    """By table the items that an event found other than expected, and that were not read."""
+    if not fold.rejections:
+        return {}
+    read = {(table, key) for _, table, _, bases in fold.entries() for key in bases}
+    found: dict[str, set[bytes]] = {}
+    for each in fold.rejections:
+        if (each.table, each.key) not in read:
+            found.setdefault(each.table, set()).add(each.key)
+    return found
 
 
 def _writes_with_parked(fold: Fold, parked: dict[str, set[bytes]]) -> Iterator[Write]:
@@ -235,7 +252,6 @@ def _needed_of(
         op = ops[kind]
         if op > _APPLY or i in skipped:
             continue
-        conditional = expects is not None and expects[i] is not None
         if op is _APPLY:
             for rule in plan.rules[kind]:
                 table = rule.table or tables[kind]
@@ -247,17 +263,17 @@ def _needed_of(
                         continue  # no item is parked for it, and the fold goes on behind it
                     raise
                 for key in named:
-                    if (conditional or key not in before) and owns(run.partition, table, key):
+                    if key not in before and owns(run.partition, table, key):
                         needed.setdefault(table, {})[key] = None
             continue
         table, key = tables[kind], keys[i]
         if (
             op is not _UPDATE
             and not read_all
-            and not conditional
+            and (expects is None or expects[i] is None)
             and key not in parked.get(table, ())
         ):
             blind.setdefault(table, set()).add(key)
         # Nothing is read for an event that may not touch it; the fold refuses that.
-        elif (conditional or key not in blind.get(table, ())) and owns(run.partition, table, key):
+        elif key not in blind.get(table, ()) and owns(run.partition, table, key):
             needed.setdefault(table, {})[key] = None

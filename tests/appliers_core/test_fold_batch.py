@@ -75,7 +75,7 @@ def test_a_fold_after_a_whole_item_write_of_the_same_batch_is_blind(
 
 @pytest.mark.parametrize("frames", [[3], [1, 1, 1]])
 @pytest.mark.parametrize("expect", [2, 1])
-def test_an_expected_version_after_a_whole_item_write_has_the_item_read(
+def test_an_expectation_that_is_not_met_after_a_whole_item_write_has_the_item_read(
     frames: list[int], expect: int
 ) -> None:
     """Of one that is parked it waits; it must not be written down first that it was not met."""
@@ -83,11 +83,11 @@ def test_an_expected_version_after_a_whole_item_write_has_the_item_read(
     events = [put("a", n=1), update("a", Set={"n": 6}), update("a", Add={"n": 1}, expect=expect)]
     runs = list(cut(events, frames, 0))
     batch = fold_batch(Routing(ONE), runs, store.read)
-    assert store.reads == [("things", [A])]
-    assert [write.base for write in batch.writes] == [0]
+    assert store.reads == ([("things", [A])] if expect == 1 else [])
+    assert [write.base for write in batch.writes] == [0 if expect == 1 else None]
     assert len(batch.rejections) == (expect == 1)
     store.rows["things", A] = Row(0, 0, None, parked=True, tail=1)
-    batch = fold_batch(Routing(ONE), runs, store.read)
+    batch = fold_batch(Routing(ONE), runs, store.read, read_all=expect == 2)
     assert not batch.rejections
     assert [letter.offset for letter in batch.letters] == [2, 3]
 
