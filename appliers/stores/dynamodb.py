@@ -225,7 +225,7 @@ class DynamoDBStore:
         session = self._turns.writing()
         if session.catalog.shared:
             with self._turns.losing():
-                session.change(shared=False)
+                session.change(shared=False, was_shared=True)
 
     # -- writing -------------------------------------------------------------------------------
 

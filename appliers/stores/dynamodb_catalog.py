@@ -69,6 +69,7 @@ class Catalog(msgspec.Struct, frozen=True):
     first_names: tuple[str, ...] = ()  # tables whose name without a suffix was given out, ever
     gone: tuple[Gone, ...] = ()
     shared: bool = False  # several workers write to the store (`appliers.store.Shareable`)
+    was_shared: bool = False  # and what they left ahead no lock tells of
 
     def live(self, generation: str, name: str) -> Generation:
         """The generation of that id.
@@ -126,6 +127,7 @@ class _Document(msgspec.Struct, omit_defaults=True):
     first_names: tuple[str, ...]
     gone: tuple[Gone, ...]
     shared: bool = False
+    was_shared: bool = False
 
 
 _read_document = msgspec.json.Decoder(_Document).decode
@@ -143,6 +145,7 @@ def catalog_item(catalog: Catalog, name: str) -> Attributes:
         catalog.first_names,
         catalog.gone,
         catalog.shared,
+        catalog.was_shared,
     )
     text = msgspec.json.encode(document)
     if len(text) > ROW_BYTES_MAX:
@@ -193,6 +196,7 @@ def catalog_of(item: Mapping[str, Any] | None, name: str) -> Catalog:
             document.first_names,
             document.gone,
             document.shared,
+            document.was_shared,
         )
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise damaged(f"the catalog is damaged ({error})", name) from error

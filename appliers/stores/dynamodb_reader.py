@@ -250,7 +250,7 @@ class Moment:
             runs.close()
 
     def _check_reached(self, generation: str | None, row: Row) -> None:
-        """That a row of a store with many writers is none that is ahead of its checkpoint.
+        """That a row of a store that has or had many writers is not ahead of its checkpoint.
 
         Those that are not are of one moment, whatever was written meanwhile: each holds all events up
         to the checkpoint, and none after it.
@@ -262,7 +262,8 @@ class Moment:
 
     def _is_reached(self, generation: str, partition: int, offset: int) -> bool:
         """Whether it is behind the checkpoint; what one writer alone is ahead with is known otherwise."""
-        return not self._catalog.shared or offset <= self._applied[generation].get(partition, 0)
+        has_team = self._catalog.shared or self._catalog.was_shared
+        return not has_team or offset <= self._applied[generation].get(partition, 0)
 
     def rejections(self, table: str | None = None) -> Iterator[Rejection]:
         found: list[Rejection] = []

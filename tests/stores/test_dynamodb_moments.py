@@ -161,3 +161,29 @@ def test_a_commit_costs_one_write_of_the_lock_and_none_where_nothing_is_written(
 def of_one(write: Write) -> Write:
     """The same of partition 1."""
     return msgspec.structs.replace(write, row=msgspec.structs.replace(write.row, partition=1))
+
+
+def test_what_a_team_left_ahead_is_no_moment_when_it_is_gone() -> None:
+    """A team notes nothing in the lock: who writes alone after it finds nothing to write, and notes
+    nothing either."""
+    double = DynamoDBDouble()
+    store, generation = begin(double)
+    store.commit(generation, [put("a", 1)], [checkpoint(0, 1)])
+    store.close()
+    worker = store_on(double)
+    worker.share()
+    worker.bind(GENESIS)
+    worker.checkpoints(generation)
+    worker.commit(generation, [put("a", 5), of_one(put("b", 7))], [])  # and is killed
+    alone = store_on(double)
+    alone.bind(GENESIS)
+    assert not is_a_moment(alone)
+    alone.unshare()
+    assert not alone.shared
+    assert not is_a_moment(alone)
+    alone.commit(generation, [], [checkpoint(0, 5)])
+    assert not is_a_moment(alone), "partition 1 is still ahead"
+    alone.commit(generation, [], [checkpoint(1, 7)])
+    assert is_a_moment(alone)
+    assert is_a_moment(store_on(double))
+    alone.close()
