@@ -122,6 +122,19 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def test_an_sdk_that_speaks_another_protocol_writes_by_itself(wires: tuple[Wire, Wire]) -> None:
+    """JSON in a request that says CBOR is refused, every time: an upgrade would end all writing."""
+    with pytest.MonkeyPatch.context() as patch:
+        model = type(wires[0].client.meta.service_model)
+        patch.setattr(model, "resolved_protocol", "smithy-rpc-v2-cbor", raising=False)
+        wire = Wire(with_quick_requests(connector(ACCOUNT)))
+    record = {"Data": b"x", "PartitionKey": "p"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kinesis_serializing, "_encode", lambda _: b"ours")
+        assert wire.put([record, record]).body != b"ours"
+        assert wires[0].put([record, record]).body == b"ours"
+
+
 @pytest.mark.parametrize(
     "odd",
     [
