@@ -2,13 +2,32 @@
 
 So a library user decides with `logging` alone what is shown and where (by default warnings, to
 standard error), and nothing of ours ever reaches standard output. Events are ``noun.verb-past``
-with key-value pairs: ``checkpoint.lost store='sqlite:a.db'``.
+with key-value pairs: ``checkpoint.lost store='sqlite:a.db'``. What several of them share is bound
+once: ``get_logger(__name__).bind(partition=3)``.
+
+==================  ==============================================================================
+BINLOG_LOG_FORMAT   ``console``, as by default, or ``json``: an object a line, with ``event``, ``level``,
+                    ``logger``, ``time`` (UTC) and the pairs
+BINLOG_LOG_LEVEL    what the command shows on standard error: ``debug``, ``info``, ``warning`` (as by
+                    default), ``error``
+==================  ==============================================================================
+
+The first is for whoever uses the library, too; the second for the command and what it starts.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+from collections.abc import Mapping
 from typing import Any
+
+from binlog.errors import RefusedError
+
+FORMAT, LEVEL = "BINLOG_LOG_FORMAT", "BINLOG_LOG_LEVEL"
+FORMATS = ("console", "json")
+PACKAGES = ("binlog", "appliers", "snapshots", "consumers")
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -16,6 +35,32 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+
+def is_json() -> bool:
+    """Whether events are written as JSON, one object a line."""
+    return os.environ.get(FORMAT, "").strip() == "json"
+
+
+def show_on_stderr(environment: Mapping[str, str]) -> None:
+    """For a command: what the two variables ask for; nothing where neither is set.
+
+    Raises:
+        RefusedError: one of them says what there is not.
+    """
+    given = {name: environment.get(name, "").strip() for name in (FORMAT, LEVEL)}
+    for name, known in ((FORMAT, FORMATS), (LEVEL, tuple(_LEVELS))):
+        if given[name] and given[name] not in known:
+            raise RefusedError(f"{name}={given[name]!r}", do=f"write one of {', '.join(known)}")
+    if not given[LEVEL]:
+        return  # `logging` shows warnings by itself
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for package in PACKAGES:
+        logger = logging.getLogger(package)
+        logger.setLevel(_LEVELS[given[LEVEL]])
+        logger.handlers = [handler]
+        logger.propagate = False
 
 
 def get_logger(name: str) -> Any:
@@ -37,13 +82,22 @@ class _Logger:
 
         bound = structlog.wrap_logger(
             logging.getLogger(self._name),
-            processors=[
-                structlog.stdlib.filter_by_level,
-                structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
-            ],
+            processors=[structlog.stdlib.filter_by_level, *_rendering(structlog)],
             wrapper_class=structlog.stdlib.BoundLogger,
         )
         return getattr(bound, method)
+
+
+def _rendering(structlog: Any) -> list[Any]:
+    if not is_json():
+        return [structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)]
+    return [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        # Whatever it is that somebody logs, a line is one object of plain ASCII.
+        structlog.processors.JSONRenderer(serializer=json.dumps, default=str),
+    ]
 
 
 def _nothing(_event: str, **_values: object) -> None:

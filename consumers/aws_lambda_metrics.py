@@ -6,18 +6,8 @@ CloudWatch makes metrics of such a line by itself: no call, no permission, nothi
 metric costs by its dimensions, so those are the log and the store alone; shard and request are
 properties, to be found in the log group.
 
-=============  ============  ====================================================================
-Events         Count         applied
-Writes         Count         items written
-Duplicates     Count         events dropped as copies
-Rejected       Count         events whose expected version was another
-Parked         Count         events that went to the dead letters
-Foreign        Count         records that are none of ours, kept for `binlog relay`
-Halted         Count         partitions that wait for `binlog resolve`: alarm above 0
-Failed         Count         records that are to be delivered again: alarm where it stays above 0
-Behind         Milliseconds  from the arrival of the batch's first record to its being done
-Duration       Milliseconds  of the work
-=============  ============  ====================================================================
+The figures are those of `consumers.metrics`: of an invocation, Behind is from the arrival of the
+batch's first record to its being done, Duration that of the work.
 """
 
 from __future__ import annotations
@@ -26,12 +16,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-_COUNTS = ("Events", "Writes", "Duplicates", "Rejected", "Parked", "Foreign", "Halted", "Failed")
-_TIMES = ("Behind", "Duration")
-UNITS: Mapping[str, str] = {
-    **dict.fromkeys(_COUNTS, "Count"),
-    **dict.fromkeys(_TIMES, "Milliseconds"),
-}
+from consumers.metrics import UNITS
+
 DIMENSIONS = ("Log", "Store")
 
 Write = Callable[[str], object]

@@ -17,6 +17,7 @@ from binlog.address import open_log
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
 from binlog.log import Record
+from binlog.logger import PACKAGES, is_json
 from consumers.delivery import Worker, Working
 from consumers.kcl_health import Health, is_stopping
 from consumers.kcl_pace import ShardPace
@@ -25,7 +26,6 @@ from consumers.kcl_settings import Settings, settings_of
 from consumers.kcl_shard import EXIT_FAILED, Applies, Delivered, Paces, ShardConsumer
 
 LOG_BYTES_MAX, LOGS_KEPT = 10 * 1024 * 1024, 2
-PACKAGES = ("binlog", "appliers", "snapshots", "consumers")
 
 
 class Surroundings:
@@ -106,7 +106,8 @@ def write_log(folder: Path | None, shard: str) -> None:
             path, maxBytes=LOG_BYTES_MAX, backupCount=LOGS_KEPT, encoding="utf-8"
         )
         level = logging.INFO
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    words = "%(message)s" if is_json() else "%(asctime)s %(process)d %(levelname)s %(message)s"
+    handler.setFormatter(logging.Formatter(words))
     for name in PACKAGES:
         logger = logging.getLogger(name)
         logger.setLevel(level)

@@ -26,7 +26,8 @@ import msgspec
 from binlog.clock import Clock
 from binlog.errors import BinlogError, StorageError
 from binlog.logger import get_logger
-from consumers.kcl_health import STOPPING, WORKER, ShardHealth, shards_in, write_json
+from consumers.kcl_health import STOPPING, WORKER, ShardHealth, shards_in
+from consumers.metrics import write_json
 
 POLL_S = 0.2
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 1.0, 60.0

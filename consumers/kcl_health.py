@@ -28,22 +28,22 @@ import msgspec
 from binlog.clock import Clock
 from binlog.errors import BinlogError
 from consumers.delivery import Outcome
+from consumers.metrics import SAVE_EVERY_S, write_json
 
-SAVE_EVERY_S = 1.0
 SHARDS = "shards"
 WORKER = "worker.json"
 STOPPING = "stopping"  # the state of a worker whose daemon is to end
 
 
 class ShardHealth(msgspec.Struct, kw_only=True):
-    """One shard's file. Counts are since the process started; times are ms since 1970."""
+    """One shard's file. Times are ms since 1970; the figures are those of `consumers.metrics`."""
 
     shard: str = ""
     pid: int = 0
     state: str = "starting"
     at_ms: int = 0
     started_ms: int = 0
-    behind_ms: int | None = None
+    behind_ms: int | None = None  # as KCL says; of a record that the pace holds back, its age
     events: int = 0
     writes: int = 0
     rejected: int = 0
@@ -62,13 +62,6 @@ class ShardHealth(msgspec.Struct, kw_only=True):
     def settled(self) -> bool:
         """Whether it ended as it should."""
         return self.state in {"lost", "ended", "stopped"}
-
-
-def write_json(path: Path, document: object) -> None:
-    """Replace a file by a document; who reads sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    aside.replace(path)
 
 
 def shards_in(folder: Path, *, since_ms: int = 0) -> list[ShardHealth]:

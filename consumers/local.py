@@ -23,6 +23,7 @@ from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
 from consumers.engine import Engine
 from consumers.followed import add_counts, followed, taken_by_others
+from consumers.metrics import Metrics
 from consumers.pace import Setting
 from consumers.pacer import WAIT_S, Pacer
 from consumers.thrift import Thrift, is_paid_by_the_write
@@ -53,11 +54,13 @@ def replicate(
     progress: Callable[[int], None] | None = None,
     clock: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    metrics: Metrics | None = None,
 ) -> Report:
     """Apply what the log has beyond the store's checkpoints.
 
     Ends at the log's end with ``once``, else when ``stop`` says so, which is asked at least every
-    half second. ``progress`` is called with the events applied so far.
+    half second. ``progress`` is called with the events applied so far, ``metrics`` is told of each
+    page and each wait; what was dropped as a copy is in the report alone.
 
     Raises:
         HaltedError: a partition is halted, and nobody has decided; after all others were carried
@@ -82,6 +85,7 @@ def replicate(
         stop=stop,
         page_bytes=how.page_bytes,
         once=how.once,
+        metrics=metrics,
     )
     total = Counts()
     asked: set[Halt] = set()  # halts for which a RESOLVE was looked for a second time

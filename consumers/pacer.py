@@ -19,6 +19,7 @@ from binlog.log import Forgets, Log
 from binlog.logger import get_logger
 from binlog.reader import PAGE_BYTES
 from consumers.engine import Engine, Step
+from consumers.metrics import Metrics
 from consumers.pace import Pace, Runway, Setting, check_distance, within
 
 WAIT_S = 0.5  # at most, before looking whether to stop
@@ -165,7 +166,10 @@ class Pacer:
         stop: Callable[[], bool],
         page_bytes: int = PAGE_BYTES,
         once: bool = False,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._clock = clock
+        self._metrics = metrics
         self._sleep = sleep
         self._stop = stop
         self._page_bytes = page_bytes
@@ -185,14 +189,39 @@ class Pacer:
             through_ms=engine.reader.through_ms(),
             size=read - before if read >= before else read,  # it starts over with another reader
         )
+        if self._metrics is not None:
+            counts = step.counts
+            self._metrics.tell(
+                {
+                    "Events": counts.events,
+                    "Writes": step.writes,
+                    "Rejected": counts.rejected,
+                    "Parked": counts.parked,
+                    "Foreign": len(engine.reader.foreign),
+                },
+                now_ms=self._clock.now_ms(),
+            )
 
     def rest(self, engine: Engine) -> None:
         """Wait until the engine may go on, or is to stop."""
         while True:
-            wait_s = self._steering.wait_s(engine.behind_s())
+            behind_s = engine.behind_s()
+            wait_s = self._steering.wait_s(behind_s)
+            rests_s = min(wait_s, WAIT_S)
+            self._tell(engine, behind_s, rests_s)
             if not wait_s or self._stop():
                 break
             if wait_s >= WAIT_S:
                 engine.rest()
-            self._sleep(min(wait_s, WAIT_S))
+            self._sleep(rests_s)
         engine.read_pages_of(min(self._page_bytes, self._steering.pace.page_bytes()))
+
+    def _tell(self, engine: Engine, behind_s: float | None, rests_s: float) -> None:
+        if self._metrics is None:
+            return
+        values: dict[str, float] = {"Halted": len(engine.reader.halts), "Rested": rests_s * 1000}
+        if behind_s is not None:
+            values["Behind"] = behind_s * 1000
+            if self._steering.pace.retention_s is not None:
+                values["Runway"] = max(0.0, self._steering.pace.retention_s - behind_s) * 1000
+        self._metrics.tell(values, now_ms=self._clock.now_ms())

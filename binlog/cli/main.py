@@ -108,6 +108,10 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif {"BINLOG_LOG_FORMAT", "BINLOG_LOG_LEVEL"} & os.environ.keys():
+        from binlog.logger import show_on_stderr
+
+        show_on_stderr(os.environ)
 
 
 def main() -> None:

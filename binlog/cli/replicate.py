@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,10 @@ from binlog.cli.replay import (
     write_report,
 )
 from binlog.cli.verb import Verb
+from binlog.errors import BinlogError, RefusedError
 
 if TYPE_CHECKING:
+    from consumers.metrics import Metrics
     from consumers.pace import Setting
 
 
@@ -59,6 +62,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="The workers that shared the store (Lambda, KCL) are gone for good.",
 )
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep figures in that file, JSON, replaced once a second: events, writes, parked, behind_ms,"
+    " runway_ms, rested_ms and others.",
+)
 @json_option
 def command(
     *,
@@ -72,6 +82,7 @@ def command(
     appliers: str | None,
     same_meaning: bool,
     alone: bool,
+    metrics: Path | None,
     as_json: bool,
 ) -> None:
     """Apply to STORE what LOG has beyond the store's checkpoints; a new store begins at zero.
@@ -99,12 +110,37 @@ def command(
     with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
         allow_units(into, store, max_units)
         with stopped_by_signals() as stop, progress("replicating" if once else "following") as show:
-            report = replicate(opened, into, how, stop=stop, progress=show)
+            with _figures(metrics, log, store) as told:
+                report = replicate(opened, into, how, stop=stop, progress=show, metrics=told)
         summary = summarize(into)
     if as_json:
         write_json(report_document(report, summary))
     else:
         write_report(report, summary, what="applied")
+
+
+@contextlib.contextmanager
+def _figures(path: Path | None, log: str, store: str) -> Iterator[Metrics | None]:
+    """Where the figures go; the file says how the run ended.
+
+    Raises:
+        RefusedError: it cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    from binlog.clock import SystemClock
+    from consumers.metrics import MetricsFile
+
+    if not path.absolute().parent.is_dir():
+        raise RefusedError(f"no folder for {path}", "--metrics", "make it first")
+    kept = MetricsFile(path, SystemClock(), log=log, store=store)
+    try:
+        yield kept
+    except BinlogError as error:
+        kept.save(state="failed", error=str(error))
+        raise
+    kept.save(state="ended")
 
 
 @contextlib.contextmanager

@@ -14,10 +14,11 @@ from binlog.errors import RefusedError
 from binlog.log import Record, Shard
 from consumers.delivery import Outcome
 from consumers.kcl_daemon import Supervised
-from consumers.kcl_health import STOPPING, WORKER, is_stopping, write_json
+from consumers.kcl_health import STOPPING, WORKER, is_stopping
 from consumers.kcl_pace import ShardPace, share_of
 from consumers.kcl_settings import Settings, settings_of
 from consumers.kcl_shard import EXIT_FAILED, LEASE_LOST, Delivered
+from consumers.metrics import write_json
 from consumers.pace import Setting
 from consumers.pacer import write_setting
 from tests.cli.running import binlog

@@ -18,8 +18,9 @@ from binlog.clock import ManualClock, SystemClock
 from binlog.errors import BinlogError, BusyError, StorageError
 from consumers import kcl_daemon
 from consumers.kcl_daemon import Launch, Supervised, Supervisor, backoff_s, last_error
-from consumers.kcl_health import SHARDS, ShardHealth, write_json
+from consumers.kcl_health import SHARDS, ShardHealth
 from consumers.kcl_process import FolderLock, ProcessGroup, group_is_empty
+from consumers.metrics import write_json
 
 
 class FakeGroup:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from consumers.aws_lambda_metrics import DIMENSIONS, UNITS, Metrics
+from consumers.aws_lambda_metrics import DIMENSIONS, Metrics
+from consumers.metrics import UNITS
 
 # StandardUnit of the API reference, as far as they are used.
 _STANDARD_UNITS = {"Count", "Milliseconds", "Seconds", "Bytes", "None"}
