@@ -7,12 +7,15 @@ folder itself (`flock`), which ends with the process, however that ends. Invaria
   maker loses its folder, and two that clean up do not meet;
 * a name is never used twice, so a folder that is gone stays gone: a maker that got its lock only
   after somebody had cleaned up finds that, and makes another;
+* where folders have no locks (NFS locks only what is open for writing) they are made without, and
+  nobody removes any;
 * only folders of such a name are touched, and only if they hold nothing but what a maker writes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -22,6 +25,7 @@ from fcntl import LOCK_EX, LOCK_NB
 from binlog.logs.filesystem import FileSystem
 
 _TRIES = 100
+_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class Aside:
@@ -35,18 +39,24 @@ class Aside:
         """
         parent, name = os.path.split(target)
         self._fs = fs
+        self._descriptor: int | None = None  # of what is locked
         for _ in range(_TRIES):
             self.path = f"{parent or '.'}/.{name}.init-{secrets.token_hex(8)}"
             fs.mkdir(self.path)
-            descriptor = _locked(fs, self.path)
-            if descriptor is not None:
-                self._descriptor = descriptor
+            try:
+                self._descriptor = _locked(fs, self.path)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                return
+            if self._descriptor is not None:
                 return
         raise BlockingIOError(f"somebody removes {self.path} and its like as they are made")
 
     def close(self) -> None:
         """Give the lock back."""
-        self._fs.close(self._descriptor)
+        if self._descriptor is not None:
+            self._fs.close(self._descriptor)
 
     def remove(self) -> None:
         """Remove it and what is in it, as far as the system lets us."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +115,21 @@ def test_a_folder_that_nobody_may_look_into_hinders_nothing(
 
     monkeypatch.setattr(type(REAL), "listdir", staticmethod(denied))
     assert clean_up(REAL, str(tmp_path / "log"), FILES) == 0
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_folders_have_no_locks_a_log_is_made_and_nothing_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """NFS locks only what is open for writing, and so no folder; others lock nothing."""
+    (tmp_path / ".log.init-0123456789abcdef").mkdir()
+    flock = REAL.flock
+
+    def of_files_only(descriptor: int, operation: int, /) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(type(REAL), "flock", staticmethod(of_files_only))
+    assert create_directory_log(tmp_path / "log", PARAMS) == "created"
+    assert hidden(tmp_path) == [".log.init-0123456789abcdef"]
