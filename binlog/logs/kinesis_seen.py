@@ -8,22 +8,33 @@ reads: nothing that arrived since can have been forgotten yet, by the shortest r
 
 from __future__ import annotations
 
-CLAIMS_MAX = 4_096  # of one stream: a partition has one for each of its generations
+import heapq
+import threading
+
+from binlog.partition import PARTITIONS_MAX
+
+CLAIMS_MAX = 8 * PARTITIONS_MAX  # of one stream: a partition has one for each of its generations
 
 
 class SeenEnds:
     """Of one stream. Any thread may use it."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, int], int] = {}  # replaced, never changed
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, int], int] = {}
+
+    def forget(self) -> None:
+        """In a forked child: the lock may have been held."""
+        self._lock = threading.Lock()
 
     def note(self, shard: str, after: int, seen_ms: int) -> None:
-        """Keep a claim, if there is no better one; of too many the oldest goes."""
-        known = dict(self._seen)
-        known[shard, after] = max(seen_ms, known.get((shard, after), 0))
-        if len(known) > CLAIMS_MAX:
-            del known[min(known, key=lambda place: known[place])]
-        self._seen = known
+        """Keep a claim, if there is no better one; of too many the oldest go."""
+        with self._lock:
+            known = self._seen
+            known[shard, after] = max(seen_ms, known.get((shard, after), 0))
+            if len(known) > CLAIMS_MAX:
+                for place in heapq.nsmallest(CLAIMS_MAX // 8, known, key=lambda each: known[each]):
+                    del known[place]
 
     def of(self, shard: str, after: int) -> int | None:
         """When, service's time in ms; ``None`` if nobody has told."""

@@ -90,6 +90,7 @@ class Stream:
         """In a forked child: the lock may have been held."""
         self._keeping = threading.Lock()
         self._kept = {}
+        self.seen.forget()
 
 
 def trimmed(what: str, where: str) -> TrimmedError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +17,7 @@ from binlog.logs.kinesis import KinesisLog
 from binlog.logs.kinesis_reader import ShardReader
 from binlog.logs.kinesis_seen import CLAIMS_MAX, SeenEnds
 from binlog.logs.kinesis_stream import EDGE_MS, RETENTION_MIN_MS
-from binlog.partition import explicit_hash_key
+from binlog.partition import PARTITIONS_MAX, explicit_hash_key
 from binlog.reader import Reader, Start
 from binlog.target import Target
 from tests.log.kinesis_world import HOUR_MS, KinesisWorld, read_shard
@@ -434,4 +436,32 @@ def test_claims_are_bounded_and_the_best_are_kept() -> None:
     for number in range(CLAIMS_MAX):
         ends.note("t", number, 1_000 + number)
     assert ends.of("s", 7) is None
-    assert ends.of("t", 0) == 1_000
+    assert ends.of("t", CLAIMS_MAX // 2) is not None
+
+
+def test_every_partition_of_several_generations_has_its_claim() -> None:
+    """One that goes is a partition that nobody can go on with, though nothing of it was forgotten."""
+    ends = SeenEnds()
+    for number in range(4 * PARTITIONS_MAX):
+        ends.note("s", number, 1_000 + number)
+    assert all(ends.of("s", number) is not None for number in range(4 * PARTITIONS_MAX))
+
+
+def test_claims_of_several_threads_do_not_displace_each_other() -> None:
+    """Each is as good as a place to go on from."""
+    ends, often = SeenEnds(), sys.getswitchinterval()
+
+    def note(shard: str) -> None:
+        for number in range(300):
+            ends.note(shard, number, 5)
+
+    threads = [threading.Thread(target=note, args=(name,)) for name in "abcd"]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(often)
+    assert all(ends.of(name, number) == 5 for name in "abcd" for number in range(300))
