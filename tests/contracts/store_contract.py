@@ -310,6 +310,7 @@ def test_C2_a_place_is_replaced_by_itself_only_where_its_end_was_seen_later(
     """Of two consumers at one place the slower takes nothing away, and the row never goes back."""
     store, generation = begun(handles)
     store.commit(generation, [], [STANDING])
+    later = STANDING
     for seen_ms in (100, 10**13):
         later = checkpoint(0, 10, offset=7, seen_ms=seen_ms)
         store.commit(generation, [], [later])
