@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import TextIO
 from binlog.errors import RefusedError
 from consumers.kcl_java import find_java, jars_folder
 from scripts.standins.install import CANNOT_RUN, CannotRunError
+from tests.converge import converge_double
 from tests.converge.converge_stage import NotConvergedError, Options, nobody_s_environment
 from tests.converge.converge_story import KINDS, Story
 
@@ -31,6 +34,8 @@ every acknowledged event is there once; or the first difference is named.
   scripts/converge --small            one round, as in CI
   scripts/converge --minutes 10       rounds, for about so long
   scripts/converge --minutes 10 --report docs/converge.md
+  scripts/converge --double --minutes 5         the drivers in this process, schedule by schedule
+  scripts/converge --double --seed 17 --schedules 1         one schedule again
 
 The seed decides what is published and what is done, the machine when: a repeated run is alike, not
 the same.
@@ -39,12 +44,15 @@ Exit status: 0 all is the same; 1 it is not, or a kind of trouble never occurred
 stand-in, Java or the KCL cannot run here; 130 interrupted.
 """
 ROUND_S = 50.0
+ALL_MET_AFTER = 150  # schedules on the double, by which each kind of trouble was met
 
 
 def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
     """The exit status."""
     given = _parser().parse_args(arguments)
     nobody_s_environment()
+    if given.double:
+        return on_the_double(given, arguments, out, err)
     seed = SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     rounds = max(1, round(given.minutes * 60 / ROUND_S)) if given.minutes else 1
     options = Options(seed=seed, rounds=rounds, rate=given.rate, events_max=given.events)
@@ -70,6 +78,9 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
             return 130
         except (NotConvergedError, AssertionError) as error:
             problem = str(error) or repr(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            sys.excepthook(type(error), error, error.__traceback__)
+            problem = repr(error)
         if problem and given.keep:
             given.keep.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-r", folder, str(given.keep)], check=False)
@@ -84,6 +95,47 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
         err.write(f"converge: {problem}\nconverge: again: --seed {seed}\n")
         return 1
     out.write("\nThe three are what the reference makes of the log.\n")
+    return 0
+
+
+def on_the_double(
+    given: argparse.Namespace, arguments: Sequence[str], out: TextIO, err: TextIO
+) -> int:
+    """Schedules of `tests.converge.converge_double`, from a seed on."""
+    logging.disable(logging.CRITICAL)  # what is survived would be told each time
+    first, met = given.seed or 0, Counter[str]()
+    clock = time.monotonic()
+    seconds = 60 * given.minutes if given.minutes else float("inf")
+    count = given.schedules or (10**9 if given.minutes else 300)
+    number = first
+    try:
+        while number < first + count and time.monotonic() - clock < seconds:
+            met.update(converge_double.run_seeds([number]))
+            number += 1
+            if number % 100 == 0:
+                err.write(f"converge: {number - first} schedules\n")
+    except KeyboardInterrupt:
+        err.write(f"converge: interrupted after {number - first} schedules\n")
+        return 130
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        sys.excepthook(type(error), error, error.__traceback__)
+        err.write(f"converge: again: --double --seed {number} --schedules 1\n")
+        return 1
+    lines = [
+        (
+            f"`scripts/converge {' '.join(arguments)}`: seeds {first} to {number - 1},"
+            f" {time.monotonic() - clock:.0f} s."
+        ),
+        "",
+        "| survived | times |",
+        "|---|--:|",
+    ]
+    lines += [f"| {name} | {times:,} |" for name, times in sorted(met.items()) if times]
+    out.write("\n".join(lines) + "\n")
+    never = [kind for kind in converge_double.KINDS if not met[kind]]
+    if never and number - first >= ALL_MET_AFTER:
+        err.write(f"converge: never occurred: {', '.join(never)}\n")
+        return 1
     return 0
 
 
@@ -129,6 +181,8 @@ def _parser() -> argparse.ArgumentParser:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--small", action="store_true", help="one round (as by default)")
     length.add_argument("--minutes", type=float, metavar="N", help="about so long")
+    parser.add_argument("--double", action="store_true", help="in this process, without services")
+    parser.add_argument("--schedules", type=int, metavar="N", help="on the double (300)")
     parser.add_argument("--seed", type=int, metavar="N", help="of an earlier run")
     parser.add_argument(
         "--rate", type=float, default=40.0, metavar="N", help="events a second (40)"

@@ -302,7 +302,7 @@ class Together:
 
     def _redrive_within(self, name: str) -> None:
         """Somebody does it while a consumer is about to commit."""
-        if self._redriving or self.random.random() >= 0.05:
+        if self._redriving or self.random.random() >= 0.2:
             return
         self._redriving = True
         try:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Worker:
         command += ["--leases", f"dynamodb://{APPLICATION}?endpoint={stage.tables_url}"]
         command += ["--worker", self.name, "--profile", "test", "--folder", str(self.folder)]
         command += ["--appliers", APPLIERS, "--same-meaning"]
+        # The two would hand each other's shards to and fro all the time: it is told when to happen.
+        command += ["--set", "varianceBalancingFrequency=1000"]
         command += ["--rate", f"{self._rate:g}", "--rate-of", "events"]
         self.folder.mkdir(parents=True)
         environment = {
@@ -145,11 +147,11 @@ def _group(leader: int | None) -> list[int]:
 class KclConsumer:
     """The application."""
 
-    def __init__(self, stage: Stage, rate: float) -> None:
+    def __init__(self, stage: Stage, rate: float, note: Callable[[str], object]) -> None:
         self._stage = stage
+        self._note = note
         self.url = f"{STORE}?endpoint={stage.tables_url}"
         self.workers = [Worker(stage, name, rate) for name in ("w1", "w2")]
-        self._marks: dict[str, int] = {}
 
     @contextmanager
     def running(self) -> Iterator[KclConsumer]:
@@ -184,7 +186,7 @@ class KclConsumer:
         owners = list(self.owners().values())
         return max(self.workers, key=lambda worker: (owners.count(worker.name), worker.name))
 
-    def wait(self, what: str, until: Any) -> None:
+    def wait(self, what: str, until: Callable[[], object]) -> None:
         def checked() -> bool:
             for worker in self.workers:
                 worker.check()
@@ -233,6 +235,7 @@ class KclConsumer:
             intruder.add([Fault(name, at, "late", number=1_000_000)])
         self.wait("a write on its way", lambda: intruder.held_back > 0)
         zombie.pause()
+        self._note(f"{zombie.name} stands still, a write of it is on its way")
         try:
             shards = set(zombie.children())
             # Whoever runs the machines sees that one is gone, and lets another one lead.
@@ -244,11 +247,13 @@ class KclConsumer:
                     and other.children()
                 ),
             )
+            self._note(f"{other.name} has its shards")
             self.wait_for_more("after it was taken over")
             stage.met["late write landed"] += intruder.land_all()
             writes = zombie.writes
         finally:
             zombie.go_on()
+            self._note(f"{zombie.name} goes on")
         self.wait("the zombie to come to its senses", lambda: zombie.writes > writes)
         stage.met["worker paused, and went on"] += 1
 

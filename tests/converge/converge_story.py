@@ -69,7 +69,7 @@ class Story:
         """
         with self.stage.running() as stage:
             self.lambda_ = LambdaConsumer(stage)
-            self.kcl = KclConsumer(stage, rate=self.options.rate * 0.7)
+            self.kcl = KclConsumer(stage, self.options.rate * 0.7, self.note)
             self.local = LocalConsumer(stage)
             self.urls = {
                 "lambda": self.lambda_.url,
