@@ -82,9 +82,11 @@ class Checkpointer(Protocol):
 
 
 class Applies(Protocol):
-    """What does the work: `consumers.delivery.Worker`."""
+    """What does the work: `consumers.kcl_continuity.WholeShards`."""
 
     def apply(self, shard: str, records: Sequence[Record], *, closed: bool = False) -> Outcome: ...
+
+    def nothing_left(self, shard: str) -> Outcome: ...
 
 
 class Paces(Protocol):
@@ -166,8 +168,12 @@ class ShardConsumer:
     ) -> None:
         """Apply a batch of any size; on return all of it is durable, unless it was left."""
         self._begin()
+        if self._left and self._ways.is_ending():
+            return  # batches that were fetched before it was told so come before its last message
         self._refuse_if_left()
         self.health.note_behind(behind_ms)
+        if not delivered and behind_ms == 0:
+            self._retry(lambda: self._worker.nothing_left(self._shard))
         begin = 0
         while begin < len(delivered):
             if not self._rest(delivered[begin]):

@@ -48,6 +48,7 @@ def _rate(bench: Bench) -> Contest:
 
 def _applied(bench: Bench, rate: float, clock: Clock) -> int:
     """Events that were applied within the minute."""
+    path = bench.log  # which is made now
     began, done = clock.monotonic(), 0
 
     def told(events: int) -> None:
@@ -61,7 +62,7 @@ def _applied(bench: Bench, rate: float, clock: Clock) -> int:
         else:
             time.sleep(seconds)
 
-    with contextlib.closing(open_log(f"file:{bench.log}")) as log:
+    with contextlib.closing(open_log(f"file:{path}")) as log:
         replicate(
             log,
             MemoryStore(),
