@@ -82,11 +82,9 @@ class Checkpointer(Protocol):
 
 
 class Applies(Protocol):
-    """What does the work: `consumers.kcl_continuity.WholeShards`."""
+    """What does the work: `consumers.delivery.Worker`."""
 
     def apply(self, shard: str, records: Sequence[Record], *, closed: bool = False) -> Outcome: ...
-
-    def nothing_left(self, shard: str) -> Outcome: ...
 
 
 class Paces(Protocol):
@@ -172,8 +170,6 @@ class ShardConsumer:
             return  # batches that were fetched before it was told so come before its last message
         self._refuse_if_left()
         self.health.note_behind(behind_ms)
-        if not delivered and behind_ms == 0:
-            self._retry(lambda: self._worker.nothing_left(self._shard))
         begin = 0
         while begin < len(delivered):
             if not self._rest(delivered[begin]):
