@@ -41,6 +41,7 @@ def test_a_rate_is_kept_within_three_percent_over_a_minute(rate: float, unit: st
 def test_no_second_sees_much_more_than_the_rate() -> None:
     """The first one and one after a quiet hour included: no burst at the border of a shard."""
     pace = Pace(Setting(rate=400.0), now=0.0)
+    assert pace.wait_s(behind_s=0, now=0.0) == 0
     assert pace.wait_s(behind_s=0, now=3_600.0) == 0
     pace.note(items=1, events=1, through_ms=None)
     now, done = 3_600.0, list[float]()

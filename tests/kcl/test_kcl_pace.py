@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import consumers.pacer
 from appliers.stores.memory import MemoryStore
 from binlog.clock import ManualClock
 from binlog.errors import RefusedError
@@ -163,6 +164,29 @@ def test_kcl_is_told_of_what_is_done_while_the_rest_waits(ways: ScriptedWays) ->
     assert len(told) >= 7
     assert told == sorted(set(told))
     assert set(told) <= set(ways.worker.durable)
+
+
+def test_the_health_file_says_how_old_what_comes_next_is_and_how_long_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch, ways: ScriptedWays
+) -> None:
+    """While it waits too: KCL's own figure is of when it fetched the batch."""
+    monkeypatch.setattr(consumers.pacer, "retention_of", lambda _: 86_400.0)
+    ways.paced = pace(ways, Setting(rate=10.0, unit="events"))
+    ways.clock.advance(50_000_000)
+    shard = started(ways)
+    seen: list[tuple[int, int]] = []
+
+    def watched(seconds: float, wait: Any = ways.wait) -> bool:
+        seen.append((shard.health.now.behind_ms or 0, shard.health.now.runway_ms or 0))
+        return bool(wait(seconds))
+
+    vars(ways)["wait"] = watched
+    shard.process(records(1, 20), 40_000, Checkpoints())
+    assert seen[0][0] == pytest.approx(50_000_000, abs=10_000)
+    assert all(behind + left == 86_400_000 for behind, left in seen)
+    assert seen[-1][0] > seen[0][0] + 10_000
+    shard.process([], 0, Checkpoints())
+    assert (shard.health.now.behind_ms, shard.health.now.runway_ms) == (0, 86_400_000)
 
 
 # -- letting go ----------------------------------------------------------------------------------
