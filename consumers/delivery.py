@@ -33,6 +33,7 @@ from binlog.lineage import Lineage
 from binlog.log import Log, Record, Shard
 from binlog.partition import partition_from_key
 from consumers.budget import Budget
+from consumers.continuity import Continuity
 from consumers.engines import Engines
 from consumers.turn import Tools, Turn
 from consumers.working import Outcome, Working
@@ -81,12 +82,15 @@ class Worker:
         store.share()
         store.bind(log.genesis)
         lineage = Lineage(log)
+        clock = SystemClock() if clock is None else clock
+        self.continuity = Continuity(log, clock)
         self._tools = Tools(
             log,
             store,
             how,
             lineage,
-            Budget(SystemClock() if clock is None else clock),
+            Budget(clock),
+            self.continuity,
             Engines(log, store, how.rules, lineage, poison=how.poison),
         )
 

@@ -17,6 +17,8 @@ from binlog.lineage import Lineage
 from binlog.log import Log, Position, Record, Shard
 from binlog.pages import Pages
 from consumers.budget import Budget
+from consumers.checkpoint import carried_ms
+from consumers.continuity import Carried, Continuity
 from consumers.delivered import Delivery
 from consumers.engine import Engine
 from consumers.engines import Engines
@@ -36,6 +38,7 @@ class Tools(msgspec.Struct, frozen=True):
     how: Working
     lineage: Lineage
     budget: Budget
+    continuity: Continuity
     engines: Engines
 
 
@@ -135,7 +138,33 @@ class Turn:
             engine.checkpoint()
             places.update(engine.places)
         if ready := able - apart:
-            self._run(engine, places, ready, self._delivery, new=new)
+            looked = self._check_continuity(generation, engine, ready - new)
+            self._run(engine, places, ready, self._delivery, new=new, anew=looked)
+
+    def _check_continuity(
+        self, generation: Generation, engine: Engine, partitions: frozenset[int]
+    ) -> bool:
+        """That nothing was forgotten undelivered; whether rows were read for that."""
+        looked = False
+
+        def read_rows(others: Collection[int]) -> dict[int, Carried]:
+            nonlocal looked
+            looked = True
+            rows = self._tools.store.checkpoints(generation.id, sorted(others))
+            return {p: Carried(row.shard, row.sequence, carried_ms(row)) for p, row in rows.items()}
+
+        places = engine.places
+        self._tools.continuity.check(
+            self._tools.lineage.find(self._shard),
+            self._records,
+            {
+                p: Carried(*places[p][:2], engine.carried_ms(p))
+                for p in partitions.intersection(engine.begun)
+            },
+            read_rows,
+            closed=self._closed,
+        )
+        return looked
 
     def _begins_with_genesis(self, partition: int) -> bool:
         first = self._first.get(partition)
@@ -152,10 +181,14 @@ class Turn:
         pages: Pages | None,
         *,
         new: Collection[int] = (),
+        anew: bool = False,
     ) -> bool:
-        """Carry partitions to the end of what they are read from; whether there was time."""
+        """Carry partitions to the end of what they are read from; whether there was time.
+
+        ``anew``: other rows were read since theirs were.
+        """
         left, lost = set(partitions), engine.lost + STARTS_MAX
-        if pages is None or left != self._partitions:
+        if anew or pages is None or left != self._partitions:
             engine.go_on(pages=pages, partitions=left)
         engine.joined.update(left.intersection(new))
         copies = engine.total_duplicates()
