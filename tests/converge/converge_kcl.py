@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ class Worker:
             found: dict[str, Any] = json.loads((self.folder / "worker.json").read_text())
             return found
         return {"starts": 0, "daemon": None}
+
+    def has_started_since(self, starts: int) -> bool:
+        """Whether another daemon was started."""
+        return bool(self.health["starts"] > starts)
 
     def children(self) -> dict[str, int]:
         """The process of each shard that is at work."""
@@ -207,7 +212,7 @@ class KclConsumer:
         worker = self.owning()
         starts = worker.health["starts"]
         worker.kill_child()
-        self.wait("the daemon after its child's death", lambda: worker.health["starts"] > starts)
+        self.wait("the daemon after its child's death", partial(worker.has_started_since, starts))
         self._stage.met["child killed"] += 1
 
     def kill_daemons(self) -> None:
@@ -215,9 +220,7 @@ class KclConsumer:
         before = [(worker, worker.health["starts"]) for worker in self.workers]
         killed = [(worker, starts) for worker, starts in before if worker.kill_daemon()]
         for worker, starts in killed:
-            self.wait(
-                f"the daemon of {worker.name}", lambda w=worker, s=starts: w.health["starts"] > s
-            )
+            self.wait(f"the daemon of {worker.name}", partial(worker.has_started_since, starts))
             self._stage.met["daemon killed"] += 1
 
     def make_zombie(self) -> None:
