@@ -191,13 +191,15 @@ class KclConsumer:
         owners = list(self.owners().values())
         return max(self.workers, key=lambda worker: (owners.count(worker.name), worker.name))
 
-    def wait(self, what: str, until: Callable[[], object]) -> None:
+    def wait(self, what: str, until: Callable[[], object], *, seconds: float | None = None) -> None:
+        """As `Stage.wait`, while both supervisors live."""
+
         def checked() -> bool:
             for worker in self.workers:
                 worker.check()
             return bool(until())
 
-        self._stage.wait(what, checked)
+        self._stage.wait(what, checked, seconds=seconds)
 
     def wait_for_more(self, what: str, count: int = 5) -> None:
         """Until it has applied some events more than now."""

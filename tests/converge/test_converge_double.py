@@ -15,7 +15,7 @@ from consumers.kcl_shard import ShardConsumer
 from tests.converge.converge_double import KINDS, Together, run_seeds
 from tests.lambda_consumer.test_lambda_schedules import report_nothing
 
-SEEDS = range(60)
+SEEDS = range(70)
 
 
 @pytest.fixture(autouse=True)
