@@ -335,3 +335,9 @@ def test_the_runway_is_what_is_left_of_the_retention(name: str, age_h: int, *, r
     left = eval(expression, {"age": age_h * 3_600_000})
     assert alarm["ComparisonOperator"] == "LessThanThreshold"
     assert (left < alarm["Threshold"]) is rings
+
+
+def test_the_page_and_the_template_name_the_same_alarms() -> None:
+    """docs/deploy.md has a line for each."""
+    page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+Alarm)`", page)) == set(alarms_of(defaults()))
