@@ -43,7 +43,7 @@ the same.
 Exit status: 0 all is the same; 1 it is not, or a kind of trouble never occurred; 2 usage; 77 a
 stand-in, Java or the KCL cannot run here; 130 interrupted.
 """
-ROUND_S = 50.0
+ROUNDS_MAX = 100
 ALL_MET_AFTER = 150  # schedules on the double, by which each kind of trouble was met
 
 
@@ -54,8 +54,13 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
     if given.double:
         return on_the_double(given, arguments, out, err)
     seed = SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
-    rounds = max(1, round(given.minutes * 60 / ROUND_S)) if given.minutes else 1
-    options = Options(seed=seed, rounds=rounds, rate=given.rate, events_max=given.events)
+    options = Options(
+        seed=seed,
+        rounds=ROUNDS_MAX if given.minutes else 1,
+        seconds=60 * (given.minutes or 0),
+        rate=given.rate,
+        events_max=given.events,
+    )
     err.write(f"converge: {options}\n")
     began, clock = datetime.now(UTC), time.monotonic()
     try:
@@ -160,7 +165,7 @@ def report(story: Story, arguments: Sequence[str], began: datetime, seconds: flo
     lines = [
         f"`scripts/converge {given}`, {began:%Y-%m-%d %H:%M} UTC, commit {commit},",
         (
-            f"Python {platform.python_version()}; {seconds:.0f} s, {options.rounds} rounds,"
+            f"Python {platform.python_version()}; {seconds:.0f} s,"
             f" {options.rate:g} events a second, seed {options.seed}."
         ),
         "",
