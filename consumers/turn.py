@@ -94,7 +94,7 @@ class Turn:
             if record.partition >= 0 or policy == "skip":
                 continue
             if policy == "halt":
-                decision = decision_on(self._tools.log, shard, record)
+                decision = decision_on(self._tools.log, shard, record, self._tools.lineage.searched)
                 if isinstance(decision, Halt):
                     self._halts[decision] = None
                     return self._records[:at]
@@ -144,14 +144,21 @@ class Turn:
     def _check_continuity(
         self, generation: Generation, engine: Engine, partitions: frozenset[int]
     ) -> bool:
-        """That nothing was forgotten undelivered; whether rows were read for that."""
+        """That nothing was forgotten undelivered; whether rows were read for that.
+
+        What has gone through the shard to its children has nothing more to come from it.
+        """
         looked = False
 
         def read_rows(others: Collection[int]) -> dict[int, Carried]:
             nonlocal looked
             looked = True
             rows = self._tools.store.checkpoints(generation.id, sorted(others))
-            return {p: Carried(row.shard, row.sequence, carried_ms(row)) for p, row in rows.items()}
+            return {
+                p: Carried(row.shard, row.sequence, carried_ms(row))
+                for p, row in rows.items()
+                if not self._is_through(row.shard)
+            }
 
         places = engine.places
         self._tools.continuity.check(
@@ -160,6 +167,7 @@ class Turn:
             {
                 p: Carried(*places[p][:2], engine.carried_ms(p))
                 for p in partitions.intersection(engine.begun)
+                if not self._is_through(places[p][0])
             },
             read_rows,
             closed=self._closed,
@@ -280,6 +288,10 @@ class Turn:
         shard, through, _ = place
         if shard == self._shard:
             return through >= sequence
+        return self._is_through(shard)
+
+    def _is_through(self, shard: str) -> bool:
+        """Whether a place in that shard is beyond all of the delivered one."""
         return self._shard in self._tools.lineage.ancestors(shard)
 
     def _is_elsewhere(self, shard: str) -> bool:

@@ -14,8 +14,10 @@ from binlog.control import resolve_frame
 from binlog.envelope import Event
 from binlog.errors import HaltedError, PoisonError, StorageError
 from binlog.halt import Halt, resolution_for
+from binlog.lineage import Searched
 from binlog.log import Put, Record
 from binlog.logs.memory import MemoryLog
+from binlog.resolution import find_in_log
 from binlog.testing.world.store import WorldStore
 from consumers.delivery import Worker, Working, record_of
 from consumers.local import Following, replicate
@@ -268,3 +270,80 @@ def test_records_out_of_order_are_refused() -> None:
     log, store = new_log(), MemoryStore()
     with pytest.raises(ValueError, match="out of order"):
         worker(log, store).apply(SHARD, batch(log, SHARD)[::-1])
+
+
+def test_what_comes_behind_a_halt_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is delivered again and again, and a day of the log may lie behind it."""
+    log, store = new_log(), MemoryStore()
+    append(log, *[add(number) for number in range(20)])
+    log.inject(2, b"no frame")
+    append(log, *[add(number) for number in range(200)])
+    records = [r for r in batch(log, SHARD) if r.partition == 2]
+    one = worker(log, store)
+    first = one.apply(SHARD, records)
+    assert first.halted
+    read, whole = [0], log.read
+
+    def reads(*arguments: Any, **more: Any) -> Any:
+        page = whole(*arguments, **more)
+        read[0] += len(page.records)
+        return page
+
+    monkeypatch.setattr(log, "read", reads)
+    for _ in range(3):
+        assert one.apply(SHARD, records).halted == first.halted
+    assert read[0] == 0
+    append(log, *[add(number) for number in range(40)])
+    read[0] = 0
+    assert one.apply(SHARD, records).halted == first.halted
+    assert 0 < read[0] <= 40
+    monkeypatch.undo()
+    resolve(log, "skip")
+    outcome = one.apply(SHARD, [r for r in batch(log, SHARD) if r.partition == 2])
+    assert (outcome.first_failed, outcome.error) == (None, None)
+    assert one.apply(SHARD, batch(log, SHARD)).first_failed is None
+    assert tables(store) == pulled(log)
+
+
+def test_a_foreign_halt_is_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, store = new_log(foreign="halt"), MemoryStore()
+    append(log, *[add(number) for number in range(20)])
+    log.inject_foreign("customer", b"sample", shard=SHARD)
+    append(log, *[add(number) for number in range(200)])
+    records, one = batch(log, SHARD), worker(log, store)
+    first = one.apply(SHARD, records)
+    assert first.halted
+    read, whole = [0], log.read
+
+    def reads(*arguments: Any, **more: Any) -> Any:
+        page = whole(*arguments, **more)
+        read[0] += len(page.records)
+        return page
+
+    monkeypatch.setattr(log, "read", reads)
+    assert one.apply(SHARD, records).halted == first.halted
+    assert read[0] == 0
+
+
+def test_a_search_that_goes_on_knows_the_times_of_what_it_has_passed() -> None:
+    """A RESOLVE that is expired where it stands counts for nobody, however its record is found."""
+    log = new_log()
+    append(log, *[add(number) for number in range(12)])
+    log.inject(2, b"no frame")
+    with pytest.raises(HaltedError) as error:
+        replicate(log, MemoryStore(), Following(once=True))
+    halt = error.value.details["halt"]
+    now_ms = log.now_ms()
+    log.inject(2, b"nor this", arrival_ms=now_ms + log.params.session_life_ms + 60_000)
+    searched: Searched = {}
+    assert find_in_log(log, halt, log.params, searched) is None
+    frame = resolve_frame(
+        log.params,
+        log.genesis,
+        resolution_for(halt, "skip"),
+        family=bytes(16),
+        now_ms=now_ms,
+    )
+    log.inject(2, frame, arrival_ms=now_ms)
+    assert find_in_log(log, halt, log.params, {}) is None
+    assert find_in_log(log, halt, log.params, searched) is None
