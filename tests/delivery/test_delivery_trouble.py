@@ -333,6 +333,7 @@ def test_a_search_that_goes_on_knows_the_times_of_what_it_has_passed() -> None:
     with pytest.raises(HaltedError) as error:
         replicate(log, MemoryStore(), Following(once=True))
     halt = error.value.details["halt"]
+    assert isinstance(halt, Halt)
     now_ms = log.now_ms()
     log.inject(2, b"nor this", arrival_ms=now_ms + log.params.session_life_ms + 60_000)
     searched: Searched = {}
