@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
     """The exit status."""
     given = _parser().parse_args(arguments)
     nobody_s_environment()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
     if given.double:
         return on_the_double(given, arguments, out, err)
     seed = SystemRandom().randrange(1 << 32) if given.seed is None else given.seed

@@ -82,12 +82,12 @@ class RedriveLeavesOut(Together):
     """What is put back is not folded: its letters go, and the item is as it was."""
 
     def redrive(self, name: str) -> int:
-        store = self.stores[name]
-        if isinstance(store, Shareable) and store.shared:
-            store.share()
-        gone = [letter.place for letter in store.letters()]
-        for generation in store.generations() if gone else ():
-            store.commit(generation.id, [], [], settled=gone)
+        with self.store(name) as store:
+            if isinstance(store, Shareable) and store.shared:
+                store.share()
+            gone = [letter.place for letter in store.letters()]
+            for generation in store.generations() if gone else ():
+                store.commit(generation.id, [], [], settled=gone)
         return len(gone)
 
 
