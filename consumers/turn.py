@@ -133,13 +133,27 @@ class Turn:
         able = self._partitions.difference(self._failed)
         new = {p for p in able.difference(engine.begun) if self._begins_with_genesis(p)}
         apart = able - engine.joined - new
-        if apart and self._run(engine, places, apart, None):
+        ready = able - apart
+        looked = bool(ready) and self._check_continuity(generation, engine, ready - new)
+        silent = self._unjoined(generation) if apart else frozenset()
+        if apart and self._run(engine, places, apart | silent, None):
+            reader = engine.reader
+            engine.joined |= silent.intersection(reader.partitions).difference(reader.halts)
             engine.joined |= {p for p in apart if self._is_covered(p, places[p])}
             engine.checkpoint()
             places.update(engine.places)
-        if ready := able - apart:
-            looked = self._check_continuity(generation, engine, ready - new)
+        if ready:
             self._run(engine, places, ready, self._delivery, new=new, anew=looked)
+
+    def _unjoined(self, generation: Generation) -> frozenset[int]:
+        """The shard's partitions that nothing is delivered of here, and whose rows have not joined.
+
+        What came to them before this generation was there may be done in another one. If they are
+        silent from now on, no batch would ever carry them over it.
+        """
+        others = self._tools.lineage.find(self._shard).partitions - self._partitions
+        rows = self._tools.store.checkpoints(generation.id, sorted(others)) if others else {}
+        return others.difference(p for p, row in rows.items() if row.joined)
 
     def _check_continuity(
         self, generation: Generation, engine: Engine, partitions: frozenset[int]
@@ -205,10 +219,12 @@ class Turn:
                 failure = self._step_on(engine, left, lost)
             finally:
                 places.update(engine.places)
-            self._halts.update(dict.fromkeys(engine.reader.halts.values()))
+            # Of silent partitions nothing is delivered that could fail.
+            halts = engine.reader.halts
+            self._halts.update(dict.fromkeys(halts[p] for p in halts if p in self._partitions))
             if failure is None:
                 break
-            self._failed.update(failure)
+            self._failed.update((p, failure[p]) for p in failure if p in self._partitions)
             left.difference_update(failure)
             engine.go_on(pages=pages, partitions=left)
             engine.joined.update(left.intersection(new))

@@ -54,3 +54,48 @@ def test_a_batch_is_done_when_every_generation_has_it(which: int) -> None:
     assert isinstance(outcome.error, StorageError)
     assert worker(log, store).apply(shard.id, records).first_failed is None
     assert tables(store) == pulled(log)
+
+
+class Switches(MemoryStore):
+    """A handle that a rebuild uses: before it switches, something happens."""
+
+    before: Any = None
+
+    def build(self, **how: Any) -> Any:
+        made = super().build(**how)
+        finish = made.finish
+
+        def finished(*arguments: Any, **more: Any) -> None:
+            self.before()
+            finish(*arguments, **more)
+
+        made.finish = finished  # type: ignore[method-assign]
+        return made
+
+
+def test_a_partition_that_falls_silent_while_a_rebuild_switches_is_carried_too() -> None:
+    """What came to it while the rebuild was at work is done, and in no later batch."""
+    log, store = new_log(), MemoryStore()
+    [shard] = log.shards()
+    append(log, *[add(n) for n in range(12)])
+    one = worker(log, store)
+    assert one.apply(shard.id, batch(log, shard.id)).first_failed is None
+    done = batch(log, shard.id)[-1].sequence
+    aside = Switches(name=store.name)
+    aside._content, aside._mutex, aside._writer = store._content, store._mutex, store._writer
+
+    def meanwhile() -> None:
+        nonlocal done
+        append(log, *[add(n) for n in range(12)])
+        records = batch(log, shard.id, after=done)
+        assert {r.partition for r in records} == set(range(4))
+        assert one.apply(shard.id, records).first_failed is None
+        done = records[-1].sequence
+
+    aside.before = meanwhile
+    rebuild(log, aside, Wanted())
+    aside.close()
+    append(log, add(0))  # one partition's
+    records = batch(log, shard.id, after=done)
+    assert one.apply(shard.id, records).first_failed is None
+    assert tables(store) == pulled(log)
