@@ -48,11 +48,20 @@ class Continuity:
         self._log = log
         self._clock = clock
         self._forgets = isinstance(log, Forgets)
-        self._passed: set[str] = set()  # shards
+        self._passed: dict[str, int] = {}  # shards, and when they were heard of last
         self.lanes = False
         """Partitions of a shard are delivered apart from one another."""
         self.unbroken = False
-        """Who delivers a shard to this process goes on from where it was, until the process ends."""
+        """Who delivers a shard to this process goes on from where it was, until the process ends.
+
+        As long as it reads: who could not for a day goes on where the stream begins by then (`heard`).
+        """
+
+    def heard(self, shard: str) -> None:
+        """Who delivers that shard has read on, and there was nothing."""
+        now_ms = self._clock.now_ms()
+        if shard in self._passed and _is_young(self._passed[shard], now_ms):
+            self._passed[shard] = now_ms
 
     def check(
         self,
@@ -72,23 +81,24 @@ class Continuity:
         """
         if not self._forgets or not (records or closed):
             return
-        if not rows:
-            self._passed.add(shard.id)  # all of them begin here, with their genesis
-            return
         now_ms = max(self._clock.now_ms(), self._log.now_ms())
+        if not rows:
+            self._passed[shard.id] = (
+                now_ms  # all of them begin here, with their genesis, or are through
+            )
+            return
         known = dict(rows)
         if not records or _is_young(records[0].arrival_ms, now_ms):
-            if self.unbroken and shard.id in self._passed:
-                return
-            if any(_is_young(row.through_ms, now_ms) for row in known.values()):
-                self._passed.add(shard.id)
+            is_unbroken = self.unbroken and _is_young(self._passed.get(shard.id, 0), now_ms)
+            if is_unbroken or any(_is_young(row.through_ms, now_ms) for row in known.values()):
+                self._passed[shard.id] = now_ms
                 return
         if not self.lanes:
             known |= read_rows(shard.partitions.difference(rows))
         is_young = not records or _is_young(records[0].arrival_ms, now_ms)
         if not is_young or not any(_is_young(row.through_ms, now_ms) for row in known.values()):
             self._look(shard.id, records, known)
-        self._passed.add(shard.id)
+        self._passed[shard.id] = now_ms
 
     def _look(self, shard: str, records: Sequence[Record], rows: Mapping[int, Carried]) -> None:
         """That the log has nothing between the newest row before these and the first of them."""

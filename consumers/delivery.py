@@ -102,6 +102,10 @@ class Worker:
         """
         return self._tools.lineage.find(shard)
 
+    def heard(self, shard: str) -> None:
+        """Note that who delivers the shard has read on, and there was nothing (`Continuity`)."""
+        self.continuity.heard(shard)
+
     def apply(
         self,
         shard: str,

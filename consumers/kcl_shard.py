@@ -87,6 +87,8 @@ class Applies(Protocol):
 
     def apply(self, shard: str, records: Sequence[Record], *, closed: bool = False) -> Outcome: ...
 
+    def heard(self, shard: str) -> None: ...
+
 
 class Paces(Protocol):
     """How fast to go: `consumers.kcl_pace.ShardPace`."""
@@ -173,6 +175,8 @@ class ShardConsumer:
             return  # batches that were fetched before it was told so come before its last message
         self._refuse_if_left()
         self.health.note_behind(behind_ms)
+        if not delivered:
+            self._worker.heard(self._shard)
         begin = 0
         while begin < len(delivered):
             if not self._rest(delivered[begin]):

@@ -177,7 +177,9 @@ def test_a_quiet_shard_that_splits_goes_on_where_nobody_was_away() -> None:
     lease.worker.continuity.unbroken = True
     lease.world.publish(KEYS)
     done(lease.deliver())
-    lease.hours(30)
+    lease.hours(15)
+    lease.worker.heard(SHARD)
+    lease.hours(15)
     lease.world.stream.split(SHARD, 2**127, lease.world.clock.now_ms())
     assert lease.deliver(closed=True).error is None
 
