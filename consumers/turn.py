@@ -28,6 +28,7 @@ from consumers.rows import Place
 from consumers.working import Outcome, Working
 
 STARTS_MAX = 16  # of a call, when others move what it stands on
+END_MS = 10_000  # what clocks of a log may differ by, and whole seconds may hide
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -210,13 +211,15 @@ class Turn:
         ``anew``: other rows were read since theirs were.
         """
         left, lost = set(partitions), engine.lost + STARTS_MAX
+        # The log's end as it is now, and a little more; a busy one has no other.
+        until_ms = self._tools.log.now_ms() + END_MS if pages is None else None
         if anew or pages is None or left != self._partitions:
             engine.go_on(pages=pages, partitions=left)
         engine.joined.update(left.intersection(new))
         copies = engine.total_duplicates()
         while left:
             try:
-                failure = self._step_on(engine, left, lost)
+                failure = self._step_on(engine, left, lost, until_ms)
             finally:
                 places.update(engine.places)
             # Of silent partitions nothing is delivered that could fail.
@@ -232,9 +235,12 @@ class Turn:
         return self._error is None
 
     def _step_on(
-        self, engine: Engine, left: Collection[int], lost_max: int
+        self, engine: Engine, left: Collection[int], lost_max: int, until_ms: int | None
     ) -> dict[int, BinlogError] | None:
-        """Page after page; ends with the failure of a partition, or for good."""
+        """Page after page; ends with the failure of a partition, or for good.
+
+        ``until_ms``: all that arrived before is enough, where more comes without end.
+        """
         budget = self._tools.budget
         while True:
             size = budget.page_bytes()
@@ -258,6 +264,9 @@ class Turn:
                 budget.note(engine.reader.bytes_read - read)
                 self._writes += step.writes
                 add_counts(self._counts, step.counts)
+            through_ms = None if until_ms is None else engine.reader.through_ms()
+            if until_ms is not None and through_ms is not None and through_ms >= until_ms:
+                return None
 
     # -- what became of it -----------------------------------------------------------------------
 
