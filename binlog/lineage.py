@@ -10,8 +10,15 @@ from binlog.log import Log, Position, Record, Shard
 
 PAGE_BYTES = 1024 * 1024
 
-Searched = dict[Halt, tuple[Position, int]]
-"""Up to where nothing decides on a halt, and the highest arrival time there."""
+
+class Searched(dict[Halt, tuple[Position, int]]):
+    """Up to where nothing decides on a halt, and the highest arrival time there.
+
+    ``check`` is called from page to page, and raises where a search is not to go on now: it goes on
+    from there the next time.
+    """
+
+    check: Callable[[], object] = staticmethod(lambda: None)
 
 
 def records_after(
@@ -65,7 +72,7 @@ class Lineage:
         self._log = log
         self.shards: dict[str, Shard] = {}
         """Parents before children."""
-        self.searched: Searched = {}
+        self.searched = Searched()
         """What was searched along them so far."""
         self.refresh()
 

@@ -86,6 +86,7 @@ def find_in_log(
 
     def note(place: Position) -> None:
         searched[halt] = place, mark
+        searched.check()
 
     def records() -> Iterator[tuple[str, Record]]:
         nonlocal mark

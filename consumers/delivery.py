@@ -84,12 +84,14 @@ class Worker:
         lineage = Lineage(log)
         clock = SystemClock() if clock is None else clock
         self.continuity = Continuity(log, clock)
+        budget = Budget(clock)
+        lineage.searched.check = budget.check
         self._tools = Tools(
             log,
             store,
             how,
             lineage,
-            Budget(clock),
+            budget,
             self.continuity,
             Engines(log, store, how.rules, lineage, poison=how.poison),
         )

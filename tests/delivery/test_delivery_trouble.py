@@ -12,14 +12,14 @@ from binlog.changes import event
 from binlog.clock import ManualClock
 from binlog.control import resolve_frame
 from binlog.envelope import Event
-from binlog.errors import HaltedError, PoisonError, StorageError
+from binlog.errors import BusyError, HaltedError, PoisonError, StorageError
 from binlog.halt import Halt, resolution_for
 from binlog.lineage import Searched
 from binlog.log import Put, Record
 from binlog.logs.memory import MemoryLog
 from binlog.resolution import find_in_log
 from binlog.testing.world.store import WorldStore
-from consumers.delivery import Worker, Working, record_of
+from consumers.delivery import Outcome, Worker, Working, record_of
 from consumers.local import Following, replicate
 from tests.delivery.delivery_support import (
     add,
@@ -336,7 +336,7 @@ def test_a_search_that_goes_on_knows_the_times_of_what_it_has_passed() -> None:
     assert isinstance(halt, Halt)
     now_ms = log.now_ms()
     log.inject(2, b"nor this", arrival_ms=now_ms + log.params.session_life_ms + 60_000)
-    searched: Searched = {}
+    searched = Searched()
     assert find_in_log(log, halt, log.params, searched) is None
     frame = resolve_frame(
         log.params,
@@ -346,5 +346,34 @@ def test_a_search_that_goes_on_knows_the_times_of_what_it_has_passed() -> None:
         now_ms=now_ms,
     )
     log.inject(2, frame, arrival_ms=now_ms)
-    assert find_in_log(log, halt, log.params, {}) is None
+    assert find_in_log(log, halt, log.params, Searched()) is None
     assert find_in_log(log, halt, log.params, searched) is None
+
+
+def test_a_search_that_takes_longer_than_a_call_goes_on_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each would begin anew, be killed for its time, and nobody ever be told of the halt."""
+    log, store, clock = new_log(), MemoryStore(), ManualClock()
+    append(log, *[add(number) for number in range(20)])
+    bad = log.inject(2, b"no frame")
+    append(log, *[add(number) for number in range(200)])
+    records = [r for r in batch(log, SHARD) if r.sequence <= bad.sequence]
+    team = Worker(log, store.open(), Working(), clock=clock)
+    read, whole = [0], log.read
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        clock.advance(1_000)
+        page = whole(*arguments, **more | {"bytes_max": 500})
+        read[0] += len(page.records)
+        return page
+
+    monkeypatch.setattr(log, "read", slowly)
+    said: list[Outcome] = []
+    while len(said) < 40 and not (said and said[-1].halted):
+        said.append(team.apply(SHARD, records, deadline=clock.monotonic() + 5))
+        assert said[-1].first_failed is not None
+    assert said[-1].halted
+    assert len(said) > 1
+    assert all(isinstance(outcome.error, BusyError) for outcome in said[:-1])
+    assert read[0] <= 200
