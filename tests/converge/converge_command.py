@@ -162,7 +162,7 @@ def report(story: Story, arguments: Sequence[str], began: datetime, seconds: flo
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    given = " ".join(arguments)
+    given = " ".join(_without_files(arguments))
     options = story.options
     lines = [
         f"`scripts/converge {given}`, {began:%Y-%m-%d %H:%M} UTC, commit {commit},",
@@ -177,6 +177,17 @@ def report(story: Story, arguments: Sequence[str], began: datetime, seconds: flo
     names = [*KINDS, *sorted(name for name in story.met if name not in KINDS)]
     lines += [f"| {name} | {story.met[name]:,} |" for name in names if story.met[name]]
     return "\n".join(lines) + "\n"
+
+
+def _without_files(arguments: Sequence[str]) -> list[str]:
+    """What says how it was run, without the places on this machine."""
+    left, kept = iter(arguments), []
+    for each in left:
+        if each in {"--report", "--keep"}:
+            next(left, None)
+        elif not each.startswith(("--report=", "--keep=")):
+            kept.append(each)
+    return kept
 
 
 def _parser() -> argparse.ArgumentParser:
