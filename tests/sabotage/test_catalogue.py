@@ -26,7 +26,8 @@ def test_a_mutation_applies_and_its_killer_exists(mutation: Mutation) -> None:
     path, _, name = mutation.killer.partition("::")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert not name or name in names, f"{path} has no {name}"
+    # One case of many may be named: pytest finds it, or the stage says that it could not be run.
+    assert not name or name.partition("[")[0] in names, f"{path} has no {name}"
 
 
 def wanted() -> Iterator[tuple[str, object]]:
