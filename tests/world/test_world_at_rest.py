@@ -154,8 +154,8 @@ def test_who_goes_on_from_a_vector_that_cuts_a_frame_is_judged(
     world.tick(5)
     world.call(0)
 
-    def too_far(position: Position, state: bytes, applied: int) -> Start:
-        return Start(position, state, applied + 1)
+    def too_far(position: Position, state: bytes, applied: int, seen_ms: int | None) -> Start:
+        return Start(position, state, applied + 1, seen_ms)
 
     monkeypatch.setattr("consumers.checkpoint.Start", too_far)
     with pytest.raises(Violation, match="a rebuild to"):
@@ -271,7 +271,7 @@ def test_what_its_applier_takes_and_a_consumer_refuses_is_found(
     def refuse(*_: Any) -> None:
         raise RefusedError("it is Monday")
 
-    monkeypatch.setattr("appliers.fold.change_item", refuse)
+    monkeypatch.setattr("appliers.entries.change_item", refuse)
     world = World()
     world.publish(0, [one(1)])
     with pytest.raises(Violation, match="an event was refused that its applier takes") as caught:
