@@ -22,6 +22,7 @@ def test_spoils():
     shop.PRICE = 2
     os.environ["SPOILT"] = "yes"
 def test_is_not_spoilt(): assert shop.PRICE == 1 and "SPOILT" not in os.environ
+def test_says_much(): assert shop.PRICE == 2, "x" * 100_000
 def test_hangs(): time.sleep(60)
 def test_dies(): os.kill(os.getpid(), 9)
 """
@@ -62,6 +63,14 @@ def test_each_killer_has_a_process_of_its_own(tree: Path) -> None:
     assert [each["status"] for each in told] == [0, 1, 0, 0, -9, 0]
     assert "FAILED tests/test_shop.py::test_fails" in told[1]["output"]
     assert "examples: 0" in told[0]["output"]
+
+
+def test_whatever_is_said_names_the_test(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under CI pytest cuts no line, and the name stands at the beginning of one."""
+    monkeypatch.setenv("CI", "true")
+    told = _ask(tree, "test_says_much")
+    assert told[0]["status"] == 1
+    assert "FAILED tests/test_shop.py::test_says_much - " in told[0]["output"]
 
 
 def test_a_killer_that_hangs_is_ended(tree: Path) -> None:
