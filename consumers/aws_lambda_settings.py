@@ -18,7 +18,6 @@ A variable that begins so and is none of these is refused: what is misspelt woul
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Literal, cast
@@ -30,6 +29,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import Address, parse_address
 from binlog.errors import RefusedError
+from consumers.environment import choice, nearest, rules_of
 
 WHERE = "the function's environment"
 RESERVE_S = 1.0
@@ -74,19 +74,19 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
     given = {name: value.strip() for name, value in environment.items() if _is_ours(name)}
     for name in given:
         if name not in _NAMES:
-            near = difflib.get_close_matches(name, _NAMES, 1, 0.85)
-            do = f"is {near[0]} meant?" if near else f"known are {', '.join(_NAMES)}"
+            near = nearest(name, _NAMES)
+            do = f"is {near} meant?" if near else f"known are {', '.join(_NAMES)}"
             raise RefusedError(f"{name} is unknown", WHERE, do)
-    poison = _choice(given, "BINLOG_POISON", "park", "stop")
-    mapping = _choice(given, "BINLOG_MAPPING", "check", "trust")
-    excluded = _rules_of(given.get("BINLOG_EXCLUDE", ""))
+    poison = choice(given, "BINLOG_POISON", "park", "stop", where=WHERE)
+    mapping = choice(given, "BINLOG_MAPPING", "check", "trust", where=WHERE)
+    excluded = _excluded(given)
     return Settings(
         log=_address(given, "BINLOG_LOG", "kinesis"),
         store=_address(given, "BINLOG_STORE", "dynamodb"),
         rules=_appliers(given.get("BINLOG_APPLIERS", "")),
         poison=cast('Literal["park", "stop"]', poison),
         excluded=excluded,
-        same_meaning=_choice(given, "BINLOG_SAME_MEANING", "no", "yes") == "yes",
+        same_meaning=choice(given, "BINLOG_SAME_MEANING", "no", "yes", where=WHERE) == "yes",
         mapping=cast('Literal["check", "trust"]', mapping),
         reserve_s=_seconds(given),
         metrics=_namespace(given),
@@ -126,23 +126,8 @@ def _appliers(name: str) -> Rules:
         ) from error
 
 
-def _choice(given: Mapping[str, str], name: str, default: str, other: str) -> str:
-    value = given.get(name) or default
-    if value not in {default, other}:
-        raise RefusedError(f"{name}={value!r}", WHERE, f"write {default} or {other}")
-    return value
-
-
-def _rules_of(text: str) -> tuple[str, ...]:
-    if text.startswith("["):
-        try:
-            rules = tuple(msgspec.json.decode(text, type=list[str]))
-        except msgspec.DecodeError as error:
-            raise RefusedError(
-                f"BINLOG_EXCLUDE: {error}", WHERE, 'write ["id=a", "type=T"]'
-            ) from error
-    else:
-        rules = tuple(line for each in text.splitlines() if (line := each.strip()))
+def _excluded(given: Mapping[str, str]) -> tuple[str, ...]:
+    rules = rules_of(given, where=WHERE)
     try:
         parse_exclusions(rules)
     except RefusedError as error:

@@ -19,7 +19,6 @@ Region, role and endpoint of log and of store stand in their addresses, each by 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import parse_address
 from binlog.errors import RefusedError
+from consumers.environment import choice, nearest, rules_of
 from consumers.pace import Setting, Unit
 
 WHERE = "the environment"
@@ -111,36 +111,31 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         RefusedError: something is missing, misspelt, or not what it should be.
     """
     for name in environment:
-        near = difflib.get_close_matches(name, NAMES, 1, 0.85) if name not in NAMES else []
+        near = nearest(name, NAMES) if name not in NAMES else None
         if near and name.startswith("BINLOG"):
-            raise RefusedError(f"{name} is unknown", WHERE, f"is {near[0]} meant?")
+            raise RefusedError(f"{name} is unknown", WHERE, f"is {near} meant?")
     given = {name: environment.get(name, "").strip() for name in NAMES}
     for name, form in (("BINLOG_LOG", "kinesis://STREAM"), ("BINLOG_STORE", "dynamodb://PREFIX")):
         if not given[name]:
             raise RefusedError(f"{name} is not set", WHERE, f"set it to {form}")
+    poison = choice(given, "BINLOG_POISON", "park", "stop", where=WHERE)
+    unit = choice(given, "BINLOG_RATE_OF", "items", "events", where=WHERE)
     settings = Settings(
         log=given["BINLOG_LOG"],
         store=given["BINLOG_STORE"],
         appliers=given["BINLOG_APPLIERS"] or None,
-        poison=cast('Literal["park", "stop"]', _choice(given, "BINLOG_POISON", "park", "stop")),
-        excluded=_rules_of(given["BINLOG_EXCLUDE"]),
-        same_meaning=_choice(given, "BINLOG_SAME_MEANING", "no", "yes") == "yes",
+        poison=cast('Literal["park", "stop"]', poison),
+        excluded=rules_of(given, where=WHERE),
+        same_meaning=choice(given, "BINLOG_SAME_MEANING", "no", "yes", where=WHERE) == "yes",
         setting=Setting(
             _positive(given, "BINLOG_RATE"),
-            cast("Unit", _choice(given, "BINLOG_RATE_OF", "items", "events")),
+            cast("Unit", unit),
             _positive(given, "BINLOG_MAX_BEHIND"),
         ),
         folder=Path(given["BINLOG_KCL_FOLDER"]) if given["BINLOG_KCL_FOLDER"] else None,
     )
     settings.check()
     return settings
-
-
-def _choice(given: Mapping[str, str], name: str, default: str, other: str) -> str:
-    value = given[name] or default
-    if value not in {default, other}:
-        raise RefusedError(f"{name}={value!r}", WHERE, f"write {default} or {other}")
-    return value
 
 
 def _positive(given: Mapping[str, str], name: str) -> float | None:
@@ -157,12 +152,3 @@ def _positive(given: Mapping[str, str], name: str) -> float | None:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.17g}"
-
-
-def _rules_of(text: str) -> tuple[str, ...]:
-    if not text.startswith("["):
-        return tuple(line for each in text.splitlines() if (line := each.strip()))
-    try:
-        return tuple(msgspec.json.decode(text, type=list[str]))
-    except msgspec.DecodeError as error:
-        raise RefusedError(f"BINLOG_EXCLUDE: {error}", WHERE, 'write ["id=a", "type=T"]') from error
