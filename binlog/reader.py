@@ -32,7 +32,7 @@ from binlog.foreign import (
 from binlog.halt import Halt, Halted, halted_error
 from binlog.homeless import HomelessShards
 from binlog.lineage import Lineage, records_after
-from binlog.log import Log, Page, Position, ReadsAhead, Record, note_seen, seen_ms
+from binlog.log import Forgets, Log, Page, Position, ReadsAhead, Record, note_seen
 from binlog.pages import Pages
 from binlog.resolution import find_counting
 from binlog.run import Run
@@ -69,6 +69,8 @@ class Reader:
     ) -> None:
         self._log = log
         self._pages: Pages = log if pages is None else pages
+        self._forgets = log if isinstance(log, Forgets) else None  # to ask is dear
+        self._ahead = self._pages if isinstance(self._pages, ReadsAhead) else None
         self._target = target
         self.page_bytes = page_bytes
         self.partitions = sorted(range(log.params.partitions) if partitions is None else partitions)
@@ -133,8 +135,8 @@ class Reader:
             # A busy shard comes last next time, or it would keep the others from being read.
             turn = bisect_right(shards, self._last_shard)
             shards = shards[turn:] + shards[:turn]
-            if isinstance(self._pages, ReadsAhead):
-                self._pages.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
+            if self._ahead is not None:
+                self._ahead.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
             for shard in shards:
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
                 self._note_through(shard, page)
@@ -360,8 +362,8 @@ class Reader:
 
     def seen_ms(self, partition: int) -> int | None:
         """That of `checkpoint`."""
-        cut = partition in self._cut
-        return None if cut else seen_ms(self._log, self._positions[partition])
+        forgets = None if partition in self._cut else self._forgets
+        return None if forgets is None else forgets.seen_ms(self._positions[partition])
 
     def checkpoint(self, partition: int) -> Checked:
         """The place in one partition: position, sequencer state and what was given."""
@@ -381,7 +383,7 @@ class Reader:
 
     def _stamp(self, position: Position) -> bytes:
         """The log's stamp; many partitions stand at the same place."""
-        if self._stamped is None or self._stamped[0] != position:
+        if not self._stamped or self._stamped[0] != position:
             self._stamped = position, self._log.stamp(position)
         return self._stamped[1]
 

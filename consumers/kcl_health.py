@@ -43,7 +43,8 @@ class ShardHealth(msgspec.Struct, kw_only=True):
     state: str = "starting"
     at_ms: int = 0
     started_ms: int = 0
-    behind_ms: int | None = None  # as KCL says; of a record that the pace holds back, its age
+    behind_ms: int | None = None  # as KCL says; of a record that is there to be applied, its age
+    runway_ms: int | None = None
     events: int = 0
     writes: int = 0
     rejected: int = 0
@@ -111,10 +112,14 @@ class Health:
         """What KCL says of the distance to the shard's end."""
         self.now.behind_ms = behind_ms
 
-    def note_rest(self, seconds: float, *, behind_s: float) -> None:
-        """It was held back by the pace for so long; what it was to apply is so old by now."""
+    def note_rest(self, seconds: float) -> None:
+        """It was held back by the pace for so long."""
         self.now.rested_ms += round(seconds * 1000)
+
+    def note_age(self, behind_s: float, left_s: float | None) -> None:
+        """What it is to apply is so old, and the log keeps it for so long."""
         self.now.behind_ms = round(behind_s * 1000)
+        self.now.runway_ms = None if left_s is None else round(left_s * 1000)
         self.save(force=False)
 
     def note_checkpoint(self, sequence: int) -> None:

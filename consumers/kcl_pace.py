@@ -38,6 +38,16 @@ class ShardPace:
         """Seconds, at most, until to ask again; 0: what arrived then may be applied."""
         return self._steering.wait_s(self.behind_s(oldest_ms))
 
+    def left_s(self, oldest_ms: int | None) -> float | None:
+        """Until what arrived then leaves the log; ``None``: of a log that forgets nothing.
+
+        Where nothing is left to apply (``oldest_ms`` is ``None``) it is all that the log keeps.
+        """
+        kept_s = self._steering.pace.retention_s
+        if kept_s is None or oldest_ms is None:
+            return kept_s
+        return max(0.0, kept_s - self.behind_s(oldest_ms))
+
     def note(self, done: Outcome, *, through_ms: int, size: int) -> None:
         """So much was done by ``size`` bytes of records, the last of which arrived then."""
         self._steering.pace.note(

@@ -92,6 +92,8 @@ class Paces(Protocol):
 
     def behind_s(self, oldest_ms: int) -> float: ...
 
+    def left_s(self, oldest_ms: int | None) -> float | None: ...
+
     def wait_s(self, oldest_ms: int) -> float: ...
 
     def note(self, done: Outcome, *, through_ms: int, size: int) -> None: ...
@@ -166,6 +168,8 @@ class ShardConsumer:
     ) -> None:
         """Apply a batch of any size; on return all of it is durable, unless it was left."""
         self._begin()
+        if self._left and self._ways.is_ending():
+            return  # batches that were fetched before it was told so come before its last message
         self._refuse_if_left()
         self.health.note_behind(behind_ms)
         begin = 0
@@ -180,6 +184,8 @@ class ShardConsumer:
             self._done = last.sequence, last.sub
             if self._ways.clock.monotonic() - self._told_at >= CHECKPOINT_EVERY_S:
                 self._checkpoint(checkpoint)
+        if self._pace is not None and not self._left and not behind_ms:
+            self._note_age(self._pace, None)
         self.health.save(force=False)
 
     def lease_lost(self) -> None:
@@ -230,12 +236,18 @@ class ShardConsumer:
         pace = self._pace
         if pace is None:
             return True
+        self._note_age(pace, oldest.arrival_ms)
         while not self._lost and (wait_s := pace.wait_s(oldest.arrival_ms)):
             if self._ways.is_ending():
                 return False
             self._wait(wait_s)
-            self.health.note_rest(wait_s, behind_s=pace.behind_s(oldest.arrival_ms))
+            self.health.note_rest(wait_s)
+            self._note_age(pace, oldest.arrival_ms)
         return not self._lost
+
+    def _note_age(self, pace: Paces, at_ms: int | None) -> None:
+        """Of what is applied next, which arrived then; ``None``: nothing is left."""
+        self.health.note_age(0 if at_ms is None else pace.behind_s(at_ms), pace.left_s(at_ms))
 
     def _part_bytes(self) -> int:
         """How much of a batch to apply at once."""

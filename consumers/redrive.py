@@ -4,7 +4,9 @@ For each item that is parked:
 
 * its row is read, and then its letters. Every letter up to the row's tail is there by then
   (`appliers.letters`); one beyond it is of a commit that has not come to its end, and is left alone;
-* the letters are folded onto the item up to the first that still cannot be applied, if there is one;
+* the letters are folded onto the item up to the first that still cannot be applied, if there is one.
+  Where something is to be noted besides the item, the row is read once more: no letter of it that
+  counts can have gone between two readings that are alike;
 * the item is written, no longer parked if nothing is left, on the condition that version and tail are
   as they were read. If that fails, another event came meanwhile, or somebody else does the same: it is
   read again;
@@ -194,38 +196,55 @@ class _Table:
         applied = rejected = tries = 0
         found: Row | None = None
         rest: Iterator[DeadLetter] | None = None  # of a dry run, which removes none of them
+        begin: int | None = None
         while True:
-            row = found if self._dry_run and found is not None else self._read(waiting)
+            row = found if self._dry_run and found is not None else self._read(waiting.key)
             if row is None or not row.parked:
                 self._tidy(waiting, row)
                 outcome: Outcome = "back" if applied else "gone"
                 return Redriven(waiting, outcome, applied, rejected)
+            if begin is None:
+                begin = row.version
+                if waiting.first.version <= begin:  # left by a crash
+                    self._tidy(waiting, row)
             if rest is None or not self._dry_run:
                 rest = self._letters(waiting, after=row.version, through=row.tail)
             letters = list(islice(rest, CHUNK))
-            if not letters:  # `check` says what is wrong
-                return self._stopped(waiting, applied, rejected, None)
+            if not letters:
+                tries += 1
+                if tries < TRIES_MAX:  # somebody else has put them back, since the row was read
+                    continue
+                return self._stopped(waiting, begin, applied, rejected, None)  # `check` says why
             step = self._fold(row, letters)
             found = self._row_after(row, step, letters)
             if not self._write(row, found, letters, step):
                 tries += 1
                 if tries < TRIES_MAX:
                     continue
-                return self._stopped(waiting, applied, rejected, letters[0])
+                return self._stopped(waiting, begin, applied, rejected, letters[0])
             applied += step.taken
             rejected += len(step.fold.rejections)
             if step.stopped is not None:
-                return self._stopped(waiting, applied, rejected, step.stopped)
+                return self._stopped(waiting, begin, applied, rejected, step.stopped)
 
     def _stopped(
-        self, waiting: Waiting, applied: int, rejected: int, stopped: DeadLetter | None
+        self,
+        waiting: Waiting,
+        begin: int,
+        applied: int,
+        rejected: int,
+        stopped: DeadLetter | None,
     ) -> Redriven:
+        """``begin`` is the item's version as it was found: letters up to it count for nothing."""
         outcome: Outcome = "partly" if applied else "stays"
-        left = waiting.count - applied
+        # Counted again: more may have come.
+        left = sum(1 for _ in self._letters(waiting, after=begin, through=1 << 63))
+        if self._dry_run:
+            left -= applied
         return Redriven(waiting, outcome, applied, rejected, left, stopped)
 
-    def _read(self, waiting: Waiting) -> Row | None:
-        return self._store.read(self._generation, self._table, [waiting.key]).get(waiting.key)
+    def _read(self, key: bytes) -> Row | None:
+        return self._store.read(self._generation, self._table, [key]).get(key)
 
     def _letters(self, waiting: Waiting, *, after: int, through: int) -> Iterator[DeadLetter]:
         """The item's letters of these versions, as they are now."""
@@ -268,13 +287,20 @@ class _Table:
         taken, stopped = letters[: step.taken], step.stopped
         write = Write(self._table, letters[0].key, after, before.version, before.tail)
         told = [] if stopped is None or stopped == letters[step.taken] else [stopped]
-        if not write.moves_on and not told:
+        # Of a chunk whose events are all refused the item stays as it is; the letters go all the same,
+        # or they would be met again and again. Whoever else redrives it refuses the same.
+        if not (write.moves_on or told or taken):
             return True
+        # What is kept before the item is written, or without that, has to be of these letters on that
+        # item: between its row and the letters somebody else may have put the first of them back.
+        rejections = step.fold.rejections
+        if (rejections or told or not write.moves_on) and self._read(write.key) != before:
+            return False
         failed = self._store.commit(
             self._generation,
             [write] if write.moves_on else [],
             [],
-            rejections=step.fold.rejections,
+            rejections=rejections,
             letters=told,
             settled=[letter.place for letter in taken],
         )
@@ -292,12 +318,14 @@ class _Table:
     def _tidy(self, waiting: Waiting, row: Row | None) -> None:
         """Remove what a crash left: letters of events that the item has taken, or refused.
 
-        Those of events beyond the checkpoint may be of a commit that is under way.
+        Of one that is parked those beyond its version wait. Of another, those of events beyond the
+        checkpoint may be of a commit that is under way.
         """
         if self._dry_run:
             return
         version = 0 if row is None else row.version
-        applied = self._applied.get(waiting.partition, 0)
+        is_parked = row is not None and row.parked
+        applied = 0 if is_parked else self._applied.get(waiting.partition, 0)
         while gone := [
             letter.place
             for letter in islice(self._letters(waiting, after=0, through=1 << 63), CHUNK)

@@ -51,8 +51,8 @@ def _wrong(row: Row | None, letters: list[DeadLetter]) -> Iterator[str]:
         yield f"offset {letters[0].offset} is in the item already; binlog redrive removes it"
     elif not letters[0].reason:
         yield (
-            f"the first dead letter, offset {letters[0].offset}, says no reason: one before it is"
-            " missing; rebuild the table"
+            f"the first dead letter, offset {letters[0].offset}, says no reason: a redrive was cut"
+            " short there, and binlog redrive goes on; or one before it is missing: rebuild the table"
         )
 
 

@@ -7,6 +7,9 @@ two at a time one is the last, and an attempt that lands late changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from appliers.stores.dynamodb_catalog import damaged
 from appliers.stores.dynamodb_items import Attributes
 from appliers.stores.dynamodb_rows import Rows
@@ -19,7 +22,7 @@ _TRIES_MAX = 8
 
 def read_pace(rows: Rows, name: str) -> bytes | None:
     """What is set; ``None`` too where there is no store."""
-    return _setting(rows.get(PACE), name)[0]
+    return pace_of(rows.get(PACE), name)[0]
 
 
 def write_pace(rows: Rows, name: str, setting: bytes | None) -> None:
@@ -31,16 +34,24 @@ def write_pace(rows: Rows, name: str, setting: bytes | None) -> None:
     if not rows.exist():
         raise no_store_yet(name)
     for _ in range(_TRIES_MAX):
-        rev = _setting(rows.get(PACE), name)[1]
-        item: Attributes = PACE | {"rev": {"N": str(rev + 1)}}
-        if setting is not None:
-            item["setting"] = {"S": setting.decode()}
-        if rows.put(item, rev=rev):
+        rev = pace_of(rows.get(PACE), name)[1]
+        if rows.put(pace_item(setting, rev + 1), rev=rev):
             return
     raise BusyError("others set the pace at the same time", name, "see what is set now")
 
 
-def _setting(item: Attributes | None, name: str) -> tuple[bytes | None, int]:
+def pace_item(setting: bytes | None, rev: int) -> Attributes:
+    """The row that says it, or that nothing is set."""
+    item: Attributes = PACE | {"rev": {"N": str(rev)}}
+    return item if setting is None else item | {"setting": {"S": setting.decode()}}
+
+
+def pace_of(item: Mapping[str, Any] | None, name: str) -> tuple[bytes | None, int]:
+    """What a row says, and its ``rev``; nothing and 0 where there is none.
+
+    Raises:
+        DamageError: it is no such row.
+    """
     if item is None:
         return None, 0
     try:

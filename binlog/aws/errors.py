@@ -16,8 +16,10 @@ from typing import Any
 from binlog.aws.policies import GRANTS, Role, role_for
 from binlog.errors import BinlogError, RefusedError, StorageError
 
+# The item is in a transaction of somebody else's, or is being written in another region.
+_CONFLICTS = frozenset({"ReplicatedWriteConflictException", "TransactionConflictException"})
 # Refused at the door, so certainly nothing was written; later it may pass.
-THROTTLES = frozenset(
+THROTTLES = _CONFLICTS | frozenset(
     {
         "KMSThrottlingException",
         "LimitExceededException",
@@ -155,6 +157,8 @@ def _of_service(error: BaseException, where: str) -> BinlogError:
             "are they whole, of this account's partition, and the region enabled for the account?",
             **known,
         )
+    if code in _CONFLICTS:
+        return StorageError(f"another request has it ({code}: {said})", where, "try again", **known)
     if code in THROTTLES:
         more = f", or {thing.more}" if thing.more else ""
         if code == "LimitExceededException":  # of calls a second, or of what an account may have

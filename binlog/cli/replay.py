@@ -98,7 +98,8 @@ def write_report(report: Report, summary: Summary, *, what: str) -> None:
     """The same for people."""
     counts = report.counts
     rate = f", {counts.events / report.seconds:,.0f}/s" if report.seconds > 0.5 else ""
-    write_text(f"{what} {counts.events:,} events in {report.seconds:.1f} s{rate}")
+    events = "1 event" if counts.events == 1 else f"{counts.events:,} events"
+    write_text(f"{what} {events} in {report.seconds:.1f} s{rate if counts.events > 1 else ''}")
     remarks = [
         (counts.rejected, "rejected: the item was not at the version that they expected"),
         (counts.parked, "parked: they could not be applied, or wait; see binlog parked"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from binlog.errors import DamageError, RefusedError
@@ -79,6 +79,8 @@ class DirectoryReader:
                 raise damage(self._directory, base, scan.bad, self._fs)
             position, sequence, taken = base + scan.offset, scan.sequence, scan.taken
             full = scan.offset < stop or taken >= bytes_max
+        if (cut := _cut(records, bytes_max)) < len(records):
+            return Page(records[:cut], Position(SHARD, records[cut - 1].sequence), caught_up=False)
         self._remember(sequence, position)
         return Page(records, Position(SHARD, sequence), caught_up=position >= end)
 
@@ -255,3 +257,19 @@ class DirectoryReader:
         bases = self._bases
         base = bases[max(bisect_right(bases, sequence) - 1, 0)]
         return f"{self._directory} segment {segment_name(base)} byte {max(sequence - base, 0)}"
+
+
+def _cut(records: Sequence[Record], bytes_max: int) -> int:
+    """How many of a page's records to give: all, unless a block made it twice as large as asked for.
+
+    A block is a commit, of any size, and is read whole: who asks for little (a paced consumer) would
+    have it all at once.
+    """
+    if sum([len(record.data) for record in records]) <= 2 * bytes_max:
+        return len(records)
+    taken = 0
+    for count, record in enumerate(records):
+        taken += len(record.data)
+        if taken > bytes_max and count:
+            return count
+    return len(records)

@@ -17,6 +17,7 @@ from scripts.benchmarks.figures import Contest, contests
 from scripts.benchmarks.figures_kcl import kcl_contests
 from scripts.benchmarks.figures_kinesis import kinesis_contests
 from scripts.benchmarks.figures_lambda import lambda_contests
+from scripts.benchmarks.figures_pace import pace_contests
 from scripts.benchmarks.measure import ROUNDS_MIN, WrongResultError, contest
 from scripts.benchmarks.report import Line, document, lines_of, machine, markdown, print_table
 
@@ -35,6 +36,9 @@ KEYS = (
     "lambda-zip",
     "kcl-pipe",
     "kcl",
+    "rate",
+    "max-behind",
+    "max-behind-peak",
 )
 
 DESCRIPTION = """\
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines: list[Line] = []
     try:
         services = [*kinesis_contests(bench), *lambda_contests(bench), *kcl_contests(bench)]
-        for one in [*contests(bench), *services]:
+        for one in [*contests(bench), *services, *pace_contests(bench)]:
             if not options.only or one.key in options.only:
                 lines += _measure(one, sizes, errors)
     except WrongResultError as error:

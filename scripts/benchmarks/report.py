@@ -188,6 +188,8 @@ def _amount(measured: Measured, unit: str) -> str:
         return "-"
     if unit == "s":
         return f"{measured.median:.3f} s"
+    if unit == "%":
+        return f"{measured.median:.2f} %"
     if unit in {"MiB", "MB"}:
         return f"{measured.median:,.1f} {unit}"
     return f"{measured.median:,.0f}/s"

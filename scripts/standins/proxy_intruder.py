@@ -94,6 +94,12 @@ class Intruder:
         self.land_all()
 
     @property
+    def held_back(self) -> int:
+        """Calls that are late, and have not landed."""
+        with self._lock:
+            return len(self._late)
+
+    @property
     def left(self) -> list[Fault]:
         """Faults whose call never came."""
         with self._lock:

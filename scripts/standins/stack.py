@@ -3,6 +3,7 @@
     scripts/stack up       install what is missing, start what is not running
     scripts/stack status   what runs where, and whether it answers; 1 if something does not
     scripts/stack env      what boto3, the AWS command line and binlog need:  eval "$(scripts/stack env)"
+    scripts/stack lambda   the Lambda consumer on it, behind an event source mapping; see its --help
     scripts/stack down     stop it, by process id; --data removes what is on disk, too
 
 Streams and tables are in memory: `down` ends them. `up --volume` serves Kinesis by kinesalite,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -139,8 +141,13 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
     if verb in {"-h", "--help"}:
         print(__doc__)
         return 0
+    if verb == "lambda":
+        return _lambda(arguments[1:], stack or Stack())
     if verb not in known or options - known[verb]:
-        print("stack: up [--volume] | status | env | down [--data]  (see --help)", file=sys.stderr)
+        print(
+            "stack: up [--volume] | status | env | lambda LOG STORE | down [--data]  (see --help)",
+            file=sys.stderr,
+        )
         return 2
     stack = stack or Stack()
     with stack.locked():
@@ -172,6 +179,18 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
         for name, value in environment(rows).items():
             print(f"export {name}={value}")
         return 0
+
+
+def _lambda(arguments: Sequence[str], stack: Stack) -> int:
+    """On what the environment names, as after `env`; else on what runs here, and never on AWS."""
+    from scripts.standins import lambda_stack  # the consumer, which no other verb needs
+
+    variables = environment(stack.running()) | os.environ
+    missing = [n for n in ("KINESIS", "DYNAMODB") if f"AWS_ENDPOINT_URL_{n}" not in variables]
+    if missing and not {"-h", "--help"} & set(arguments):
+        print("stack: nothing runs (scripts/stack up)", file=sys.stderr)
+        return 1
+    return lambda_stack.main(arguments, variables, stack.home)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from appliers.applier import NO_RULES, Rules
 from appliers.store import Store
 from binlog.envelope import CONTROL_PREFIX
 from binlog.frame import decode_body, decode_header
@@ -51,7 +52,9 @@ def raw_records(client: Any, stream: str, *, skew_ms: int) -> Iterator[Record]:
             for each in page["Records"]:
                 key, arrival = each["PartitionKey"], each["ApproximateArrivalTimestamp"]
                 if key[0] == "p" and len(key) == 5:
-                    ms = round(arrival.timestamp() * 1_000) + skew_ms
+                    # A client of ours has them as they travel.
+                    seconds = arrival if isinstance(arrival, float) else arrival.timestamp()
+                    ms = round(seconds * 1_000) + skew_ms
                     sequence = int(each["SequenceNumber"])
                     yield Record(sequence, ms, int(key[1:]), bytes(each["Data"]))
 
@@ -72,7 +75,9 @@ class Truth:
         return Counter(e.id for e in events if e and not e.type.startswith(CONTROL_PREFIX))
 
 
-def truth_of(client: Any, stream: str, params: Params, *, skew_ms: int = 0) -> Truth:
+def truth_of(
+    client: Any, stream: str, params: Params, *, skew_ms: int = 0, rules: Rules = NO_RULES
+) -> Truth:
     """Read it all, and work it out."""
     limits = Limits(
         params.session_life_ms, params.id_window, params.hold_frames_max, params.hold_bytes_max
@@ -89,7 +94,7 @@ def truth_of(client: Any, stream: str, params: Params, *, skew_ms: int = 0) -> T
         frame = meaning_of(record, header, body)
         bodies[record.partition].append((frame, body))
         models[record.partition].read(frame)
-    tables = Tables(partitions=params.partitions)
+    tables = Tables(rules, partitions=params.partitions)
     truth = Truth({}, {}, tables)
     for partition, model in enumerate(models):
         assert model.trouble is None, f"partition {partition} halts: {model.trouble}"

@@ -138,7 +138,7 @@ class Killed(BaseException):
     """The consumer's process is over."""
 
 
-class _Mortal:
+class Mortal:
     """A store under a consumer that dies while it commits."""
 
     def __init__(self, store: Store, dies: Dies) -> None:
@@ -266,7 +266,7 @@ class Run:
                 closing(replica.open()) as store,
             ):
                 how = Following(once=True, page_bytes=4_000)
-                replicate(log, _Mortal(store, dies), how)
+                replicate(log, Mortal(store, dies), how)
         except Killed:
             self.met[f"consumer killed {dies} commit"] += 1
         except BinlogError as error:

@@ -54,9 +54,9 @@ class DoublePlace:
     hours_pass = True
 
     def __init__(self, story: Story, replicas: Sequence[Replica]) -> None:
-        self._world = KinesisWorld(shards=story.shards)
-        self.clock = self._world.clock
-        self.double = self._world.double
+        self.world = KinesisWorld(shards=story.shards)
+        self.clock = self.world.clock
+        self.double = self.world.double
         self.client: KinesisDouble = self.double
         self.stream = "s"
         self.replicas = replicas
@@ -73,7 +73,7 @@ class DoublePlace:
             "s",
             connect=lambda puts: FaultyKinesis(self.double, intruder, self.clock, puts=puts),
             clock=self.clock,
-            pause=self._world.pause,
+            pause=self.world.pause,
             reads_per_s=1_000.0,
         )
 
@@ -99,12 +99,12 @@ class DoublePlace:
         """The shard of a partition, before it, or before the next one."""
         for partition in of or (1,):
             at = explicit_hash_key(partition % PARAMS.partitions, PARAMS.partitions) + 1
-            for shard in list(self._world.stream.shards.values()):
+            for shard in list(self.world.stream.shards.values()):
                 if shard.closed_ms is None and shard.low < at <= shard.high:
-                    self._world.stream.split(shard.id, at, self.clock.now_ms())
+                    self.world.stream.split(shard.id, at, self.clock.now_ms())
 
     def _merge(self, of: tuple[int, ...]) -> None:
-        stream = self._world.stream
+        stream = self.world.stream
         for index in of or (0,):
             open_ = [s for s in stream.shards.values() if s.closed_ms is None]
             open_.sort(key=lambda shard: shard.low)

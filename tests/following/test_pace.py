@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from binlog.errors import RefusedError
-from consumers.pace import ASK_S, Pace, Setting, check_distance
+from consumers.pace import ASK_S, NO_BOUND, PAGE_S, Pace, Setting, check_distance, within
 
 _DAY = 86_400.0
 
@@ -41,6 +41,7 @@ def test_a_rate_is_kept_within_three_percent_over_a_minute(rate: float, unit: st
 def test_no_second_sees_much_more_than_the_rate() -> None:
     """The first one and one after a quiet hour included: no burst at the border of a shard."""
     pace = Pace(Setting(rate=400.0), now=0.0)
+    assert pace.wait_s(behind_s=0, now=0.0) == 0
     assert pace.wait_s(behind_s=0, now=3_600.0) == 0
     pace.note(items=1, events=1, through_ms=None)
     now, done = 3_600.0, list[float]()
@@ -97,6 +98,45 @@ def test_a_distance_keeps_a_consumer_back() -> None:
     near = _run(pace, 200.0, Random(4), behind_s=3_400.0)
     far = _run(other, 200.0, Random(4), behind_s=1_000.0)
     assert len(near) > len(far) > 0
+
+
+def test_pages_follow_the_pace() -> None:
+    """What comes in one piece comes in a burst: a page is about half a second of the rate."""
+    pace = Pace(Setting(), now=0.0, retention_s=_DAY)
+    pace.wait_s(behind_s=0.0, now=0.0)
+    assert pace.page_bytes() == NO_BOUND
+    pace.adjust(Setting(rate=400.0), now=0.0)
+    pace.wait_s(behind_s=0.0, now=0.0)
+    assert pace.page_bytes() == 1  # a record: nobody knows yet what so many bytes come to
+    for _ in range(30):
+        pace.note(items=10, events=40, through_ms=0, size=5_000)
+    pace.wait_s(behind_s=0.0, now=0.0)
+    assert pace.page_bytes() == pytest.approx(400 * PAGE_S / 10 * 5_000, rel=0.01)
+    pace.adjust(Setting(rate=400.0, unit="events"), now=0.0)
+    pace.wait_s(behind_s=0.0, now=0.0)
+    assert pace.page_bytes() == 1  # of another kind
+    for _ in range(30):
+        pace.note(items=10, events=40, through_ms=0, size=5_000)
+    pace.wait_s(behind_s=0.0, now=0.0)
+    assert pace.page_bytes() == pytest.approx(400 * PAGE_S / 40 * 5_000, rel=0.01)
+    pace.wait_s(behind_s=0.9 * _DAY, now=0.0)
+    assert pace.page_bytes() == NO_BOUND  # lifted: as fast as can be
+
+
+def test_a_share_has_its_share_of_a_page() -> None:
+    pace = Pace(Setting(rate=400.0), now=0.0, share=0.25)
+    pace.note(items=10, events=10, through_ms=0, size=1_000)
+    pace.wait_s(behind_s=0.0, now=0.0)
+    assert pace.page_bytes() == pytest.approx(100 * PAGE_S / 10 * 1_000, rel=0.01)
+
+
+def test_a_distance_is_taken_for_half_of_what_the_log_keeps_now() -> None:
+    """Who set it was told so; the log may keep less later."""
+    wide, near = (Setting(rate=5.0, max_behind_s=s) for s in (20 * 3_600.0, 3_600.0))
+    assert within(wide, _DAY) == Setting(rate=5.0, max_behind_s=_DAY / 2)
+    assert within(near, _DAY) == near
+    assert within(wide, None) == wide
+    assert within(Setting(rate=5.0), 10.0) == Setting(rate=5.0)
 
 
 def test_a_distance_beyond_half_of_the_retention_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from binlog.params import Params
 from binlog.producer import Producer
 from consumers.local import Following, replicate
 from consumers.pace import Setting
-from consumers.pacer import LOOK_S, RETENTION_S, read_setting
+from consumers.pacer import LOOK_S, RETENTION_S, Steering, read_setting, write_setting
 
 _DAY_S = 86_400.0
 
@@ -216,3 +217,62 @@ def test_a_bound_beyond_half_of_what_the_log_keeps_is_refused(
     store = MemoryStore()
     with pytest.raises(RefusedError, match="at most 12 hours"):
         follow(log, store, clock, Setting(max_behind_s=13 * 3_600.0), 1)
+
+
+def test_a_setting_beyond_half_of_what_the_log_keeps_is_gone_by_as_the_half(
+    log: Forgetful, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was set without the log, or the log was made to keep less since: told, and not refused."""
+    store = MemoryStore()
+    write_setting(store, Setting(max_behind_s=20 * 3_600.0))
+    with caplog.at_level(logging.WARNING):
+        steering = Steering(log, store, Setting(), clock=clock)
+        steering.wait_s(0.0)
+        assert steering.pace.setting == Setting(max_behind_s=_DAY_S / 2)
+        log.kept_s = 3_600.0
+        clock.advance(round(RETENTION_S * 1000))
+        steering.wait_s(0.0)
+        assert steering.pace.setting == Setting(max_behind_s=1_800.0)
+        clock.advance(round(LOOK_S * 1000))
+        steering.wait_s(0.0)
+    capped = [r for r in caplog.records if "pace.capped" in r.getMessage()]
+    assert len(capped) == 2  # once each, not at every look
+
+
+def test_who_goes_to_the_logs_end_is_not_kept_away_from_it(
+    log: Forgetful, clock: ManualClock
+) -> None:
+    """A rate holds all the same."""
+    store = MemoryStore()
+    write_setting(store, Setting(rate=7.0, max_behind_s=3_600.0))
+    once = Steering(log, store, Setting(), clock=clock, once=True)
+    once.wait_s(0.0)
+    assert once.pace.setting == Setting(rate=7.0)
+
+
+def test_pages_are_short_from_when_a_pace_is_set(log: Forgetful, clock: ManualClock) -> None:
+    """While it runs, too: a page of before would be minutes of the new pace at once."""
+    fill(log, 200)
+    store, told = MemoryStore(), list[tuple[float, int]]()
+    write_setting(store, Setting(rate=50.0, unit="events"))
+    start = clock.monotonic()
+
+    def sleep(waited_s: float) -> None:
+        clock.advance(max(1, round(waited_s * 1000)))
+
+    def stop() -> bool:
+        clock.advance(1)
+        return clock.monotonic() - start >= 60
+
+    replicate(
+        log,
+        store,
+        Following(),
+        stop=stop,
+        progress=lambda events: told.append((clock.monotonic() - start, events)),
+        clock=clock,
+        sleep=sleep,
+    )
+    assert told[-1][1] == pytest.approx(60 * 50, rel=0.05)
+    steps = [events - before for (_, before), (_, events) in itertools.pairwise(told)]
+    assert max(steps) <= 100  # a frame; the log's one page has 20,000

@@ -122,6 +122,53 @@ def test_what_waits_in_chunks_comes_back_in_chunks(
     assert summarize(again) == summarize(store)
 
 
+@pytest.mark.parametrize("still", [False, True])
+def test_a_chunk_that_moves_nothing_is_done_and_not_met_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, still: bool
+) -> None:
+    """Its events are refused, all of them: they go, whether what follows can be applied or not."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    late = [put_item("orders", {"id": 1, "total": n}, key="id", expect=1) for n in range(5)]
+    log, store = parked(tmp_path, order(1), paid(2), *late, paid(3), paid(4))
+    BROKEN.clear()
+    if still:
+        BROKEN.add(3)
+    calls = 0
+
+    def between() -> None:
+        nonlocal calls
+        calls += 1
+        assert calls < 10
+
+    [done] = put_back(store, between=between)
+    assert (done.applied, done.rejected, done.left) == ((6, 5, 2) if still else (8, 5, 0))
+    again = MemoryStore()
+    rebuild(log, again, Wanted(rules=RULES, poison="park"))
+    assert summarize(again) == summarize(store)
+    assert list(again.letters()) == list(store.letters())
+    assert list(again.rejections()) == list(store.rejections())
+
+
+def test_what_a_crash_leaves_of_an_item_that_stays_parked_goes(tmp_path: Path) -> None:
+    log, store = new_log(tmp_path / "log"), WorldStore()
+    store.bind(log.genesis)
+    append(log, order(1), *map(paid, (2, 4, 3, 5)))
+    run(engine(log, store))
+    BROKEN.clear()
+    BROKEN.add(3)
+    store.crash_after = 2  # the letter's new reason, and the item
+    with pytest.raises(Crashed):
+        put_back(store)
+    assert item(store)[:3] == (3, True, 5)
+    [left] = waiting_in(store)
+    assert left.count == 4
+    [dry] = put_back(store, dry_run=True)
+    assert (dry.outcome, dry.applied, dry.left) == ("stays", 0, 2)
+    [done] = put_back(store)
+    assert (done.outcome, done.applied, done.left) == ("stays", 0, 2)
+    assert [(x.offset, x.reason) for x in store.letters()] == [(4, "not this one"), (5, "")]
+
+
 def test_a_letter_beyond_the_tail_is_left_alone(tmp_path: Path) -> None:
     """It is of a commit that has not come to its end, which finds the item moved on."""
     log, store = new_log(tmp_path / "log"), WorldStore()
@@ -160,6 +207,35 @@ def test_a_crash_before_the_letters_go_leaves_nothing_to_do_twice(tmp_path: Path
     assert [x.outcome for x in put_back(store)] == ["gone"]
     assert list(store.letters()) == []
     assert item(store) == (3, False, 0, {"id": 1, "total": 1, "paid": [2, 3]})
+
+
+def test_what_another_has_put_back_between_row_and_letters_refuses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rejections are noted before the item is written, so not of letters that others are missing from."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    log, store = new_log(tmp_path / "log"), WorldStore()
+    store.bind(log.genesis)
+    expects = put_item("orders", {"id": 1, "total": 9, "paid": []}, key="id", expect=3)
+    append(log, order(1), paid(2), paid(3), expects, paid(5))
+    run(engine(log, store))
+    BROKEN.clear()
+    other, letters = store.open(), store.letters
+    steps = iter([True])
+
+    def interrupted(*args: Any, **how: Any) -> Any:
+        if how.get("item") and next(steps, False):
+            stop = [None]
+            redrive = Redrive(other, RULES, dry_run=False, between=stop.pop)
+            with pytest.raises(IndexError):
+                list(redrive.run())
+        return letters(*args, **how)
+
+    monkeypatch.setattr(store, "letters", interrupted)
+    [done] = put_back(store)
+    assert done.outcome == "back"
+    assert item(store) == (5, False, 0, {"id": 1, "total": 9, "paid": [5]})
+    assert list(store.rejections()) == []
 
 
 def test_one_table_and_one_key(tmp_path: Path) -> None:

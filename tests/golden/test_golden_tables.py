@@ -34,6 +34,7 @@ from appliers.stores.dynamodb_catalog import (
 )
 from appliers.stores.dynamodb_items import Keys, row_of, stored_item
 from appliers.stores.dynamodb_lease import Lock, ahead_of, lock_item, lock_of
+from appliers.stores.dynamodb_pace import pace_item, pace_of
 from appliers.stores.dynamodb_tables_spec import KeySchema
 from binlog.foreign import Foreign
 from binlog.params import Params, encode_genesis
@@ -103,6 +104,9 @@ def others() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     yield "a foreign record", foreign_items(record)
     yield "a foreign record without data", foreign_items(msgspec.structs.replace(record, data=b""))
     yield "a foreign record that is relayed", [relayed_item(record.place)]
+    setting = b'{"rate":500.0,"unit":"events","max_behind_s":43200.0}'
+    yield "a pace", [pace_item(setting, 3)]
+    yield "a pace that was taken out", [pace_item(None, 4)]
 
 
 def cases() -> Iterator[dict[str, Any]]:
@@ -129,6 +133,8 @@ def says(name: str, items: list[dict[str, Any]]) -> str:
     pk = item.get("pk", {}).get("S", "")
     if "_binlog" in item:
         return repr((PAIR.key_of(item).hex(), told(row_of(item, PAIR, NAME))))
+    if pk == "store" and item["sk"]["S"] == "pace":
+        return repr(pace_of(item, NAME))
     if pk == "store":
         is_lock = item["sk"]["S"] == "lock"
         if not is_lock:

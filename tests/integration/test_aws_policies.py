@@ -31,10 +31,10 @@ from consumers.aws_lambda_settings import Settings
 from scripts.standins.server import Server
 from tests.aws.recording import FREE, Calls, is_allowed, recording
 from tests.cli.running import append, binlog
-from tests.integration.test_lambda_live import LiveSource
 from tests.lambda_consumer.event_source_mapping import batches, event_of
 from tests.lambda_consumer.function_world import Context
 from tests.lambda_consumer.lambda_api import LambdaAPI
+from tests.lambda_consumer.live_source import LiveSource
 
 ACCOUNT_ID = "000000000000"
 TABLES = """

@@ -15,7 +15,6 @@ import pytest
 from binlog.aws.account import Account
 from binlog.clock import SystemClock
 from binlog.logs.kinesis import kinesis_service
-from binlog.logs.kinesis_service import Service
 from scripts.standins.server import Server
 from tests.cli.running import append, binlog
 from tests.integration.kinesis_streams import merge, split
@@ -24,63 +23,14 @@ from tests.lambda_consumer.event_source_mapping import (
     FailedError,
     Mapping,
     Settings,
-    SourceRecord,
-    SourceShard,
 )
 from tests.lambda_consumer.forwarder import Forwarder
 from tests.lambda_consumer.lambda_api import LambdaAPI
+from tests.lambda_consumer.live_source import LiveSource
 from tests.lambda_consumer.runtime_api import Function, running
 
 PARTITIONS = 8
 USERS = [f"u{number}" for number in range(40)]
-
-
-class LiveSource:
-    """A stream of a running stand-in, every shard read from its beginning once."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self.arn = STREAM_ARN.format(service.stream)
-        self._records: dict[str, list[SourceRecord]] = {}
-        self._iterators: dict[str, str | None] = {}
-
-    def shards(self) -> list[SourceShard]:
-        listed = self._service.clients.calls.list_shards(StreamName=self._service.stream)["Shards"]
-        return [
-            SourceShard(
-                each["ShardId"],
-                tuple(
-                    each[name]
-                    for name in ("ParentShardId", "AdjacentParentShardId")
-                    if name in each
-                ),
-                "EndingSequenceNumber" in each["SequenceNumberRange"],
-            )
-            for each in listed
-        ]
-
-    def read(self, shard: str, after: int) -> list[SourceRecord]:
-        client = self._service.clients.calls
-        if shard not in self._iterators:
-            self._iterators[shard] = client.get_shard_iterator(
-                StreamName=self._service.stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON"
-            )["ShardIterator"]
-        records = self._records.setdefault(shard, [])
-        while (iterator := self._iterators[shard]) is not None:
-            reply = client.get_records(ShardIterator=iterator)
-            self._iterators[shard] = reply.get("NextShardIterator")
-            records += [_record_of(each) for each in reply["Records"]]
-            if not reply["Records"]:
-                break
-        return [record for record in records if record.sequence > after]
-
-
-def _record_of(each: Any) -> SourceRecord:
-    arrival = each["ApproximateArrivalTimestamp"]
-    seconds = arrival if isinstance(arrival, float) else arrival.timestamp()
-    return SourceRecord(
-        int(each["SequenceNumber"]), round(seconds * 1000), each["PartitionKey"], each["Data"]
-    )
 
 
 class Deployment:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import consumers.pacer
 from appliers.stores.memory import MemoryStore
 from binlog.clock import ManualClock
 from binlog.errors import RefusedError
@@ -165,6 +167,31 @@ def test_kcl_is_told_of_what_is_done_while_the_rest_waits(ways: ScriptedWays) ->
     assert set(told) <= set(ways.worker.durable)
 
 
+def test_the_health_file_says_how_old_what_comes_next_is_and_how_long_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch, ways: ScriptedWays
+) -> None:
+    """While it waits too: KCL's own figure is of when it fetched the batch."""
+    monkeypatch.setattr(consumers.pacer, "retention_of", lambda _: 86_400.0)
+    ways.paced = pace(ways, Setting(rate=2.0, unit="events"))
+    ways.clock.advance(50_000_000)
+    shard = started(ways)
+    seen: list[tuple[int, int]] = []
+
+    def watched(seconds: float, wait: Any = ways.wait) -> bool:
+        seen.append((shard.health.now.behind_ms or 0, shard.health.now.runway_ms or 0))
+        return bool(wait(seconds))
+
+    vars(ways)["wait"] = watched
+    shard.process(records(1, 20), 40_000, Checkpoints())
+    assert seen[0][0] == pytest.approx(50_000_000, abs=10_000)
+    assert all(behind + left == 86_400_000 for behind, left in seen)
+    ages = [behind for behind, _ in seen]
+    assert len(ages) > 3 * 20  # each of the records was waited for several times
+    assert all(older > age for age, older in itertools.pairwise(ages))
+    shard.process([], 0, Checkpoints())
+    assert (shard.health.now.behind_ms, shard.health.now.runway_ms) == (0, 86_400_000)
+
+
 # -- letting go ----------------------------------------------------------------------------------
 
 
@@ -194,6 +221,9 @@ def test_takes_nothing_behind_what_it_left(ways: ScriptedWays, message: str) -> 
     shard.process(records(1, 50), 0, kcl)
     before = list(ways.worker.calls)
     assert len(ways.worker.durable) < 50
+    if message == "process":  # while it is ending KCL still has some that it fetched before
+        shard.process(records(51, 1), 0, kcl)
+        assert ways.worker.calls == before
     ways.ending = False
     calls = {
         "process": lambda: shard.process(records(51, 1), 0, kcl),

@@ -64,11 +64,12 @@ def parts_of(record: Any) -> list[Delivered]:
 class Schedule:
     """One seed's history."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, world: FunctionWorld | None = None) -> None:
         self.random = Random(seed)
         self.met: Counter[str] = Counter()
-        self.world = FunctionWorld(shards=self.random.choice([1, 2]))
+        self.world = world or FunctionWorld(shards=self.random.choice([1, 2]))
         self.stream = self.world.stream
+        self.how = Working(rules=self.world.settings.rules)
         self.calm = False
         self.waits = 0
         self.trouble = self.random.choice([0.0, 0.05, 0.15])
@@ -115,7 +116,8 @@ class Schedule:
         self, shard: str, after: int
     ) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
         log = self.world.open_log()
-        worker = Worker(log, HookedStore(self.world.store, self.hook), Working(), clock=self.clock)
+        store, how = HookedStore(self.world.store, self.hook), self.how
+        worker = Worker(log, store, how, clock=self.clock)
         return worker, Records(log, worker.shard(shard), after)
 
     def hook(self, name: str) -> None:

@@ -109,8 +109,11 @@ def partition_of_key(name: str, params: Params = PARAMS) -> int:
 class FunctionWorld:
     """A stream ``s`` of a log, a store in memory, and what was published."""
 
-    def __init__(self, shards: int = 1, **settings: Any) -> None:
-        self.world = KinesisWorld(shards)
+    def __init__(
+        self, shards: int = 1, *, world: KinesisWorld | None = None, **settings: Any
+    ) -> None:
+        """``world``: a stream that others use, too."""
+        self.world = KinesisWorld(shards) if world is None else world
         self.store = MemoryStore(name="memory:live")
         self.settings = Settings(
             log="kinesis://s", store="dynamodb://live", **{"mapping": "check", **settings}

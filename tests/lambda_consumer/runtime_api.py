@@ -59,6 +59,15 @@ class _Invocation:
     begun_at: float = 0.0
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """An environment that is killed is nothing to report; all else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class RuntimeAPI:
     """The service's end: gives invocations out one at a time, takes what becomes of them."""
 
@@ -79,8 +88,7 @@ class RuntimeAPI:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - theirs
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._given: queue.Queue[_Invocation | None] = queue.Queue()
         self._under_way: dict[str, _Invocation] = {}
@@ -228,6 +236,11 @@ class Function:
         api, self._api = self._api, None
         if api is not None:
             api.close()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether there is an environment already."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def process_id(self) -> int:

@@ -49,10 +49,10 @@ SITUATIONS = (
 class Schedule:
     """One seed's history."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, world: FunctionWorld | None = None) -> None:
         self.random = Random(seed)
         self.met: Counter[str] = Counter()
-        self.world = FunctionWorld(
+        self.world = world or FunctionWorld(
             shards=self.random.choice([1, 2]), mapping=self.random.choice(["check", "trust"])
         )
         self.calm = False

@@ -21,7 +21,7 @@ from tests.contracts.store_contract import (
     rejection,
     row,
 )
-from tests.stores.dynamodb_double import DynamoDBDouble, Kind
+from tests.stores.dynamodb_double import DynamoDBDouble, Kind, refusal
 from tests.stores.dynamodb_story import CONTROL, ORDERS, begin, stored, written
 
 
@@ -70,6 +70,31 @@ def test_whatever_becomes_of_a_put_the_commit_is_done_once(
     assert content(store)[write.key] == write.row
     assert store.checkpoints(generation) == {0: checkpoint(0, 5)}
     assert store.commit(generation, [put("b", 6)], [checkpoint(0, 6)]) == []
+
+
+@pytest.mark.parametrize(
+    "code", ["TransactionConflictException", "ReplicatedWriteConflictException"]
+)
+@pytest.mark.parametrize("table", [ORDERS, CONTROL])
+def test_an_item_that_another_transaction_has_is_written_when_it_is_over(
+    double: DynamoDBDouble, begun: tuple[DynamoDBStore, str], code: str, table: str
+) -> None:
+    """An application may look at it in a transaction of its own: no bad input, and it passes."""
+    store, generation = begun
+    left = [code] * 3
+
+    def busy(request: dict[str, Any]) -> None:
+        if left and request["TableName"] == table:
+            raise refusal(left.pop(), "Transaction is ongoing for the item")
+
+    double.hooks["put_item"] = busy
+    assert store.commit(generation, [put("a", 5)], [checkpoint(0, 5)]) == []
+    assert not left
+    assert content(store)[key("a")] == row("a", 5)
+    left = [code] * 1_000
+    with pytest.raises(StorageError, match="has it") as caught:
+        store.commit(generation, [put("b", 6)], [checkpoint(0, 6)])
+    assert caught.value.exit_status == 3
 
 
 @pytest.mark.parametrize("hands_over_old", [True, False])

@@ -1,0 +1,1 @@
+"""What deploys the consumers on AWS: a template, and what writes its roles."""
