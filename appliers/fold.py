@@ -240,13 +240,8 @@ class Fold:
                     self._refuse_kind(run, i, first + i, op)
 
     def _refuse_kind(self, run: Run, i: int, version: int, op: Op) -> None:
-        event_type, schema, _ = run.columns.kinds[run.columns.index[i]]
         if op is Op.NEWER:
-            raise UpgradeError(
-                f"{event_type} of schema version {schema}",
-                f"partition {run.partition}, offset {run.first_offset + i}",
-                "upgrade binlog",
-            )
+            raise newer(run, i)
         error = poison(run, i, "it names no table", alone=True)
         self.divert(run, i, version, "", b"", error)
 
@@ -395,3 +390,13 @@ class Fold:
             return self._items[partition][table]
         except KeyError:
             return self._items.setdefault(partition, {}).setdefault(table, {})
+
+
+def newer(run: Run, i: int) -> UpgradeError:
+    """Why an action of a schema version that this code does not know ends it."""
+    event_type, schema, _ = run.columns.kinds[run.columns.index[i]]
+    return UpgradeError(
+        f"{event_type} of schema version {schema}",
+        f"partition {run.partition}, offset {run.first_offset + i}",
+        "upgrade binlog",
+    )

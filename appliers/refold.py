@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliers.fold import Fold
+from appliers.fold import Fold, newer
 from appliers.letters import DeadLetter, run_of
 from appliers.routing import Op
 from appliers.transforming import Transformed
@@ -28,6 +28,8 @@ def fold_letter(fold: Fold, letter: DeadLetter) -> bool:
             return False
         fold.act_on(run, 0, op, letter.table, letter.version)
         return True
+    if op is Op.NEWER:
+        raise newer(run, 0)
     for rule in plan.rules[0]:
         if (rule.table or named) == letter.table and letter.key in keys_of(
             fold.routing, run, 0, rule

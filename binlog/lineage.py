@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from binlog.errors import MismatchError
+from binlog.halt import Halt
 from binlog.log import Log, Position, Record, Shard
 
 PAGE_BYTES = 1024 * 1024
 
 
+class Searched(dict[Halt, tuple[Position, int]]):
+    """Up to where nothing decides on a halt, and the highest arrival time there.
+
+    ``check`` is called from page to page, and raises where a search is not to go on now: it goes on
+    from there the next time.
+    """
+
+    check: Callable[[], object] = staticmethod(lambda: None)
+
+
 def records_after(
-    log: Log, after: Position, partition: int, *, page_bytes: int = PAGE_BYTES
+    log: Log,
+    after: Position,
+    partition: int,
+    *,
+    page_bytes: int = PAGE_BYTES,
+    read_to: Callable[[Position], object] = lambda _: None,
 ) -> Iterator[tuple[str, Record]]:
     """The records of ``partition`` after the position, each with its shard, as far as there are.
 
     Foreign records, which a page may hold as well, are left out (S7). A closed shard is followed by
-    the child that holds the partition. Ends at what is the log's end then; never waits.
+    the child that holds the partition. Ends at what is the log's end then; never waits. ``read_to``
+    is told of the places before which all was given.
 
     Raises:
         DamageError: when what comes next is damaged.
@@ -28,6 +45,7 @@ def records_after(
             if record.partition == partition:
                 yield after.shard, record
         after = page.next
+        read_to(after)
         if page.caught_up:
             child = child_of(log, after.shard, partition) if page.closed else None
             if child is None:
@@ -54,6 +72,8 @@ class Lineage:
         self._log = log
         self.shards: dict[str, Shard] = {}
         """Parents before children."""
+        self.searched = Searched()
+        """What was searched along them so far."""
         self.refresh()
 
     def refresh(self) -> None:

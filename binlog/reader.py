@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from itertools import chain
 
 from binlog.errors import DamageError
 from binlog.foreign import (
@@ -31,10 +30,10 @@ from binlog.foreign import (
 )
 from binlog.halt import Halt, Halted, halted_error
 from binlog.homeless import HomelessShards
-from binlog.lineage import Lineage, records_after
+from binlog.lineage import Lineage
 from binlog.log import Forgets, Log, Page, Position, ReadsAhead, Record, note_seen
 from binlog.pages import Pages
-from binlog.resolution import find_counting
+from binlog.resolution import find_in_log
 from binlog.run import Run
 from binlog.sequencer import Sequencer
 from binlog.standing import Checked, Start
@@ -258,7 +257,7 @@ class Reader:
         if self._log.params.foreign == "halt":
             halt = foreign_halt(self.sequencers[home], shard, record)
             # From what comes after it: its own bytes may be those of a RESOLVE, and lift nothing.
-            decision = self._decision(halt, records_after(self._log, halt.position, home))
+            decision = self._decision(halt)
             if decision is None:
                 wanted.discard(home)
                 return
@@ -282,8 +281,7 @@ class Reader:
         decisions: dict[tuple[str, str | None], str] = {}
         sequencer = self.sequencers[halt.partition]
         while True:
-            after = records_after(self._log, halt.position, halt.partition)
-            decision = self._decision(halt, chain([(shard, record)], after))
+            decision = self._decision(halt, (shard, record))
             if decision is None:
                 return None
             decisions[halt.rule, halt.session] = decision
@@ -292,18 +290,20 @@ class Reader:
             except Halted as error:
                 halt = error.halt
 
-    def _decision(self, halt: Halt, records: Iterable[tuple[str, Record]]) -> str | None:
-        """What the RESOLVE among ``records`` decides; where there is none, the partition halts."""
+    def _decision(self, halt: Halt, *first: tuple[str, Record]) -> str | None:
+        """What a RESOLVE, ``first`` or ahead, decides; where there is none, the partition halts."""
         sequencer = self.sequencers[halt.partition]
         try:
-            found = find_counting(halt, records, sequencer.params, self._log.genesis)
+            found = find_in_log(
+                self._log, halt, sequencer.params, self._lineage.searched, first=first
+            )
         except DamageError as error:
             self._damage_ahead = error
             found = None
         if found is None:
             self.halts[halt.partition] = halt
             return None
-        return found[1].decision
+        return found.decision
 
     def retry_halted(self) -> None:
         """Let the halted partitions try again: a RESOLVE may have come."""

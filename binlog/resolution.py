@@ -8,14 +8,17 @@ halt therefore takes the same decision, whenever it gets there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from msgspec.structs import replace
 
 from binlog.columns import FrameError
 from binlog.control import decode_resolution
 from binlog.errors import UpgradeError
 from binlog.frame import check_header, decode_header
 from binlog.halt import Halt, Resolution
-from binlog.log import Position, Record
+from binlog.lineage import Searched, records_after
+from binlog.log import Log, Position, Record
 from binlog.params import Params, genesis_hash
 
 
@@ -61,3 +64,36 @@ def find_counting(
         if resolution is not None and fits(resolution):
             return Position(shard, record.sequence), resolution
     return None
+
+
+def find_in_log(
+    log: Log,
+    halt: Halt,
+    params: Params,
+    searched: Searched,
+    *,
+    first: Sequence[tuple[str, Record]] = (),
+    fits: Callable[[Resolution], bool] | None = None,
+) -> Resolution | None:
+    """The one that counts in the log, behind the halted record, or in ``first``, that record itself.
+
+    It begins where the last search for it ended, as ``searched`` says: what was found to hold none
+    never will, and who is handed a halted record again and again does not read a day of the log each
+    time.
+    """
+    begin, mark = searched.get(halt, (halt.position, halt.mark))
+    chosen = fits or (lambda resolution: resolution.fits(halt))
+
+    def note(place: Position) -> None:
+        searched[halt] = place, mark
+        searched.check()
+
+    def records() -> Iterator[tuple[str, Record]]:
+        nonlocal mark
+        yield from () if halt in searched else first
+        for shard, record in records_after(log, begin, halt.partition, read_to=note):
+            mark = max(mark, record.arrival_ms)
+            yield shard, record
+
+    found = find_counting(replace(halt, mark=mark), records(), params, log.genesis, fits=chosen)
+    return None if found is None else found[1]

@@ -28,6 +28,7 @@ from consumers.aws_lambda_event import Delivered, decode_event, first_of
 from consumers.aws_lambda_mapping import (
     LIST,
     List,
+    has_lanes,
     list_mappings,
     mapping_findings,
     refusal,
@@ -35,7 +36,6 @@ from consumers.aws_lambda_mapping import (
 )
 from consumers.aws_lambda_metrics import Metrics, Write
 from consumers.aws_lambda_settings import Settings
-from consumers.continuity import Continuity
 from consumers.delivery import Outcome, Worker, Working, record_of
 
 SEEN_S = 60.0  # a mapping that was looked at so lately is as it was then
@@ -68,7 +68,6 @@ class _Opened:
             poison=settings.poison,
         )
         self.worker = Worker(log, store, how, clock=clock)
-        self.continuity = Continuity(log, store, clock)
 
     def records(self, delivered: Delivered) -> list[Record]:
         """What was delivered as any reader of the log gives it.
@@ -131,6 +130,7 @@ class Function:
         self._reports = settings.mapping == "trust"
         self._seen_ms: int | None = None  # the mapping
         self._cleared = settings.mapping == "trust"  # it drops nothing
+        self._lanes = True  # it may deliver partitions of a shard apart from one another
 
     def handle(self, event: object, context: Context) -> dict[str, Any]:
         """Apply what an event delivers; returns the service's partial response.
@@ -148,10 +148,8 @@ class Function:
             opened = self._wake()
             self._look_at_mapping(opened, delivered, context)
             records = opened.records(delivered)
-            opened.continuity.check(delivered.shard, records)
+            opened.worker.continuity.lanes = self._lanes
             outcome = opened.worker.apply(delivered.shard, records, deadline=deadline)
-            if outcome.first_failed is None:
-                opened.continuity.note(records)
         except BinlogError as error:
             self.forget()
             self._tell_error(error, delivered, context, begun)
@@ -259,6 +257,7 @@ class Function:
         if not mappings:
             _logger.warning("mapping.missing", function=function, stream=stream, effect=effect)
         self._reports = bool(mappings) and all(map(reports_failures, mappings))
+        self._lanes = not mappings or any(map(has_lanes, mappings))
         return mappings
 
     # -- after -----------------------------------------------------------------------------------

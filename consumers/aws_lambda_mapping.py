@@ -65,6 +65,11 @@ def mapping_findings(mapping: Mapping[str, Any]) -> list[Finding]:
     return made
 
 
+def has_lanes(mapping: Mapping[str, Any]) -> bool:
+    """Whether partitions of one shard are delivered apart from one another."""
+    return bool(mapping.get("ParallelizationFactor", 1) != 1)
+
+
 def refusal(mapping: Mapping[str, Any], *, is_running: bool) -> Finding | None:
     """Why a function may not work behind this mapping, if there is a reason.
 

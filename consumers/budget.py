@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binlog.clock import Clock
+from binlog.errors import BusyError
 from binlog.reader import PAGE_BYTES
 
 FIRST_BYTES = 256 * 1024  # of log as stored, before it is known how long that takes
@@ -38,6 +39,18 @@ class Budget:
         if not self._bytes_per_s:
             return FIRST_BYTES
         return max(LEAST_BYTES, min(PAGE_BYTES, int(self._bytes_per_s * left_s / _SHARE)))
+
+    def check(self) -> None:
+        """That there is time.
+
+        Raises:
+            BusyError: there is none left.
+        """
+        if self._deadline is not None and self._clock.monotonic() >= self._deadline:
+            raise BusyError(
+                "the time of a call is up in the middle of a search for a RESOLVE",
+                do="have the records delivered again: it goes on where it was",
+            )
 
     def note(self, size: int) -> None:
         """A page of so many bytes is done."""

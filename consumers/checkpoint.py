@@ -43,6 +43,11 @@ def starts_of(
     return starts
 
 
+def carried_ms(checkpoint: Checkpoint) -> int:
+    """Up to when, by the log's own time, everything of its partition was carried, at least."""
+    return max(SequencerState.decode(checkpoint.state).mark, checkpoint.seen_ms or 0)
+
+
 def _found_instead(
     log: Log, position: Position, state: bytes, held: dict[Position, bool]
 ) -> str | None:

@@ -33,6 +33,7 @@ from binlog.lineage import Lineage
 from binlog.log import Log, Record, Shard
 from binlog.partition import partition_from_key
 from consumers.budget import Budget
+from consumers.continuity import Continuity
 from consumers.engines import Engines
 from consumers.turn import Tools, Turn
 from consumers.working import Outcome, Working
@@ -81,12 +82,17 @@ class Worker:
         store.share()
         store.bind(log.genesis)
         lineage = Lineage(log)
+        clock = SystemClock() if clock is None else clock
+        self.continuity = Continuity(log, clock)
+        budget = Budget(clock)
+        lineage.searched.check = budget.check
         self._tools = Tools(
             log,
             store,
             how,
             lineage,
-            Budget(SystemClock() if clock is None else clock),
+            budget,
+            self.continuity,
             Engines(log, store, how.rules, lineage, poison=how.poison),
         )
 
@@ -97,6 +103,10 @@ class Worker:
             MismatchError: the log does not list it.
         """
         return self._tools.lineage.find(shard)
+
+    def heard(self, shard: str) -> None:
+        """Note that who delivers the shard has read on, and there was nothing (`Continuity`)."""
+        self.continuity.heard(shard)
 
     def apply(
         self,

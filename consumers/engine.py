@@ -45,6 +45,7 @@ from consumers.thrift import Thrift
 from snapshots.rebuild import checkpoint_of, duplicates_of
 
 PARKED_MAX = 10_000  # items that are remembered as parked: they are read at once
+PARKED_TOLD = 10  # events of a page that are logged each by itself, where many are poison
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
 
 _logger = get_logger(__name__)
@@ -154,6 +155,10 @@ class Engine:
     def begun(self) -> Collection[int]:
         """Partitions that have a checkpoint."""
         return self._rows.begun
+
+    def carried_ms(self, partition: int) -> int:
+        """Up to when everything of a partition is read, at least, by the log's own time."""
+        return max(self._reader.sequencers[partition].mark, self._reader.seen_ms(partition) or 0)
 
     @property
     def reader(self) -> Reader:
@@ -298,6 +303,20 @@ class Engine:
         )
 
     def _note_parked(self, batch: Batch) -> None:
+        told = [letter for letter in batch.letters if letter.reason]
+        for letter in told[:PARKED_TOLD]:
+            _logger.warning(
+                "event.parked",
+                table=letter.table,
+                partition=letter.partition,
+                offset=letter.offset,
+                id=letter.id,
+                type=letter.type,
+                alone=letter.alone,
+                reason=letter.reason,
+            )
+        if len(told) > PARKED_TOLD:
+            _logger.warning("events.parked", count=len(told))
         if self._parked:
             for write in batch.writes:
                 if not write.row.parked and write.table in self._parked:

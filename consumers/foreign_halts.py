@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from binlog.foreign import home_of
 from binlog.halt import FOREIGN, Halt
-from binlog.lineage import records_after
+from binlog.lineage import Searched
 from binlog.log import Log, Position, Record, Shard
-from binlog.resolution import find_counting
+from binlog.resolution import find_in_log
 
 
-def decision_on(log: Log, shard: Shard, record: Record) -> str | Halt:
+def decision_on(log: Log, shard: Shard, record: Record, searched: Searched) -> str | Halt:
     """The decision, or the halt that waits for one; its offset and digest are not said.
 
     Raises:
@@ -38,11 +38,11 @@ def decision_on(log: Log, shard: Shard, record: Record) -> str | Halt:
         mark=record.arrival_ms,
         detail=f"a foreign record, partition key {record.partition_key!r}",
     )
-    found = find_counting(
+    found = find_in_log(
+        log,
         halt,
-        records_after(log, position, home),
         log.params,
-        log.genesis,
+        searched,
         fits=lambda r: r.fits(replace(halt, offset=r.offset, digest=r.digest)),
     )
-    return halt if found is None else found[1].decision
+    return halt if found is None else found.decision

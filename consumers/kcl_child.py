@@ -56,6 +56,7 @@ class Surroundings:
         )
         log, store = open_log(settings.log), open_store(settings.store)
         worker = Worker(log, store, how)
+        worker.continuity.unbroken = True  # as long as the lease is ours
         found = worker.shard(shard)
         self._pace = ShardPace(log, store, settings.setting, found, self.clock)
         return worker, Records(log, found, after)

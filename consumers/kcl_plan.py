@@ -34,6 +34,7 @@ _COMMON = {
     "initialPositionInStream": "TRIM_HORIZON",
     "retrievalMode": "POLLING",
     "maxRecords": "1000",
+    "callProcessRecordsEvenForEmptyRecordList": "true",
     "processingLanguage": f"python/{sys.version_info.major}.{sys.version_info.minor}",
 }
 PROFILES: Mapping[Profile, Mapping[str, str]] = {
@@ -65,6 +66,7 @@ REMARKS = {
     "initialPositionInStream": "never LATEST: a replica begins at the log's first record",
     "retrievalMode": "KCL's DEFAULT is enhanced fan-out, which is paid for",
     "maxRecords": "a lost lease and the daemon's end wait for the batch at work",
+    "callProcessRecordsEvenForEmptyRecordList": "a quiet shard is told from one that is not read",
     "shutdownGraceMillis": "0, KCL's default, kills on SIGTERM; long ones delay every restart",
     "disableWorkerMetrics": "else KCL looks for the metadata of an EC2 instance",
 }

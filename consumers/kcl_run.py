@@ -46,6 +46,7 @@ _LOGBACK = """<configuration>
   </appender>
   <root level="WARN"><appender-ref ref="FILE"/></root>
   <logger name="software.amazon.kinesis" level="INFO"/>
+  <logger name="software.amazon.kinesis.multilang" level="WARN"/>
 </configuration>
 """
 

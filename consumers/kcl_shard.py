@@ -34,6 +34,7 @@ from binlog.log import Record
 from binlog.logger import get_logger
 from consumers.delivery import Outcome
 from consumers.kcl_health import Health
+from consumers.kcl_parts import part_end
 
 SLICE_BYTES = 8 * 1024 * 1024  # of a batch that are applied at once
 CHECKPOINT_EVERY_S = 10.0  # each one costs a write to the lease table
@@ -85,6 +86,8 @@ class Applies(Protocol):
     """What does the work: `consumers.delivery.Worker`."""
 
     def apply(self, shard: str, records: Sequence[Record], *, closed: bool = False) -> Outcome: ...
+
+    def heard(self, shard: str) -> None: ...
 
 
 class Paces(Protocol):
@@ -172,13 +175,15 @@ class ShardConsumer:
             return  # batches that were fetched before it was told so come before its last message
         self._refuse_if_left()
         self.health.note_behind(behind_ms)
+        if not delivered:
+            self._worker.heard(self._shard)
         begin = 0
         while begin < len(delivered):
             if not self._rest(delivered[begin]):
                 self._left = True
                 _logger.info("batch.left", shard=self._shard, sequence=delivered[begin].sequence)
                 break
-            end = _part_end(delivered, begin, self._part_bytes())
+            end = part_end(delivered, begin, self._part_bytes())
             self._apply(delivered[begin:end])
             begin, last = end, delivered[end - 1]
             self._done = last.sequence, last.sub
@@ -386,14 +391,3 @@ class ShardConsumer:
                 return True
         self._told_at = self._ways.clock.monotonic()  # not again at once
         return False
-
-
-def _part_end(delivered: Sequence[Delivered], begin: int, size_max: int) -> int:
-    """Where a part of about that many bytes ends; what belongs to one record stays together."""
-    size = 0
-    for at in range(begin, len(delivered)):
-        size += len(delivered[at].data)
-        follows = at + 1 < len(delivered) and delivered[at + 1].sequence == delivered[at].sequence
-        if size >= size_max and not follows:
-            return at + 1
-    return len(delivered)

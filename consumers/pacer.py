@@ -8,7 +8,8 @@ now, is taken for half of it: who sets it is told so, but the log may be made to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -88,10 +89,8 @@ class Steering:
         self._runway: Runway = "unknown"
         self._wanted = setting
         now = clock.monotonic()
-        self._look_at = now
-        self._retention_at = now + RETENTION_S
-        self.pace = Pace(Setting(), now=now, retention_s=retention_of(log), share=share)
-        self._steer(now)
+        self._look_at = self._retention_at = now
+        self.pace = Pace(Setting(), now=now, share=share)
 
     def wait_s(self, behind_s: float | None) -> float:
         """`Pace.wait_s` now, by what is set now."""
@@ -100,20 +99,27 @@ class Steering:
         return self.pace.wait_s(behind_s=behind_s, now=self._clock.monotonic())
 
     def _look(self) -> None:
-        """At what others set, now and then; what cannot be read now is as it was."""
+        """At what others set, now and then; what cannot be read now is as it was, and soon tried again."""
         now = self._clock.monotonic()
-        try:
-            if now >= self._look_at:
-                self._look_at = now + LOOK_S
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            with self._unless_it_passes():
                 self._wanted = read_setting(self._store, self._log.name) or self._asked
-            if now >= self._retention_at:
-                self._retention_at = now + RETENTION_S
+        if now >= self._retention_at:
+            self._retention_at = now + LOOK_S
+            with self._unless_it_passes():
                 self.pace.retention_s = retention_of(self._log)
+                self._retention_at = now + RETENTION_S
+        self._steer(now)
+
+    @contextmanager
+    def _unless_it_passes(self) -> Iterator[None]:
+        try:
+            yield
         except BinlogError as error:
             if not error.retriable:
                 raise
-            _logger.warning("pace.unread", error=str(error))
-        self._steer(now)
+            _logger.warning("pace.unread", error=str(error), **self._bound)
 
     def _steer(self, now: float) -> None:
         wanted = self._wanted

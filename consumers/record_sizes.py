@@ -8,32 +8,11 @@ from binlog.log import Log, Page, Position
 
 
 class RecordSizes:
-    """Everything else is the log's own; so is what it can do beyond `Log`."""
+    """Of the records that are read through `log`."""
 
     def __init__(self, log: Log) -> None:
-        self._log = log
         self._sizes: dict[tuple[int, int], int] = {}
-
-    @property
-    def log(self) -> Log:
-        """This one, to be read through."""
-        return cast("Log", self)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    def read(
-        self,
-        after: Position,
-        *,
-        partitions: frozenset[int] | None = None,
-        bytes_max: int = 4 * 1024 * 1024,
-        wait_s: float = 0.0,
-    ) -> Page:
-        page = self._log.read(after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s)
-        for record in page.records:
-            self._sizes[record.partition, record.sequence] = len(record.data)
-        return page
+        self.log = self._through(log)
 
     def take(self, partition: int, sequence: int) -> int:
         """The bytes of a record, as stored; 0 the second time."""
@@ -42,3 +21,22 @@ class RecordSizes:
     def clear(self) -> None:
         """Forget all that nobody took."""
         self._sizes.clear()
+
+    def _through(self, log: Log) -> Log:
+        """The same log, which notes what it gives.
+
+        Of a class of its own below the log's, with the very attributes that the log has: what it can
+        do beyond `Log` is asked of the class (`isinstance` with a protocol, from Python 3.12 on).
+        """
+        kind: Any = type(log)
+        sizes = self._sizes
+
+        def read(noting: Any, after: Position, **how: Any) -> Page:
+            page: Page = kind.read(noting, after, **how)
+            for record in page.records:
+                sizes[record.partition, record.sequence] = len(record.data)
+            return page
+
+        noting: Any = object.__new__(type(kind.__name__, (kind,), {"read": read}))
+        noting.__dict__ = log.__dict__
+        return cast("Log", noting)

@@ -221,7 +221,9 @@ class _Table:
                 tries += 1
                 if tries < TRIES_MAX:
                     continue
-                return self._stopped(waiting, begin, applied, rejected, letters[0])
+                reason = f"others moved the item {TRIES_MAX} times meanwhile: redrive it again"
+                moved = msgspec.structs.replace(letters[0], reason=reason)
+                return self._stopped(waiting, begin, applied, rejected, moved)
             applied += step.taken
             rejected += len(step.fold.rejections)
             if step.stopped is not None:

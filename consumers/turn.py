@@ -17,6 +17,8 @@ from binlog.lineage import Lineage
 from binlog.log import Log, Position, Record, Shard
 from binlog.pages import Pages
 from consumers.budget import Budget
+from consumers.checkpoint import carried_ms
+from consumers.continuity import Carried, Continuity
 from consumers.delivered import Delivery
 from consumers.engine import Engine
 from consumers.engines import Engines
@@ -26,6 +28,7 @@ from consumers.rows import Place
 from consumers.working import Outcome, Working
 
 STARTS_MAX = 16  # of a call, when others move what it stands on
+END_MS = 10_000  # what clocks of a log may differ by, and whole seconds may hide
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -36,6 +39,7 @@ class Tools(msgspec.Struct, frozen=True):
     how: Working
     lineage: Lineage
     budget: Budget
+    continuity: Continuity
     engines: Engines
 
 
@@ -91,7 +95,7 @@ class Turn:
             if record.partition >= 0 or policy == "skip":
                 continue
             if policy == "halt":
-                decision = decision_on(self._tools.log, shard, record)
+                decision = decision_on(self._tools.log, shard, record, self._tools.lineage.searched)
                 if isinstance(decision, Halt):
                     self._halts[decision] = None
                     return self._records[:at]
@@ -130,12 +134,60 @@ class Turn:
         able = self._partitions.difference(self._failed)
         new = {p for p in able.difference(engine.begun) if self._begins_with_genesis(p)}
         apart = able - engine.joined - new
-        if apart and self._run(engine, places, apart, None):
+        ready = able - apart
+        looked = bool(ready) and self._check_continuity(generation, engine, ready - new)
+        silent = self._unjoined(generation) if apart else frozenset()
+        if apart and self._run(engine, places, apart | silent, None):
+            reader = engine.reader
+            engine.joined |= silent.intersection(reader.partitions).difference(reader.halts)
             engine.joined |= {p for p in apart if self._is_covered(p, places[p])}
             engine.checkpoint()
             places.update(engine.places)
-        if ready := able - apart:
-            self._run(engine, places, ready, self._delivery, new=new)
+        if ready:
+            self._run(engine, places, ready, self._delivery, new=new, anew=looked)
+
+    def _unjoined(self, generation: Generation) -> frozenset[int]:
+        """The shard's partitions that nothing is delivered of here, and whose rows have not joined.
+
+        What came to them before this generation was there may be done in another one. If they are
+        silent from now on, no batch would ever carry them over it.
+        """
+        others = self._tools.lineage.find(self._shard).partitions - self._partitions
+        rows = self._tools.store.checkpoints(generation.id, sorted(others)) if others else {}
+        return others.difference(p for p, row in rows.items() if row.joined)
+
+    def _check_continuity(
+        self, generation: Generation, engine: Engine, partitions: frozenset[int]
+    ) -> bool:
+        """That nothing was forgotten undelivered; whether rows were read for that.
+
+        What has gone through the shard to its children has nothing more to come from it.
+        """
+        looked = False
+
+        def read_rows(others: Collection[int]) -> dict[int, Carried]:
+            nonlocal looked
+            looked = True
+            rows = self._tools.store.checkpoints(generation.id, sorted(others))
+            return {
+                p: Carried(row.shard, row.sequence, carried_ms(row))
+                for p, row in rows.items()
+                if not self._is_through(row.shard)
+            }
+
+        places = engine.places
+        self._tools.continuity.check(
+            self._tools.lineage.find(self._shard),
+            self._records,
+            {
+                p: Carried(*places[p][:2], engine.carried_ms(p))
+                for p in partitions.intersection(engine.begun)
+                if not self._is_through(places[p][0])
+            },
+            read_rows,
+            closed=self._closed,
+        )
+        return looked
 
     def _begins_with_genesis(self, partition: int) -> bool:
         first = self._first.get(partition)
@@ -152,22 +204,30 @@ class Turn:
         pages: Pages | None,
         *,
         new: Collection[int] = (),
+        anew: bool = False,
     ) -> bool:
-        """Carry partitions to the end of what they are read from; whether there was time."""
+        """Carry partitions to the end of what they are read from; whether there was time.
+
+        ``anew``: other rows were read since theirs were.
+        """
         left, lost = set(partitions), engine.lost + STARTS_MAX
-        if pages is None or left != self._partitions:
+        # The log's end as it is now, and a little more; a busy one has no other.
+        until_ms = self._tools.log.now_ms() + END_MS if pages is None else None
+        if anew or pages is None or left != self._partitions:
             engine.go_on(pages=pages, partitions=left)
         engine.joined.update(left.intersection(new))
         copies = engine.total_duplicates()
         while left:
             try:
-                failure = self._step_on(engine, left, lost)
+                failure = self._step_on(engine, left, lost, until_ms)
             finally:
                 places.update(engine.places)
-            self._halts.update(dict.fromkeys(engine.reader.halts.values()))
+            # Of silent partitions nothing is delivered that could fail.
+            halts = engine.reader.halts
+            self._halts.update(dict.fromkeys(halts[p] for p in halts if p in self._partitions))
             if failure is None:
                 break
-            self._failed.update(failure)
+            self._failed.update((p, failure[p]) for p in failure if p in self._partitions)
             left.difference_update(failure)
             engine.go_on(pages=pages, partitions=left)
             engine.joined.update(left.intersection(new))
@@ -175,9 +235,12 @@ class Turn:
         return self._error is None
 
     def _step_on(
-        self, engine: Engine, left: Collection[int], lost_max: int
+        self, engine: Engine, left: Collection[int], lost_max: int, until_ms: int | None
     ) -> dict[int, BinlogError] | None:
-        """Page after page; ends with the failure of a partition, or for good."""
+        """Page after page; ends with the failure of a partition, or for good.
+
+        ``until_ms``: all that arrived before is enough, where more comes without end.
+        """
         budget = self._tools.budget
         while True:
             size = budget.page_bytes()
@@ -201,6 +264,9 @@ class Turn:
                 budget.note(engine.reader.bytes_read - read)
                 self._writes += step.writes
                 add_counts(self._counts, step.counts)
+            through_ms = None if until_ms is None else engine.reader.through_ms()
+            if until_ms is not None and through_ms is not None and through_ms >= until_ms:
+                return None
 
     # -- what became of it -----------------------------------------------------------------------
 
@@ -247,6 +313,10 @@ class Turn:
         shard, through, _ = place
         if shard == self._shard:
             return through >= sequence
+        return self._is_through(shard)
+
+    def _is_through(self, shard: str) -> bool:
+        """Whether a place in that shard is beyond all of the delivered one."""
         return self._shard in self._tools.lineage.ancestors(shard)
 
     def _is_elsewhere(self, shard: str) -> bool:

@@ -34,8 +34,8 @@ def command(context: click.Context, *, store: str, table: str | None, as_json: b
 
     The item is as it was before that event. `binlog redrive` puts the events back, in order, once
     the applier is mended; a rebuild with --exclude passes one that never can be. An event that is
-    "alone" has no item that could be parked for it: nothing waits behind it. Exit status 1 if there
-    is any.
+    "alone" has no item that could be parked for it: nothing waits behind it. "offset" and "why" are
+    of the first event that waits. Exit status 1 if there is any.
     """
     from appliers.address import open_store
 
@@ -44,7 +44,9 @@ def command(context: click.Context, *, store: str, table: str | None, as_json: b
     if as_json:
         write_json({"parked": [waiting_document(each) for each in found]})
     else:
-        _write_text(found)
+        _write_text(
+            found, nothing="nothing is parked" if table is None else f"nothing is parked of {table}"
+        )
     if found:
         context.exit(1)
 
@@ -76,9 +78,9 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
 
 
-def _write_text(found: Sequence[Waiting]) -> None:
+def _write_text(found: Sequence[Waiting], *, nothing: str) -> None:
     if not found:
-        write_text("nothing is parked")
+        write_text(nothing)
         return
     write_table(
         ("table", "key", "partition", "offset", "events", "type", "why"),
@@ -96,4 +98,6 @@ def _write_text(found: Sequence[Waiting]) -> None:
         ],
     )
     events = sum(waiting.count for waiting in found)
-    write_text("", f"{events:,} event{'s' * (events != 1)} of {len(found):,} wait: binlog redrive")
+    told = f"{events:,} {'event waits' if events == 1 else 'events wait'}, of {len(found):,} "
+    told += "key" if len(found) == 1 else "keys"
+    write_text("", f"{told}; binlog redrive says what would come of putting them back")

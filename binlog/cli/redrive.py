@@ -23,6 +23,7 @@ _WORDS = {
     "gone": "nothing left to apply",
     "rebuild": "rebuild the table",
 }
+_RULES_SHOWN = 3
 
 
 @click.command(
@@ -64,8 +65,9 @@ def command(
     """Fold the events that wait behind parked keys of STORE onto their items, by today's appliers.
 
     Each key's events in their order, up to the first that still cannot be applied; a key with none
-    left is parked no longer. Consumers may go on meanwhile (of an SQLite store they may not: it has
-    one writer). Nothing is written without --yes. Exit status 1 if anything stays.
+    left is parked no longer. Workers of Lambda and KCL may go on meanwhile; binlog replicate, which
+    has a store to itself, is to be stopped first. Nothing is written without --yes. Exit status 1 if
+    anything stays.
     """
     from appliers.address import open_store
 
@@ -85,8 +87,8 @@ def command(
     if as_json:
         write_json({"written": yes, "redriven": [redriven_document(each) for each in done]})
     else:
-        _write_text(done)
-        if done and not yes:
+        _write_text(done, nothing="nothing is parked" + " of these" * bool(tables or key))
+        if any(each.applied or each.outcome == "gone" for each in done) and not yes:
             note("binlog: nothing was written; --yes does it")
     if not all(each.is_done for each in done):
         context.exit(1)
@@ -113,12 +115,12 @@ def redriven_document(done: Redriven) -> dict[str, Any]:
     }
 
 
-def _write_text(done: Sequence[Redriven]) -> None:
+def _write_text(done: Sequence[Redriven], *, nothing: str) -> None:
     if not done:
-        write_text("nothing is parked")
+        write_text(nothing)
         return
     write_table(
-        ("table", "key", "partition", "events", "applied", "left", "", "stopped at", "why"),
+        ("table", "key", "partition", "events", "applied", "left", "outcome", "stopped at", "why"),
         [
             (
                 each.waiting.table or "-",
@@ -127,10 +129,33 @@ def _write_text(done: Sequence[Redriven]) -> None:
                 f"{each.waiting.count:,}",
                 f"{each.applied:,}",
                 f"{each.left:,}" if each.left else "-",
-                _WORDS[each.outcome],
-                "-" if each.stopped is None else f"{each.stopped.offset}, id {each.stopped.id}",
-                "" if each.stopped is None else shortened(each.stopped.reason),
+                _outcome(each),
+                "-" if each.stopped is None else f"offset {each.stopped.offset}",
+                _why(each),
             )
             for each in done
         ],
     )
+    stays = [each for each in done if each.outcome in ("partly", "stays")]
+    stopped = [each.stopped for each in stays if each.stopped is not None]
+    if not stopped:
+        return
+    few = [f"--exclude offsets={x.partition}:{x.offset}-{x.offset}" for x in stopped[:_RULES_SHOWN]]
+    more = "" if len(stopped) <= _RULES_SHOWN else f" and so on, {len(stopped):,} of them (--json)"
+    write_text(
+        "",
+        "what stays needs other appliers; where an event never can be applied, pass it by rebuilding:",
+        f"  binlog rebuild LOG STORE {' '.join(few)}{more}",
+    )
+
+
+def _outcome(done: Redriven) -> str:
+    if done.waiting.alone and done.outcome in ("partly", "stays"):
+        return "stays, alone"
+    return _WORDS[done.outcome]
+
+
+def _why(done: Redriven) -> str:
+    if done.stopped is not None:
+        return shortened(done.stopped.reason)
+    return "" if done.is_done else "its dead letters are not there: binlog check"

@@ -107,6 +107,9 @@ class Nothing:
     ) -> Applied:
         return Applied(None, None, events=len(records))
 
+    def heard(self, shard: str) -> None:
+        pass
+
 
 class Ways:
     """What a shard has around it here."""

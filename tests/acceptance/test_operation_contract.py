@@ -63,7 +63,7 @@ def test_status_shows_each_partition(world: World) -> None:
     applied = ok("digest", world.store("behind"), "--json").document["vector"]
     assert any(row["lag_events"] for row in behind)
     for row in behind:
-        assert list(row) == STATUS
+        assert list(row)[: len(STATUS)] == STATUS  # what was there first stays, as it was
         partition = str(row["partition"])
         assert (row["offset"], row["applied"]) == (end.get(partition, 0), applied.get(partition, 0))
         assert row["lag_events"] == row["offset"] - row["applied"]

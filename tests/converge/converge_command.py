@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -43,7 +44,7 @@ the same.
 Exit status: 0 all is the same; 1 it is not, or a kind of trouble never occurred; 2 usage; 77 a
 stand-in, Java or the KCL cannot run here; 130 interrupted.
 """
-ROUND_S = 50.0
+ROUNDS_MAX = 100
 ALL_MET_AFTER = 150  # schedules on the double, by which each kind of trouble was met
 
 
@@ -51,11 +52,17 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
     """The exit status."""
     given = _parser().parse_args(arguments)
     nobody_s_environment()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
     if given.double:
         return on_the_double(given, arguments, out, err)
     seed = SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
-    rounds = max(1, round(given.minutes * 60 / ROUND_S)) if given.minutes else 1
-    options = Options(seed=seed, rounds=rounds, rate=given.rate, events_max=given.events)
+    options = Options(
+        seed=seed,
+        rounds=ROUNDS_MAX if given.minutes else 1,
+        seconds=60 * (given.minutes or 0),
+        rate=given.rate,
+        events_max=given.events,
+    )
     err.write(f"converge: {options}\n")
     began, clock = datetime.now(UTC), time.monotonic()
     try:
@@ -155,12 +162,12 @@ def report(story: Story, arguments: Sequence[str], began: datetime, seconds: flo
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    given = " ".join(arguments)
+    given = " ".join(_without_files(arguments))
     options = story.options
     lines = [
         f"`scripts/converge {given}`, {began:%Y-%m-%d %H:%M} UTC, commit {commit},",
         (
-            f"Python {platform.python_version()}; {seconds:.0f} s, {options.rounds} rounds,"
+            f"Python {platform.python_version()}; {seconds:.0f} s,"
             f" {options.rate:g} events a second, seed {options.seed}."
         ),
         "",
@@ -170,6 +177,17 @@ def report(story: Story, arguments: Sequence[str], began: datetime, seconds: flo
     names = [*KINDS, *sorted(name for name in story.met if name not in KINDS)]
     lines += [f"| {name} | {story.met[name]:,} |" for name in names if story.met[name]]
     return "\n".join(lines) + "\n"
+
+
+def _without_files(arguments: Sequence[str]) -> list[str]:
+    """What says how it was run, without the places on this machine."""
+    left, kept = iter(arguments), []
+    for each in left:
+        if each in {"--report", "--keep"}:
+            next(left, None)
+        elif not each.startswith(("--report=", "--keep=")):
+            kept.append(each)
+    return kept
 
 
 def _parser() -> argparse.ArgumentParser:

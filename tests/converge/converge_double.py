@@ -36,6 +36,7 @@ from tests.lambda_consumer.function_world import FunctionWorld
 from tests.log.kinesis_ledger import Ledger
 from tests.log.log_frames import PARAMS
 
+NAMES = ("lambda", "kcl", "pull")
 REST_MAX = 3_000  # turns until everybody is at the end
 KINDS = (
     *("refused", "reply lost", "killed before", "killed after", "overlap", "overlap of a zombie"),
@@ -150,13 +151,16 @@ class Together:
         self._begun = 0
         self._redriving = False
 
-    @property
-    def stores(self) -> dict[str, Store]:
-        return {
-            "lambda": self.lambda_.world.store.open(),
-            "kcl": self.kcl.world.store.open(),
-            "pull": self.pulled.open(),
+    @contextmanager
+    def store(self, name: str) -> Iterator[Store]:
+        """A handle of its own."""
+        content = {
+            "lambda": self.lambda_.world.store.open,
+            "kcl": self.kcl.world.store.open,
+            "pull": self.pulled.open,
         }
+        with closing(content[name]()) as store:
+            yield store
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -208,7 +212,7 @@ class Together:
             case "mend":
                 self.mend()
             case "redrive":
-                name = self.random.choice(["lambda", "kcl", "pull"])
+                name = self.random.choice(NAMES)
                 self.met["redriven"] += self.redrive(name)
             case "land":
                 self.place.intruder.land_all()
@@ -236,8 +240,9 @@ class Together:
             self.mood.broken = False
 
     def note_parked(self) -> None:
-        for name, store in self.stores.items():
-            self.met[f"parked: {name}"] += sum(1 for _ in store.letters())
+        for name in NAMES:
+            with self.store(name) as store:
+                self.met[f"parked: {name}"] += sum(1 for _ in store.letters())
 
     # -- producers ---------------------------------------------------------------------------------
 
@@ -294,10 +299,10 @@ class Together:
 
     def redrive(self, name: str) -> int:
         """Events that were put back."""
-        store = self.stores[name]
-        if store.genesis() is None:
-            return 0
-        done = list(Redrive(store, self.rules, dry_run=False).run())
+        with self.store(name) as store:
+            if store.genesis() is None:
+                return 0
+            done = list(Redrive(store, self.rules, dry_run=False).run())
         return sum(each.applied for each in done)
 
     def _redrive_within(self, name: str) -> None:
@@ -332,7 +337,7 @@ class Together:
         else:
             raise AssertionError("the KCL does not come to an end")
         assert self.pull("", faults=False), "the pull does not come to an end"
-        for name in self.stores:
+        for name in NAMES:
             self.met["redriven"] += self.redrive(name)
         self.lambda_.met["out of time"] += sum(
             "time" in each.get("Error", "") for each in self.lambda_.world.told()
@@ -344,11 +349,12 @@ class Together:
         truth = truth_of(self.place.client, self.place.stream, PARAMS, rules=self.rules)
         self.met.update(check_ledger(truth, self.ledger))
         self.met["copies"] += truth.met["copies"]
-        for name, store in self.stores.items():
-            wrong = next(differences(truth, store), None)
-            assert wrong is None, f"{name}: {wrong}"
-            kept = len(list(store.foreign()))
-            assert kept == self.met["foreign"], f"{name}: {kept} foreign records"
+        for name in NAMES:
+            with self.store(name) as store:
+                wrong = next(differences(truth, store), None)
+                assert wrong is None, f"{name}: {wrong}"
+                kept = len(list(store.foreign()))
+                assert kept == self.met["foreign"], f"{name}: {kept} foreign records"
 
 
 def _faults(random: Random) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.integration.kcl_leases import leases, seed_leases
 
 APPLICATION = "copy-kcl"
 STORE = "dynamodb://copy"
+LATE = 1_000_000  # calls: a write that lands when it is let land
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,6 +38,7 @@ class Worker:
         self._rate = rate
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped: list[int] = []
+        self._late: dict[str, int] = {}
 
     def start(self) -> None:
         stage = self._stage
@@ -66,6 +69,10 @@ class Worker:
             return found
         return {"starts": 0, "daemon": None}
 
+    def has_started_since(self, starts: int) -> bool:
+        """Whether another daemon was started."""
+        return bool(self.health["starts"] > starts)
+
     def children(self) -> dict[str, int]:
         """The process of each shard that is at work."""
         found = {}
@@ -88,9 +95,24 @@ class Worker:
 
     # -- what is done to it ------------------------------------------------------------------------
 
-    def kill_child(self) -> None:
-        children = self.children()
-        os.kill(children[min(children)], signal.SIGKILL)
+    def kill_child(self) -> bool:
+        """One that is at work, if there is any."""
+        for process in sorted(self.children().values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+                return True
+        return False
+
+    def hold_a_write(self) -> bool:
+        """Whether one is on its way; as long as none is, the next one is to be late."""
+        intruder = self.proxy.intruder
+        if not intruder.held_back:
+            for name in WRITES:
+                at = intruder.calls[name] + 1
+                if at > self._late.get(name, 0):  # the one before came too late itself
+                    self._late[name] = at
+                    intruder.add([Fault(name, at, "late", number=LATE)])
+        return intruder.held_back > 0
 
     def kill_daemon(self) -> bool:
         daemon = self.health["daemon"]
@@ -186,13 +208,15 @@ class KclConsumer:
         owners = list(self.owners().values())
         return max(self.workers, key=lambda worker: (owners.count(worker.name), worker.name))
 
-    def wait(self, what: str, until: Callable[[], object]) -> None:
+    def wait(self, what: str, until: Callable[[], object], *, seconds: float | None = None) -> None:
+        """As `Stage.wait`, while both supervisors live."""
+
         def checked() -> bool:
             for worker in self.workers:
                 worker.check()
             return bool(until())
 
-        self._stage.wait(what, checked)
+        self._stage.wait(what, checked, seconds=seconds)
 
     def wait_for_more(self, what: str, count: int = 5) -> None:
         """Until it has applied some events more than now."""
@@ -203,11 +227,18 @@ class KclConsumer:
 
     def kill_child(self) -> None:
         """A shard's process; with it its daemon ends, and the next one goes on."""
-        self.wait("a shard's process", lambda: self.owning().children())
-        worker = self.owning()
-        starts = worker.health["starts"]
-        worker.kill_child()
-        self.wait("the daemon after its child's death", lambda: worker.health["starts"] > starts)
+        killed: list[tuple[Worker, int]] = []
+
+        def kill() -> bool:
+            worker = self.owning()
+            starts = worker.health["starts"]
+            if worker.kill_child():
+                killed.append((worker, starts))
+            return bool(killed)
+
+        self.wait("a shard's process", kill)
+        [(worker, starts)] = killed
+        self.wait("the daemon after its child's death", partial(worker.has_started_since, starts))
         self._stage.met["child killed"] += 1
 
     def kill_daemons(self) -> None:
@@ -215,9 +246,7 @@ class KclConsumer:
         before = [(worker, worker.health["starts"]) for worker in self.workers]
         killed = [(worker, starts) for worker, starts in before if worker.kill_daemon()]
         for worker, starts in killed:
-            self.wait(
-                f"the daemon of {worker.name}", lambda w=worker, s=starts: w.health["starts"] > s
-            )
+            self.wait(f"the daemon of {worker.name}", partial(worker.has_started_since, starts))
             self._stage.met["daemon killed"] += 1
 
     def make_zombie(self) -> None:
@@ -230,10 +259,7 @@ class KclConsumer:
         zombie = self.owning()
         [other] = [worker for worker in self.workers if worker is not zombie]
         intruder = zombie.proxy.intruder
-        for name in WRITES:
-            at = intruder.calls[name] + 1
-            intruder.add([Fault(name, at, "late", number=1_000_000)])
-        self.wait("a write on its way", lambda: intruder.held_back > 0)
+        self.wait("a write on its way", zombie.hold_a_write)
         zombie.pause()
         self._note(f"{zombie.name} stands still, a write of it is on its way")
         try:
@@ -256,6 +282,7 @@ class KclConsumer:
             self._note(f"{zombie.name} goes on")
         self.wait("the zombie to come to its senses", lambda: zombie.writes > writes)
         stage.met["worker paused, and went on"] += 1
+        stage.met["writes of workers that went on"] += zombie.writes - writes
 
     def check_leases(self) -> None:
         """Nobody has begun at LATEST, and something was told to KCL."""

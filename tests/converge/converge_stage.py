@@ -57,7 +57,8 @@ class Options:
     """Of a run: the seed and these say what it does, the machine when."""
 
     seed: int = 1
-    rounds: int = 1
+    rounds: int = 1  # at most
+    seconds: float = 0.0  # no other round is begun after that
     rate: float = 40.0  # events a second, of all producers
     events_max: int = 30_000
     partitions: int = 8

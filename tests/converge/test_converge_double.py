@@ -15,7 +15,7 @@ from consumers.kcl_shard import ShardConsumer
 from tests.converge.converge_double import KINDS, Together, run_seeds
 from tests.lambda_consumer.test_lambda_schedules import report_nothing
 
-SEEDS = range(60)
+SEEDS = range(70)
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +82,12 @@ class RedriveLeavesOut(Together):
     """What is put back is not folded: its letters go, and the item is as it was."""
 
     def redrive(self, name: str) -> int:
-        store = self.stores[name]
-        if isinstance(store, Shareable) and store.shared:
-            store.share()
-        gone = [letter.place for letter in store.letters()]
-        for generation in store.generations() if gone else ():
-            store.commit(generation.id, [], [], settled=gone)
+        with self.store(name) as store:
+            if isinstance(store, Shareable) and store.shared:
+                store.share()
+            gone = [letter.place for letter in store.letters()]
+            for generation in store.generations() if gone else ():
+                store.commit(generation.id, [], [], settled=gone)
         return len(gone)
 
 

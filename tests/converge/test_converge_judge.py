@@ -141,7 +141,9 @@ def test_a_kind_of_trouble_that_never_occurred_is_named(tmp_path: Path) -> None:
     assert story.never_met() == []
     del story.met["worker paused, and went on"]
     assert story.never_met() == ["worker paused, and went on"]
-    said = report(story, ["--small"], datetime.now(UTC), 1.0)
+    arguments = ["--small", "--report", "x.md", "--keep=logs"]
+    said = report(story, arguments, datetime.now(UTC), 1.0)
+    assert "`scripts/converge --small`" in said
     assert "seed 7" in said
     assert "| timed out | 1 |" in said
 

@@ -12,12 +12,14 @@ from binlog.changes import event
 from binlog.clock import ManualClock
 from binlog.control import resolve_frame
 from binlog.envelope import Event
-from binlog.errors import HaltedError, PoisonError, StorageError
+from binlog.errors import BusyError, HaltedError, PoisonError, StorageError
 from binlog.halt import Halt, resolution_for
+from binlog.lineage import Searched
 from binlog.log import Put, Record
 from binlog.logs.memory import MemoryLog
+from binlog.resolution import find_in_log
 from binlog.testing.world.store import WorldStore
-from consumers.delivery import Worker, Working, record_of
+from consumers.delivery import Outcome, Worker, Working, record_of
 from consumers.local import Following, replicate
 from tests.delivery.delivery_support import (
     add,
@@ -246,9 +248,9 @@ def test_a_shard_that_ended_hands_its_partitions_on() -> None:
 
 
 def test_arrival_is_the_same_integer_from_every_reader() -> None:
-    """Lambda gives seconds as a float, which has no exact millisecond."""
+    """Lambda gives seconds as a float, which has no exact millisecond: from 2038 on it matters."""
     [shard] = new_log().shards()
-    for arrival_ms in (1_700_000_000_001, 1_700_000_000_999, 1_545_084_650_987):
+    for arrival_ms in (1_700_000_000_001, 1_545_084_650_987, 2_147_600_966_357):
         record = record_of(
             shard,
             sequence=1,
@@ -268,3 +270,110 @@ def test_records_out_of_order_are_refused() -> None:
     log, store = new_log(), MemoryStore()
     with pytest.raises(ValueError, match="out of order"):
         worker(log, store).apply(SHARD, batch(log, SHARD)[::-1])
+
+
+def test_what_comes_behind_a_halt_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is delivered again and again, and a day of the log may lie behind it."""
+    log, store = new_log(), MemoryStore()
+    append(log, *[add(number) for number in range(20)])
+    log.inject(2, b"no frame")
+    append(log, *[add(number) for number in range(200)])
+    records = [r for r in batch(log, SHARD) if r.partition == 2]
+    one = worker(log, store)
+    first = one.apply(SHARD, records)
+    assert first.halted
+    read, whole = [0], log.read
+
+    def reads(*arguments: Any, **more: Any) -> Any:
+        page = whole(*arguments, **more)
+        read[0] += len(page.records)
+        return page
+
+    monkeypatch.setattr(log, "read", reads)
+    for _ in range(3):
+        assert one.apply(SHARD, records).halted == first.halted
+    assert read[0] == 0
+    append(log, *[add(number) for number in range(40)])
+    read[0] = 0
+    assert one.apply(SHARD, records).halted == first.halted
+    assert 0 < read[0] <= 40
+    monkeypatch.undo()
+    resolve(log, "skip")
+    outcome = one.apply(SHARD, [r for r in batch(log, SHARD) if r.partition == 2])
+    assert (outcome.first_failed, outcome.error) == (None, None)
+    assert one.apply(SHARD, batch(log, SHARD)).first_failed is None
+    assert tables(store) == pulled(log)
+
+
+def test_a_foreign_halt_is_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, store = new_log(foreign="halt"), MemoryStore()
+    append(log, *[add(number) for number in range(20)])
+    log.inject_foreign("customer", b"sample", shard=SHARD)
+    append(log, *[add(number) for number in range(200)])
+    records, one = batch(log, SHARD), worker(log, store)
+    first = one.apply(SHARD, records)
+    assert first.halted
+    read, whole = [0], log.read
+
+    def reads(*arguments: Any, **more: Any) -> Any:
+        page = whole(*arguments, **more)
+        read[0] += len(page.records)
+        return page
+
+    monkeypatch.setattr(log, "read", reads)
+    assert one.apply(SHARD, records).halted == first.halted
+    assert read[0] == 0
+
+
+def test_a_search_that_goes_on_knows_the_times_of_what_it_has_passed() -> None:
+    """A RESOLVE that is expired where it stands counts for nobody, however its record is found."""
+    log = new_log()
+    append(log, *[add(number) for number in range(12)])
+    log.inject(2, b"no frame")
+    with pytest.raises(HaltedError) as error:
+        replicate(log, MemoryStore(), Following(once=True))
+    halt = error.value.details["halt"]
+    assert isinstance(halt, Halt)
+    now_ms = log.now_ms()
+    log.inject(2, b"nor this", arrival_ms=now_ms + log.params.session_life_ms + 60_000)
+    searched = Searched()
+    assert find_in_log(log, halt, log.params, searched) is None
+    frame = resolve_frame(
+        log.params,
+        log.genesis,
+        resolution_for(halt, "skip"),
+        family=bytes(16),
+        now_ms=now_ms,
+    )
+    log.inject(2, frame, arrival_ms=now_ms)
+    assert find_in_log(log, halt, log.params, Searched()) is None
+    assert find_in_log(log, halt, log.params, searched) is None
+
+
+def test_a_search_that_takes_longer_than_a_call_goes_on_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each would begin anew, be killed for its time, and nobody ever be told of the halt."""
+    log, store, clock = new_log(), MemoryStore(), ManualClock()
+    append(log, *[add(number) for number in range(20)])
+    bad = log.inject(2, b"no frame")
+    append(log, *[add(number) for number in range(200)])
+    records = [r for r in batch(log, SHARD) if r.sequence <= bad.sequence]
+    team = Worker(log, store.open(), Working(), clock=clock)
+    read, whole = [0], log.read
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        clock.advance(1_000)
+        page = whole(*arguments, **more | {"bytes_max": 500})
+        read[0] += len(page.records)
+        return page
+
+    monkeypatch.setattr(log, "read", slowly)
+    said: list[Outcome] = []
+    while len(said) < 40 and not (said and said[-1].halted):
+        said.append(team.apply(SHARD, records, deadline=clock.monotonic() + 5))
+        assert said[-1].first_failed is not None
+    assert said[-1].halted
+    assert len(said) > 1
+    assert all(isinstance(outcome.error, BusyError) for outcome in said[:-1])
+    assert read[0] <= 200

@@ -192,7 +192,7 @@ def defaults() -> Stack:
 
 
 def test_the_handler_and_its_package_are_ours(stack: Stack) -> None:
-    from scripts.packaging.lambda_zip import _ARCHITECTURES, Target
+    from scripts.packaging.lambda_zip import _ARCHITECTURES, Target, _parse
 
     function = stack.properties("Function")
     module, _, name = function["Handler"].rpartition(".")
@@ -204,6 +204,9 @@ def test_the_handler_and_its_package_are_ours(stack: Stack) -> None:
         template["Runtime"]["Default"].removeprefix("python"), template["Architecture"]["Default"]
     )
     assert function["Timeout"] > 10 * settings_of(environment_of(stack)).reserve_s
+    runtimes = [each.removeprefix("python") for each in template["Runtime"]["AllowedValues"]]
+    for runtime in runtimes:
+        assert _parse(["--python", runtime]).python == runtime
     group = stack.properties("FunctionLog")["LogGroupName"]
     assert group == f"/aws/lambda/{function['FunctionName']}"
 
@@ -259,6 +262,11 @@ def test_a_stream_is_as_it_was_asked_for() -> None:
 def test_refuses_parameters_that_would_fail_later(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"refused|no such"):
         Stack(load(TEMPLATE), CODE | wrong)
+
+
+def test_the_template_can_be_given_as_it_is() -> None:
+    """Above 51,200 bytes it would have to lie in a bucket (CloudFormation quotas)."""
+    assert TEMPLATE.stat().st_size < 51_200
 
 
 # -- alarms ----------------------------------------------------------------------------------------
@@ -335,3 +343,9 @@ def test_the_runway_is_what_is_left_of_the_retention(name: str, age_h: int, *, r
     left = eval(expression, {"age": age_h * 3_600_000})
     assert alarm["ComparisonOperator"] == "LessThanThreshold"
     assert (left < alarm["Threshold"]) is rings
+
+
+def test_the_page_and_the_template_name_the_same_alarms() -> None:
+    """docs/deploy.md has a line for each."""
+    page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+Alarm)`", page)) == set(alarms_of(defaults()))

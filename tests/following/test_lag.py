@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import consumers.lag
 from appliers.stores.memory import MemoryStore
 from binlog.changes import put_item
 from binlog.clock import ManualClock
-from binlog.log import Log, Position
+from binlog.log import Forgets, Log, Position, ReadsAhead
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.params import Params
 from binlog.producer import Producer
@@ -260,3 +260,27 @@ def test_reading_through_sizes_is_reading_the_log(log: DirectoryLog) -> None:
     sizes.clear()
     assert sizes.take(last.partition, last.sequence) == 0
     assert sizes.log.now_ms() == log.now_ms()
+    fill(log, 1)
+    assert sizes.log.read(last_place := page.next).records == log.read(last_place).records != []
+
+
+def test_what_a_log_can_do_beyond_reading_it_can_through_sizes(tmp_path: Path) -> None:
+    """A stream fetches ahead and forgets: a wrapper that cannot would be slow, or refuse its places."""
+
+    class Stream(DirectoryLog):
+        def seen_ms(self, place: Position) -> int | None:
+            del place
+            return 7
+
+        def note_seen(self, place: Position, seen_ms: int) -> None: ...
+
+        def retention_s(self) -> float:
+            return 1.0
+
+        def expect(self, places: Sequence[Position]) -> None: ...
+
+    create_directory_log(tmp_path / "log", Params(log_id="ab" * 16, partitions=4))
+    plain, stream = (kind(tmp_path / "log") for kind in (DirectoryLog, Stream))
+    for log, can in ((plain, False), (stream, True)):
+        through = RecordSizes(log).log
+        assert isinstance(through, Forgets) is isinstance(through, ReadsAhead) is can

@@ -30,6 +30,7 @@ class Forgetful(DirectoryLog):
 
     kept_s = _DAY_S
     asked = 0
+    refuses = False
 
     def seen_ms(self, place: Position) -> int | None:  # noqa: ARG002
         return None
@@ -38,6 +39,8 @@ class Forgetful(DirectoryLog):
 
     def retention_s(self) -> float:
         self.asked += 1
+        if self.refuses:
+            raise StorageError("throttled", self.name)
         return self.kept_s
 
 
@@ -174,6 +177,22 @@ def test_the_retention_is_asked_for_now_and_then(log: Forgetful, clock: ManualCl
     fill(log, 1)
     follow(log, MemoryStore(), clock, Setting(rate=1.0), RETENTION_S * 2 + 10)
     assert log.asked == 3
+
+
+def test_a_log_that_does_not_answer_for_a_moment_is_asked_again(
+    log: Forgetful, clock: ManualClock
+) -> None:
+    """Many shards begin at once, and what tells the retention is throttled: no reason to end."""
+    steering = Steering(log, MemoryStore(), Setting(rate=5.0), clock=clock)
+    log.refuses = True
+    steering.wait_s(0.9 * _DAY_S)
+    assert steering.pace.runway(0.9 * _DAY_S) == "unknown"
+    assert steering.pace.setting == Setting(rate=5.0)
+    log.refuses = False
+    clock.advance(round(LOOK_S * 1000))
+    steering.wait_s(0.9 * _DAY_S)
+    assert steering.pace.runway(0.9 * _DAY_S) == "lifted"
+    assert log.asked == 2
 
 
 def test_a_consumer_that_is_behind_on_purpose_comes_no_nearer_than_it_must(

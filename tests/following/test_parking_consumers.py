@@ -84,6 +84,20 @@ def test_a_letter_is_durable_before_the_mark_and_the_mark_before_the_checkpoint(
     assert [x.offset for x in store.letters()] == [3, 4]
 
 
+def test_whoever_parks_says_so_and_not_of_those_that_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log, store = new_log(tmp_path / "log"), WorldStore()
+    store.bind(log.genesis)
+    append(log, order(1), paid(2), paid(3), *[paid(2, n) for n in range(50, 65)])
+    run(engine(log, store))
+    told = [each.getMessage() for each in caplog.records if "parked" in each.getMessage()]
+    of_the_first = [each for each in told if "offset=2 " in each]
+    assert any("event.parked" in each and "not this one" in each for each in of_the_first), told
+    assert 10 <= len(told) < 15, "a page that is poison as a whole is no flood"
+    assert "events.parked" in told[-1]
+
+
 def test_a_letter_that_another_consumer_marked_its_item_by_stays(tmp_path: Path) -> None:
     """The zombie loses the race for the item: the letter that it wrote first is the other's too."""
     log, store = new_log(tmp_path / "log"), WorldStore()

@@ -10,12 +10,14 @@ import pytest
 
 from appliers.applier import Appliers
 from appliers.fingerprint import fingerprint
+from appliers.letters import letter_of
 from appliers.ownership import by_key
 from appliers.stores import MemoryStore
 from appliers.summary import summarize
 from binlog.changes import event, put_item
 from binlog.envelope import Envelope
-from binlog.errors import MismatchError
+from binlog.errors import MismatchError, UpgradeError
+from binlog.reader import Reader
 from binlog.testing.world.store import Crashed, WorldStore
 from binlog.values import decode_value, encode_value
 from consumers import redrive as module
@@ -265,6 +267,29 @@ def test_rules_that_send_it_elsewhere_are_not_those_that_it_was_parked_by(tmp_pa
     assert done.stopped is not None
     assert "rebuild the table" in done.stopped.reason
     assert item(store)[:3] == (1, True, 3)
+
+
+def test_an_event_that_newer_code_has_parked_asks_for_that_code(tmp_path: Path) -> None:
+    """Its rules send it where they did; it is this code that does not know what it is."""
+    _, store = parked(tmp_path, order(1), paid(2))
+    [generation] = store.generations()
+    newer = msgspec.structs.replace(order(1), schema=2)
+    late = new_log(tmp_path / "other")
+    append(late, newer)
+    [run_of_it] = [run for runs in iter(Reader(late).read, None) for run in runs]
+    [letter] = store.letters()
+    there = letter_of(
+        msgspec.structs.replace(run_of_it, partition=letter.partition),
+        0,
+        letter.version,
+        table="orders",
+        key=KEY,
+        reason="too much",
+    )
+    store.commit(generation.id, [], [], letters=[there])
+    with pytest.raises(UpgradeError, match="schema version 2"):
+        put_back(store)
+    assert item(store)[:3] == (1, True, 2)
 
 
 def test_what_stands_alone_goes_only_where_nobody_has_to_do_with_it(tmp_path: Path) -> None:

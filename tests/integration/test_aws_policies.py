@@ -176,6 +176,7 @@ def apply(world: World, calls: Calls) -> None:
         store.share()
         assert store.checkpoints(generation.id, [0])
         store.unshare()
+    world.ok("pace", world.store, "--max-behind", "6h", "--log", world.log)
 
 
 def test_the_applier(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,17 @@ import pytest
 
 from appliers.store import Store
 from scripts.standins.server import Server
-from tests.contracts import build_contract, letters_contract, store_contract
+from tests.contracts import build_contract, letters_contract, pace_contract, store_contract
 from tests.contracts.dynamodb_places import on_service, remove_tables, shared_connect
 from tests.contracts.store_contract import Claim, Handles
 from tests.contracts.test_store_agreement import agree
 
-CLAIMS = [*store_contract.CLAIMS, *build_contract.CLAIMS, *letters_contract.CLAIMS]
+CLAIMS = [
+    *store_contract.CLAIMS,
+    *build_contract.CLAIMS,
+    *letters_contract.CLAIMS,
+    *pace_contract.CLAIMS,
+]
 
 
 @pytest.fixture

@@ -120,6 +120,11 @@ class Live:
                 found[each["shard"]] = each["pid"]
         return found
 
+    def heard_since(self, at_ms: int) -> bool:
+        """Whether KCL has handed something over since, if only that there is nothing."""
+        shards = self.health()["shards"]
+        return any(each["state"] == "working" and each["at_ms"] > at_ms for each in shards)
+
     def wait(self, what: str, until: Callable[[], bool]) -> None:
         end = time.monotonic() + WAIT_S
         while not until():
@@ -197,6 +202,8 @@ def test_everything_is_applied_once_whatever_is_killed(live: Live) -> None:
     live.stop_load()
     acknowledged = live.ledger.count(Outcome.ACKNOWLEDGED)
     live.wait("the log's end", lambda: live.applied() >= acknowledged)
+    quiet_ms = round(time.time() * 1000) + 1000
+    live.wait("that quiet shards are read on", lambda: live.heard_since(quiet_ms))
     third_daemon = live.health()["daemon"]
     assert live.stop_worker() == 0, live.said()
     assert not Path("/proc", str(third_daemon)).exists()

@@ -45,6 +45,9 @@ class ScriptedWorker:
         self.durable += [n for n in numbers if failed is None or n < failed]
         return said
 
+    def heard(self, shard: str) -> None:
+        pass
+
 
 class ScriptedWays:
     """Time passes only where somebody waits."""

@@ -80,6 +80,7 @@ def test_both_profiles_are_gone_by_and_begin_at_the_beginning(profile: Any) -> N
     check_properties(made)
     assert made["initialPositionInStream"] == "TRIM_HORIZON"
     assert made["retrievalMode"] == "POLLING"
+    assert made["callProcessRecordsEvenForEmptyRecordList"] == "true"
     assert int(made["shutdownGraceMillis"]) > 0
 
 

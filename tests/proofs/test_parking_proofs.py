@@ -292,7 +292,7 @@ def test_parked_events_are_neither_lost_nor_overtaken_and_come_back_in_order() -
     """Whatever crashes and whoever interferes: at rest the store is what the specification says."""
     met: Counter[str] = Counter()
 
-    @examples(2)
+    @examples(3)
     @given(commits=COMMITS, steps_=steps, remembers=st.booleans())
     def holds(
         commits: list[list[Seed]], steps_: list[tuple[int, int, int]], remembers: bool
