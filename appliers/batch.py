@@ -234,9 +234,7 @@ def _needed_of(
     expects = columns.expects
     owns = routing.ownership.owns
 
-    def may_act(partition: int, table: str, key: bytes) -> bool:
-        return routing.settles(table) or owns(partition, table, key)
-
+    may_act = routing.may_act
     is_usual = expects is None and not (skipped or failures or read_all or parked)
     if plan.actions_only and is_usual:
         # The common frame: a decision for each update, and next to nothing for the others.

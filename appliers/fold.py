@@ -94,7 +94,8 @@ class Fold:
             UpgradeError: a schema version that the rules do not know.
             ValueError: the run does not follow the one before it.
         """
-        run = self.routing.transformed(run)
+        routing = self.routing
+        run, skipped, is_odd = routing.prepared(run)
         columns = run.columns
         partition = run.partition
         reached = self._reached.get(partition)
@@ -105,16 +106,14 @@ class Fold:
                 f"partition {partition}: offset {run.first_offset} cannot follow {reached}"
             )
         self._reached[partition] = reached + len(columns.index)
-        routing = self.routing
         plan = routing.plan(columns.kinds)
-        skipped = routing.skipped(run)
         first = version_of(routing.params.timeline, run.first_offset)
         waiting = self.parking.waiting
         if (
             plan.actions_only
             and columns.expects is None
             and skipped is None
-            and not (failures_of(run) or left_out_of(run))
+            and not is_odd
             and first > self._base_max.get(partition, 0)
             and (not waiting or waiting.get(partition, frozenset()).isdisjoint(columns.keys))
         ):
@@ -250,8 +249,7 @@ class Fold:
         if isinstance(failure.cause, UpgradeError):
             raise failure.cause
         key, alone = run.columns.keys[i], failure.alone
-        error = poison(run, i, failure.reason, table=table, parks=failure.parks, alone=alone)
-        error.__cause__ = failure.cause
+        error = failure.poison(run, i, table)
         items = self._items_of(run.partition, table)
         if alone or self._moves(run, i, items, table, key, version):
             self._met.add(table)

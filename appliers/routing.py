@@ -91,11 +91,23 @@ class Routing:
         """``run`` as it is to be folded: itself where no transform touches it, or did before."""
         return run if self._transformer is None else self._transformer.run(run)
 
+    def prepared(self, run: Run) -> tuple[Run, frozenset[int] | None, bool]:
+        """`transformed`, `skipped` of that, and whether some of its events are not to be folded."""
+        if self._transformer is not None:
+            run = self._transformer.run(run)
+            if type(run) is Transformed:
+                return run, run.skipped or None, bool(run.failures or run.left_out)
+        return run, None if self.exclusions is None else self.exclusions.matches(run), False
+
     def skipped(self, run: Run) -> frozenset[int] | None:
         """The indexes of the events of a transformed run that are left out, if there are any."""
         if type(run) is Transformed:
             return run.skipped or None
         return None if self.exclusions is None else self.exclusions.matches(run)
+
+    def may_act(self, partition: int, table: str, key: bytes) -> bool:
+        """Whether actions of ``partition``, transformed, may touch the item."""
+        return table in self._made or self.ownership.owns(partition, table, key)
 
     def settles(self, table: str) -> bool:
         """Whether a transform has seen to it that actions on this table touch only their own items."""

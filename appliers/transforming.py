@@ -18,7 +18,7 @@ import msgspec
 
 from appliers.exclusion import Exclusions
 from appliers.ownership import Ownership
-from appliers.poison import is_of_the_event, readable_key, reason_of
+from appliers.poison import is_of_the_event, poison, readable_key, reason_of
 from appliers.transform import TableTransform, Transforms, TypeTransform
 from binlog.columns import KINDS_MAX, Columns
 from binlog.envelope import DELETE_ITEM, ITEM_TYPES, PUT_ITEM, Event
@@ -44,6 +44,12 @@ class Failure(msgspec.Struct, frozen=True):
     alone: bool = False  # there is no item that could wait for it
     parks: bool = True  # it is certainly the event's doing
     cause: Exception | None = None  # an UpgradeError is raised whatever is done about poison
+
+    def poison(self, run: Run, index: int, table: str) -> PoisonError:
+        """The same about the event at ``index``, whose items are in ``table``."""
+        error = poison(run, index, self.reason, table=table, parks=self.parks, alone=self.alone)
+        error.__cause__ = self.cause
+        return error
 
 
 _NO_FAILURES: Mapping[int, Failure] = {}
