@@ -35,17 +35,28 @@ Which item: the event's key in the declared table, or in the event's own where n
 key as a third argument. All must be keys that events of this partition own (`appliers.ownership`):
 by default an item belongs to the events published with its own table and key, and ``owner=``
 declares otherwise (`by_key` for events that are published without a table).
+
+What a replica changes in events before they are folded, `transform` and `transforms` declare
+(`appliers.transform`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from appliers.ownership import Owner, OwnerRule
+from appliers.transform import (
+    Function,
+    TableTransform,
+    Transforms,
+    TypeTransform,
+    build_transforms,
+    table_transform,
+)
 from binlog.envelope import Event
 from binlog.errors import RefusedError
 from binlog.fields import check_table
@@ -55,6 +66,7 @@ Apply: TypeAlias = Callable[..., Mapping[str, Any] | None]
 KeyOf: TypeAlias = Callable[[Event], Mapping[str, Any]]
 KeysOf: TypeAlias = Callable[[Event], Iterable[Mapping[str, Any]]]
 _Apply = TypeVar("_Apply", bound=Apply)
+_Transform = TypeVar("_Transform", bound=Function)
 _Upcaster = TypeVar("_Upcaster", bound=Upcast)
 
 
@@ -85,6 +97,7 @@ class Rules(msgspec.Struct, frozen=True):
     by_type: Mapping[str, tuple[Rule, ...]]
     owners: Mapping[str, OwnerRule]
     schemas: Schemas
+    transforms: Transforms | None = None
 
 
 NO_RULES = Rules({}, {}, NO_SCHEMAS)
@@ -98,6 +111,8 @@ class Appliers:
         self._rules: dict[str, list[Rule]] = {}
         self._owners: dict[str, OwnerRule] = {}
         self._registry = Registry()
+        self._table_transforms: dict[str, TableTransform] = {}
+        self._type_transforms: dict[str, TypeTransform] = {}
 
     def on(
         self,
@@ -163,6 +178,56 @@ class Appliers:
         if version > present.version:
             self._owners[name] = OwnerRule(owner, version)
 
+    def transform(
+        self,
+        table: str,
+        *,
+        version: int,
+        to: str | None = None,
+        rename: Mapping[str, str] | None = None,
+        drop: Collection[str] = (),
+        redact: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Declare what becomes of the actions on ``table``; see `appliers.transform`.
+
+        ``to`` is the table whose items they make, ``rename`` gives attributes other names,
+        ``redact`` other values: a constant, or `appliers.redaction.pseudonym`. All names are
+        those of the log. ``version`` is raised whenever one of these changes.
+
+        Raises:
+            RefusedError: a second transform of the table, or one that contradicts itself.
+        """
+        check_version("version", version)
+        if table in self._table_transforms:
+            raise RefusedError(f"two transforms of table {table!r}", do="one transform a table")
+        self._table_transforms[table] = table_transform(
+            table, version, to, rename or {}, drop, redact or {}
+        )
+
+    def transforms(
+        self, event_type: str | type, *, version: int = 1
+    ) -> Callable[[_Transform], _Transform]:
+        """Decorate the transform of the domain events of a type: event in, event or None out.
+
+        It may change data, meta and table, before any applier has the event; ``None``: to this
+        replica the event is one that no applier takes. It is pure, as appliers are.
+
+        Raises:
+            RefusedError: a built-in type, or a second one of the type.
+        """
+        event_type = self._registry.data_type(event_type)
+        check_version("version", version)
+        if event_type in self._type_transforms:
+            raise RefusedError(f"two transforms of {event_type!r}", do="one transform a type")
+
+        def register(function: _Transform) -> _Transform:
+            if not inspect.isroutine(function) or inspect.iscoroutinefunction(function):
+                raise RefusedError(f"the transform of {event_type!r} is no plain function")
+            self._type_transforms[event_type] = TypeTransform(event_type, version, function)
+            return function
+
+        return register
+
     def event_type(self, name: str | type, *, schema: int = 1, data: Any = None) -> None:
         """Declare the newest schema version of a type; see `binlog.schema.Registry`."""
         self._registry.event_type(name, schema=schema, data=data)
@@ -177,7 +242,8 @@ class Appliers:
         """The rules; later declarations do not change them.
 
         Raises:
-            RefusedError: a type whose upcasters make no path.
+            RefusedError: a type whose upcasters make no path, a transform's secret that is not
+                in the environment, or tables that become one without a declared owner.
         """
         schemas = self._registry.build()
         known = {name: schemas.steps(name) for name in schemas.types()}
@@ -187,6 +253,7 @@ class Appliers:
             {name: tuple(rules) for name, rules in sorted(self._rules.items()) if rules},
             dict(sorted(self._owners.items())),
             Schemas(known, {name: schemas.data_type(name, len(known[name]) + 1) for name in known}),
+            build_transforms(self._table_transforms, self._type_transforms, self._owners),
         )
 
 

@@ -25,6 +25,7 @@ from appliers.fold import Counts, Fold
 from appliers.item import Rejection, Row, Write
 from appliers.letters import DeadLetter
 from appliers.routing import Op, Routing
+from appliers.transforming import failures_of, left_out_of
 from appliers.user_rules import keys_of
 from binlog.errors import BinlogError, MismatchError, PoisonError
 from binlog.run import Run
@@ -76,6 +77,7 @@ def fold_batch(
             one that parks no item, see `appliers.poison`.
         MismatchError, UpgradeError: see `Fold.preload` and `Fold.add`.
     """
+    runs = [routing.transformed(run) for run in runs]
     fold = Fold(routing, after=None, parks=parks)
     failures: list[BinlogError] = []
     needed = _needed(routing, runs, failures, read_all=read_all, parks=parks, parked=parked)
@@ -226,10 +228,15 @@ def _needed_of(
     """Add the keys that ``run`` needs; those in ``blind`` were put whole before."""
     columns = run.columns
     plan = routing.plan(columns.kinds)
-    skipped = (routing.exclusions and routing.exclusions.matches(run)) or frozenset()
+    skipped = routing.skipped(run) or frozenset()
+    failures = failures_of(run)
+    skipped |= left_out_of(run) | {i for i, failure in failures.items() if failure.alone}
     expects = columns.expects
     owns = routing.ownership.owns
-    if plan.actions_only and expects is None and not skipped and not read_all and not parked:
+
+    may_act = routing.may_act
+    is_usual = expects is None and not (skipped or failures or read_all or parked)
+    if plan.actions_only and is_usual:
         # The common frame: a decision for each update, and next to nothing for the others.
         folding = [
             needed.setdefault(t, {}) if op is Op.UPDATE else None
@@ -243,7 +250,7 @@ def _needed_of(
             elif (
                 key not in put[kind]
                 and key not in wanted
-                and owns(run.partition, plan.tables[kind], key)
+                and may_act(run.partition, plan.tables[kind], key)
             ):
                 wanted[key] = None
         return
@@ -271,9 +278,10 @@ def _needed_of(
             op is not _UPDATE
             and not read_all
             and (expects is None or expects[i] is None)
+            and i not in failures
             and key not in parked.get(table, ())
         ):
             blind.setdefault(table, set()).add(key)
         # Nothing is read for an event that may not touch it; the fold refuses that.
-        elif key not in blind.get(table, ()) and owns(run.partition, table, key):
+        elif key not in blind.get(table, ()) and may_act(run.partition, table, key):
             needed.setdefault(table, {})[key] = None

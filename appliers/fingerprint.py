@@ -19,9 +19,11 @@ import msgspec
 from appliers.actions import ACTIONS_VERSION
 from appliers.applier import Rules
 from appliers.source import source_hash
+from appliers.transform import TableTransform
 from binlog.errors import DamageError, MismatchError, UpgradeError
 
-FORMAT = 1
+FORMAT = 2
+"""2: with transforms. Without any it is written as 1, which earlier code reads."""
 CANONICAL_VERSION = 1
 """Of `binlog.values`: other bytes for the same item are another fingerprint."""
 
@@ -33,6 +35,16 @@ class _Part(msgspec.Struct, frozen=True):
     source: str = ""  # "": no source to be had, not compared
 
 
+class _Transform(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A table's transform: all that it is, beside its declared version."""
+
+    version: int
+    to: str
+    rename: dict[str, str] = {}
+    drop: list[str] = []
+    redact: dict[str, str] = {}
+
+
 class _Fingerprint(msgspec.Struct, frozen=True, omit_defaults=True):
     format: int = 0
     actions: int = 0
@@ -40,6 +52,8 @@ class _Fingerprint(msgspec.Struct, frozen=True, omit_defaults=True):
     appliers: dict[str, dict[str, list[_Part]]] = {}  # type, table ("": its own): apply, key
     owners: dict[str, _Part] = {}
     upcasters: dict[str, list[_Part]] = {}  # of the types that have an applier; in order
+    transforms: dict[str, _Transform] = {}  # by the table that the events name
+    type_transforms: dict[str, _Part] = {}
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -65,9 +79,10 @@ def fingerprint(rules: Rules) -> str:
             appliers.setdefault(event_type, {})[rule.table] = [
                 _Part(rule.version, source_hash(function)) for function in functions
             ]
+    transforms = rules.transforms
     return _encode(
         _Fingerprint(
-            FORMAT,
+            1 if transforms is None else FORMAT,
             ACTIONS_VERSION,
             CANONICAL_VERSION,
             appliers,
@@ -80,8 +95,24 @@ def fingerprint(rules: Rules) -> str:
                 for event_type in rules.by_type
                 if rules.schemas.steps(event_type)
             },
+            {} if transforms is None else {t: _whole(e) for t, e in transforms.tables.items()},
+            {}
+            if transforms is None
+            else {
+                t: _Part(e.version, source_hash(e.function)) for t, e in transforms.types.items()
+            },
         )
     ).decode()
+
+
+def _whole(transform: TableTransform) -> _Transform:
+    return _Transform(
+        transform.version,
+        transform.to,
+        dict(transform.rename),
+        sorted(transform.drop),
+        {name: redaction.text for name, redaction in transform.redact.items()},
+    )
 
 
 def ruled_tables(stored: str) -> frozenset[str] | None:
@@ -92,6 +123,8 @@ def ruled_tables(stored: str) -> frozenset[str] | None:
     """
     found = _decode(stored)
     tables = {table for of_type in found.appliers.values() for table in of_type}
+    for source, transform in found.transforms.items():
+        tables |= {source, transform.to}
     return None if "" in tables else frozenset(tables | found.owners.keys())
 
 
@@ -102,7 +135,7 @@ def without_rules(stored: str) -> str:
         DamageError, UpgradeError: as `compare`.
     """
     found = _decode(stored)
-    return _encode(_Fingerprint(found.format, found.actions, found.canonical)).decode()
+    return _encode(_Fingerprint(1, found.actions, found.canonical)).decode()
 
 
 def compare(
@@ -130,7 +163,9 @@ def compare(
     ):
         if before != after:
             versions.append(f"{what}: version {before} before, {after} now")
+    versions += _transforms(old.transforms, new.transforms, tables)
     pairs = _pairs(old.owners, new.owners, tables, "the owner of table {}")
+    pairs += _pairs(old.type_transforms, new.type_transforms, met, "the transform of {}")
     for event_type in _names(old.appliers, new.appliers, met):
         pairs = (
             *pairs,
@@ -185,6 +220,27 @@ def check_fingerprint(
         )
 
 
+def _transforms(
+    old: Mapping[str, _Transform], new: Mapping[str, _Transform], tables: Collection[str] | None
+) -> Iterator[str]:
+    """What differs of those whose events or items are of ``tables``, before or now."""
+    for source in sorted({*old, *new}):
+        was, now = old.get(source), new.get(source)
+        concerned = {source, *(each.to for each in (was, now) if each is not None)}
+        if was == now or (tables is not None and concerned.isdisjoint(tables)):
+            continue
+        what = f"the transform of table {source}"
+        if was is not None and now is not None and was.version == now.version:
+            changed = [
+                name
+                for name in ("to", "rename", "drop", "redact")
+                if getattr(was, name) != getattr(now, name)
+            ]
+            yield f"{what}: other {', '.join(changed)} now, and still version {now.version}"
+        else:
+            yield f"{what}: {_version(was)} before, {_version(now)} now"
+
+
 _Pair = tuple[str, _Part | None, _Part | None]
 
 
@@ -228,7 +284,7 @@ def _names(
     return sorted(names if counted is None else names.intersection(counted))
 
 
-def _version(part: _Part | None) -> str:
+def _version(part: _Part | _Transform | None) -> str:
     return "none" if part is None else f"version {part.version}"
 
 

@@ -27,6 +27,7 @@ from appliers.item import Rejection, Row
 from appliers.parking import Parking
 from appliers.poison import poison, reason_of
 from appliers.routing import Op, Plan, Routing
+from appliers.transforming import Failure, failures_of, left_out_of
 from appliers.user_rules import apply_rule, check_owner, keys_of
 from binlog.errors import DamageError, PoisonError, RefusedError, UpgradeError
 from binlog.run import Run
@@ -93,6 +94,8 @@ class Fold:
             UpgradeError: a schema version that the rules do not know.
             ValueError: the run does not follow the one before it.
         """
+        routing = self.routing
+        run, skipped, is_odd = routing.prepared(run)
         columns = run.columns
         partition = run.partition
         reached = self._reached.get(partition)
@@ -103,15 +106,14 @@ class Fold:
                 f"partition {partition}: offset {run.first_offset} cannot follow {reached}"
             )
         self._reached[partition] = reached + len(columns.index)
-        routing = self.routing
         plan = routing.plan(columns.kinds)
-        skipped = None if routing.exclusions is None else routing.exclusions.matches(run)
         first = version_of(routing.params.timeline, run.first_offset)
         waiting = self.parking.waiting
         if (
             plan.actions_only
             and columns.expects is None
             and skipped is None
+            and not is_odd
             and first > self._base_max.get(partition, 0)
             and (not waiting or waiting.get(partition, frozenset()).isdisjoint(columns.keys))
         ):
@@ -182,7 +184,7 @@ class Fold:
         ownership = self.routing.ownership
         wrong: dict[str, set[bytes]] = {}
         for table, items, before in touched:
-            count = len(items) - before
+            count = 0 if self.routing.settles(table) else len(items) - before
             if count and (
                 foreign := ownership.foreign(run.partition, table, islice(reversed(items), count))
             ):
@@ -206,6 +208,7 @@ class Fold:
         """Any frame, event by event, from the one at ``begin`` on."""
         counts = self.counts
         columns = run.columns
+        failures, left_out = failures_of(run), left_out_of(run)
         for i, kind in enumerate(columns.index[begin:], begin):
             op = plan.ops[kind]
             if op is Op.CONTROL:
@@ -217,7 +220,12 @@ class Fold:
                 continue
             if op >= _APPLY and plan.types[kind] not in self.types:
                 self.types.add(plan.types[kind])
-            if op <= _UPDATE:
+            if i in left_out:
+                counts.unrouted += 1
+            elif i in failures and op <= _APPLY:
+                counts.routed += 1
+                self.refuse(run, i, plan.tables[kind], first + i, failures[i])
+            elif op <= _UPDATE:
                 counts.routed += 1
                 self.act_on(run, i, op, plan.tables[kind], first + i)
             elif op is _APPLY:
@@ -235,6 +243,17 @@ class Fold:
             raise newer(run, i)
         error = poison(run, i, "it names no table", alone=True)
         self.divert(run, i, version, "", b"", error)
+
+    def refuse(self, run: Run, i: int, table: str, version: int, failure: Failure) -> None:
+        """What cannot be transformed cannot be applied."""
+        if isinstance(failure.cause, UpgradeError):
+            raise failure.cause
+        key, alone = run.columns.keys[i], failure.alone
+        error = failure.poison(run, i, table)
+        items = self._items_of(run.partition, table)
+        if alone or self._moves(run, i, items, table, key, version):
+            self._met.add(table)
+            self.divert(run, i, version, table, key, error)
 
     def divert(
         self, run: Run, i: int, version: int, table: str, key: bytes, error: PoisonError

@@ -2,7 +2,7 @@
 
 An item whose event is poison is *parked*: it stays as it was, and that event and all later ones of
 the item become letters, each with the event whole, so that they can be folded again, in order,
-without the log (`consumers.redrive`). The mark is in the item itself (`Row.parked`, `Row.tail`).
+without the log (`consumers.redrive`). It is there as it is folded, transforms laid on it. The mark is in the item itself (`Row.parked`, `Row.tail`).
 
 Order of writes: letters durable, then the item's mark, then the checkpoint. So every letter up to an
 item's tail is there; one beyond it is of a commit that has not come to its end, or of one that
@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from appliers.transforming import Failure, Transformed, as_transformed
 from binlog.columns import Columns
 from binlog.errors import DamageError
 from binlog.frame import Session
@@ -78,8 +79,15 @@ class _Whole(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sequence: str  # of the record; up to 56 digits, and msgpack has no integers of that size
 
 
+class _Transformed(_Whole, frozen=True, array_like=True, gc=False):
+    """One on which a transform was laid: whoever folds it again lays on none."""
+
+    failed: str | None = None  # why it could not be; then there is no more of the event
+    is_transformed: bool = False
+
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Whole).decode
+_decode = msgspec.msgpack.Decoder(_Transformed).decode
 
 
 def letter_of(
@@ -88,6 +96,9 @@ def letter_of(
     """The letter of the event at ``index`` of ``run``."""
     columns = run.columns
     event_type, schema, event_table = columns.kinds[columns.index[index]]
+    failed: str | None = None
+    if type(run) is Transformed and index in run.failures:
+        failed = run.failures[index].reason
     whole = _Whole(
         schema=schema,
         table=event_table,
@@ -102,6 +113,9 @@ def letter_of(
         number=run.numbers[index],
         sequence=str(run.sequence),
     )
+    if type(run) is Transformed:
+        fields = {name: getattr(whole, name) for name in _Whole.__struct_fields__}
+        whole = _Transformed(**fields, failed=failed, is_transformed=True)
     return DeadLetter(
         table=table,
         partition=run.partition,
@@ -140,7 +154,7 @@ def run_of(letter: DeadLetter) -> Run:
         metas=None if whole.meta is None else [whole.meta],
         expects=None if whole.expect is None else [whole.expect],
     )
-    return Run(
+    run = Run(
         partition=letter.partition,
         first_offset=letter.offset,
         columns=columns,
@@ -149,3 +163,7 @@ def run_of(letter: DeadLetter) -> Run:
         arrival_ms=whole.arrival_ms,
         sequence=sequence,
     )
+    if not whole.is_transformed:
+        return run
+    failures = {} if whole.failed is None else {0: Failure(whole.failed, alone=letter.alone)}
+    return as_transformed(run, failures)

@@ -4,13 +4,14 @@ A table declares an owner, a pure function from an item key to the table and key
 are published with; by default the item's own table and key. An event may touch an item only if
 the owner's partition is its own. Nothing is asked of any store, so every replay decides alike,
 whoever was first; and an item whose events came from two partitions would depend on the order in
-which these are read.
+which these are read. Of a table that a transform makes of another one the owner follows from that
+(`appliers.transform`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -18,6 +19,9 @@ from binlog.errors import RefusedError
 from binlog.fields import check_table, encode_key
 from binlog.partition import md5, ordering_key, partition_of
 from binlog.values import decode_value
+
+if TYPE_CHECKING:
+    from appliers.transform import Transforms
 
 Owner: TypeAlias = Callable[[dict[str, Any]], tuple[str, Mapping[str, Any]]]
 
@@ -37,9 +41,24 @@ def by_key(key: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 class Ownership:
     """The owners of all tables, for a log of ``partitions`` partitions."""
 
-    def __init__(self, partitions: int, owners: Mapping[str, OwnerRule]) -> None:
+    def __init__(
+        self,
+        partitions: int,
+        owners: Mapping[str, OwnerRule],
+        transforms: Transforms | None = None,
+    ) -> None:
+        """``transforms`` own the tables that they make, where no owner is declared."""
         self._partitions = partitions
         self._owners = dict(owners)
+        self._computed_back: frozenset[str] = frozenset()
+        if transforms is not None:
+            back = {t: OwnerRule(e.owner, e.version) for t, e in transforms.owners.items()}
+            self._computed_back = frozenset(back.keys() - owners.keys())
+            self._owners = {**back, **owners}
+
+    def is_computed_back(self, table: str) -> bool:
+        """Whether the owner of its items follows from a transform, and is not declared."""
+        return table in self._computed_back
 
     def owner_of(self, table: str, key: bytes) -> tuple[str, bytes]:
         """The table and the canonical key bytes that the events of this item are published with.

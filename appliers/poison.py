@@ -95,6 +95,8 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, BinlogError):
         return error.what
     text = str(error)
+    if text and isinstance(error, ApplierError):
+        return text  # the user's own words
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from appliers.fold import Fold, newer
 from appliers.letters import DeadLetter, run_of
 from appliers.routing import Op
+from appliers.transforming import Transformed
 from appliers.user_rules import keys_of
 from binlog.errors import PoisonError
 
@@ -16,9 +17,12 @@ def fold_letter(fold: Fold, letter: DeadLetter) -> bool:
         PoisonError: it cannot be told where it is routed, or it parks no item (`appliers.poison`).
         UpgradeError, DamageError: as `Fold.add` and `run_of`.
     """
-    run = run_of(letter)
+    run = fold.routing.transformed(run_of(letter))
     plan = fold.routing.plan(run.columns.kinds)
     op, named = plan.ops[0], plan.tables[0]
+    if type(run) is Transformed and run.failures:
+        fold.refuse(run, 0, letter.table, letter.version, run.failures[0])
+        return True
     if op <= Op.UPDATE:
         if (named, run.columns.keys[0]) != (letter.table, letter.key):
             return False

@@ -16,11 +16,11 @@ import msgspec
 from appliers.applier import NO_RULES, Rule, Rules
 from appliers.exclusion import Exclusions
 from appliers.ownership import Ownership
+from appliers.transforming import ITEM_SCHEMA, Transformed, Transformer
 from binlog.envelope import CONTROL_PREFIX, DELETE_ITEM, ITEM_TYPES, PUT_ITEM
 from binlog.params import Params
+from binlog.run import Run
 
-ITEM_SCHEMA = 1
-"""The only schema version there is of PutItem, DeleteItem and UpdateItem."""
 _Kind: TypeAlias = tuple[str, int, str]  # type of the event, its schema version, table
 _PLANS_MAX = 10_000  # remembered; beyond, somebody writes a new table or type a frame
 
@@ -70,9 +70,48 @@ class Routing:
         self.tables = None if tables is None else frozenset(tables)
         self._without = frozenset(without)
         self.exclusions = exclusions
-        self.ownership = Ownership(params.partitions, rules.owners)
+        self.ownership = Ownership(params.partitions, rules.owners, rules.transforms)
+        self._made: frozenset[str] = frozenset()
+        self._transformer: Transformer | None = None
+        if rules.transforms is not None:
+            self._made = rules.transforms.targets
+            self._transformer = Transformer(
+                rules.transforms,
+                ownership=self.ownership,
+                partitions=params.partitions,
+                schemas=rules.schemas,
+                timeline=params.timeline,
+                exclusions=exclusions,
+                wanted=lambda kind: kind[0] in rules.by_type or self._wanted(kind[2]),
+            )
         self._plans: dict[tuple[_Kind, ...], Plan] = {}
         self._each: dict[_Kind, tuple[Op, tuple[Rule, ...]]] = {}
+
+    def transformed(self, run: Run) -> Run:
+        """``run`` as it is to be folded: itself where no transform touches it, or did before."""
+        return run if self._transformer is None else self._transformer.run(run)
+
+    def prepared(self, run: Run) -> tuple[Run, frozenset[int] | None, bool]:
+        """`transformed`, `skipped` of that, and whether some of its events are not to be folded."""
+        if self._transformer is not None:
+            run = self._transformer.run(run)
+            if type(run) is Transformed:
+                return run, run.skipped or None, bool(run.failures or run.left_out)
+        return run, None if self.exclusions is None else self.exclusions.matches(run), False
+
+    def skipped(self, run: Run) -> frozenset[int] | None:
+        """The indexes of the events of a transformed run that are left out, if there are any."""
+        if type(run) is Transformed:
+            return run.skipped or None
+        return None if self.exclusions is None else self.exclusions.matches(run)
+
+    def may_act(self, partition: int, table: str, key: bytes) -> bool:
+        """Whether actions of ``partition``, transformed, may touch the item."""
+        return table in self._made or self.ownership.owns(partition, table, key)
+
+    def settles(self, table: str) -> bool:
+        """Whether a transform has seen to it that actions on this table touch only their own items."""
+        return table in self._made
 
     def plan(self, kinds: Sequence[_Kind]) -> Plan:
         """The plan for a frame's table of kinds."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from appliers.applier import ApplierError, Rule
+from appliers.applier import Rule
 from appliers.poison import is_of_the_event, poison, readable_key, reason_of
 from appliers.routing import Routing
-from binlog.envelope import Event
+from binlog.envelope import ITEM_TYPES, Event
 from binlog.errors import DamageError, PoisonError, RefusedError
 from binlog.events import event_at
 from binlog.fields import encode_key
@@ -38,7 +38,9 @@ def keys_of(routing: Routing, run: Run, index: int, rule: Rule) -> list[bytes]:
     except MemoryError:  # the machine's fault, not the event's
         raise
     except Exception as error:
-        raise poison(run, index, _said(error), parks=is_of_the_event(error), alone=True) from error
+        raise poison(
+            run, index, reason_of(error), parks=is_of_the_event(error), alone=True
+        ) from error
     if len(set(keys)) != len(keys):
         raise poison(run, index, "its applier's keys name an item twice", alone=True)
     return keys
@@ -70,7 +72,7 @@ def apply_rule(
         raise
     except Exception as error:
         raise poison(
-            run, index, _said(error), table=table, key=key, parks=is_of_the_event(error)
+            run, index, reason_of(error), table=table, key=key, parks=is_of_the_event(error)
         ) from error
 
 
@@ -81,6 +83,8 @@ def check_owner(routing: Routing, run: Run, index: int, *, table: str, key: byte
         PoisonError: another partition owns it; both keys are named. Or the owner function fails.
     """
     ownership = routing.ownership
+    if run.columns.kinds[run.columns.index[index]][0] in ITEM_TYPES and routing.settles(table):
+        return
     try:
         if ownership.partition_of(table, key) == run.partition:
             return
@@ -88,7 +92,7 @@ def check_owner(routing: Routing, run: Run, index: int, *, table: str, key: byte
     except MemoryError:
         raise
     except Exception as error:
-        reason = f"the owner of table {table!r} failed ({_said(error)})"
+        reason = f"the owner of table {table!r} failed ({reason_of(error)})"
         raise poison(
             run, index, reason, table=table, key=key, parks=is_of_the_event(error), alone=True
         ) from error
@@ -118,10 +122,6 @@ def _event(routing: Routing, run: Run, index: int, *, alone: bool = False) -> Ev
 
 def _origin(table: str, key: bytes) -> str:
     return f"{f'table {table!r}' if table else 'no table'}, key {readable_key(key)[1]}"
-
-
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, ApplierError) and str(error) else reason_of(error)
 
 
 def _encode_result(result: Any, key: bytes) -> bytes:

@@ -138,7 +138,13 @@ def check_rules(generations: list[Generation], rules: Rules, name: str) -> None:
     for generation in generations:
         where = f"{name}, tables {', '.join(generation.tables) or 'none yet'}"
         try:
-            check_fingerprint(generation.fingerprint, current, where=where, met=generation.types)
+            check_fingerprint(
+                generation.fingerprint,
+                current,
+                where=where,
+                met=generation.types,
+                tables=generation.tables,
+            )
         except MismatchError as error:
             raise ConflictError(
                 error.what, error.where, "give the appliers that made it: --appliers module:object"

@@ -204,8 +204,8 @@ def test_what_is_no_fingerprint_is_damage(text: str) -> None:
 
 
 def test_a_newer_format_is_not_guessed_at() -> None:
-    with pytest.raises(UpgradeError, match="format 2"):
-        compare('{"format": 2}', fingerprint(NO_RULES))
+    with pytest.raises(UpgradeError, match="format 3"):
+        compare('{"format": 3}', fingerprint(NO_RULES))
 
 
 # -- the hash of a source ------------------------------------------------------------------------

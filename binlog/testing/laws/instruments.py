@@ -15,6 +15,7 @@ import msgspec
 
 from appliers.applier import Rule, Rules
 from appliers.ownership import OwnerRule
+from appliers.transform import Transforms
 from binlog.envelope import Event
 from binlog.errors import RefusedError
 from binlog.schema import Schemas, Step
@@ -24,14 +25,14 @@ from binlog.values import encode_value
 
 Function: TypeAlias = Callable[..., Any]
 
-_MAY_CHANGE = frozenset({"upcaster", "owner"})
-"""What an upcaster and an owner are given belongs to them, as their contracts say."""
+_MAY_CHANGE = frozenset({"upcaster", "owner", "transform"})
+"""What these are given belongs to them, as their contracts say."""
 
 
 class Who(msgspec.Struct, frozen=True):
     """One of the user's functions."""
 
-    role: str  # applier, key, keys, owner, upcaster
+    role: str  # applier, key, keys, owner, upcaster, transform
     of: str  # the event type, or the owner's table
     function: Function
     schema: int = 0  # that an upcaster takes
@@ -159,7 +160,20 @@ def instrumented(rules: Rules, tools: Instruments) -> Rules:
                 for name in rules.schemas.types()
             }
         ),
+        _transforms(rules.transforms, wrap),
     )
+
+
+def _transforms(
+    transforms: Transforms | None, wrap: Callable[[Who], Function]
+) -> Transforms | None:
+    if transforms is None:
+        return None
+    types = {
+        name: msgspec.structs.replace(each, function=wrap(Who("transform", name, each.function)))
+        for name, each in transforms.types.items()
+    }
+    return Transforms(transforms.tables, types)
 
 
 def _rule(rule: Rule, wrap: Callable[[Who], Function]) -> Rule:

@@ -50,6 +50,8 @@ def functions_of(rules: Rules) -> Iterator[Callable[..., Any]]:
         for rule in of_type:
             yield from (f for f in (rule.apply, rule.key, rule.keys) if f is not None)
     yield from (owner.owner for owner in rules.owners.values())
+    if rules.transforms is not None:
+        yield from (each.function for each in rules.transforms.types.values())
     for name in rules.schemas.types():
         yield from (step.upcast for step in rules.schemas.steps(name))
 
@@ -68,7 +70,7 @@ def pack_rules(rules: Rules) -> bytes:
     )
     target = io.BytesIO()
     try:
-        _Pickler(target).dump(Rules(rules.by_type, rules.owners, schemas))
+        _Pickler(target).dump(Rules(rules.by_type, rules.owners, schemas, rules.transforms))
     except Exception as error:
         raise RefusedError(
             "the appliers cannot be sent to another process, where their results are compared "

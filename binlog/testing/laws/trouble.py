@@ -104,6 +104,9 @@ def _refused_result(error: PoisonError, index: int, returned: tuple[Who, Any] | 
         )
     if who.role == "upcaster":
         what, do = "returned data that no event can hold", "return plain values; no floats"
+    elif who.role == "transform":
+        what = "returned no event that could have been published"
+        do = "return the event with other data, meta or table and nothing else, or None; no floats"
     else:
         what, do = "returned what is no key", "return a map of one or two attributes: text, number"
     return Trouble(index, "storable", f"{say_who(who)} {what}", [reason], do)

@@ -8,6 +8,7 @@
 * An event of the user's goes, by each rule for its type, to the items that the rule's ``key`` or
   ``keys`` name, or to the one of its own key. Its data are brought up to date by the upcasters of
   all versions from its own. The item becomes what the applier returns, a tombstone for None.
+* Transforms are laid on an event first, and what they cannot be laid on is poison (`transformed`).
 * An item may be touched by events of its owner's partition only.
 * An expected version is compared with the item's, 0 where there is none or it is deleted; where
   it differs nothing moves and it is noted once.
@@ -30,10 +31,19 @@ from typing import Any, TypeAlias
 import msgspec
 
 from appliers.applier import NO_RULES, Rule, Rules
+from appliers.transform import TableTransform
 from binlog.envelope import CONTROL_PREFIX, DELETE_ITEM, ITEM_TYPES, PUT_ITEM, Envelope
 from binlog.fields import check_table, encode_key
 from binlog.partition import ordering_key, partition_of
 from binlog.testing.world.cell import Cell, Poison, updated
+from binlog.testing.world.transformed import (
+    declared_for,
+    key_back,
+    new_action,
+    new_delivery,
+    new_key,
+    source_of,
+)
 from binlog.testing.world.user_code import Asked, Delivery
 from binlog.values import decode_value
 
@@ -99,28 +109,61 @@ class Tables:
         if offset <= self.vector.get(partition, 0):
             raise ValueError(f"partition {partition}: {offset} after {self.vector[partition]}")
         kind = event.type
-        if kind in ITEM_TYPES and self.parks:
-            moved = self._park(event.table, event.key, partition, offset, self._act, event)
-        elif kind in ITEM_TYPES:
-            moved = self._act(partition, offset, event)
+        if kind in ITEM_TYPES:
+            moved = self._action(partition, offset, event)
         elif kind.startswith(CONTROL_PREFIX) or kind not in self.rules.by_type:
             moved = ()
         else:
             whole = Delivery(self.rules, partition, offset, event, arrival_ms, session, number)
-            apply = self._apply_and_park if self.parks else self._apply_rules
-            moved = apply(self.rules.by_type[kind], whole)
+            moved = self._rules(whole)
         self.vector[partition] = offset
         return moved
 
-    def _act(self, partition: int, offset: int, event: Envelope) -> tuple[Place, ...]:
-        table, key, data = event.table, event.key, event.data
+    def _action(self, partition: int, offset: int, event: Envelope) -> tuple[Place, ...]:
+        declared = declared_for(self.rules, event.table)
+        if declared is not None:
+            try:
+                event = self._placed(declared, partition, event)
+            except Poison as error:
+                if not self.parks:
+                    raise Homeless(str(error), declared=error.declared) from error
+                self._leave_alone(declared.to, partition, offset)
+                return ()
+        if not self.parks:
+            return self._act(partition, offset, event, declared)
+        where = event.table, event.key, partition, offset
+        return self._park(*where, self._act, event, declared)
+
+    def _placed(self, declared: TableTransform, partition: int, event: Envelope) -> Envelope:
+        """The action with the table and key of its item, which has to be its own."""
+        if partition_of(ordering_key(event.table, event.key), self.partitions) != partition:
+            raise Poison("its key belongs to another partition")
+        key = new_key(declared, event.key)
+        source = source_of(self.rules, declared.to)
+        if source is not None:
+            if source.table != event.table:
+                raise Poison("the table is made of another one")
+        elif self._owner(declared.to, key) != (event.table, event.key):
+            raise Poison("the item belongs to other events")
+        return msgspec.structs.replace(event, table=declared.to, key=key)
+
+    def _act(
+        self, partition: int, offset: int, event: Envelope, declared: TableTransform | None
+    ) -> tuple[Place, ...]:
+        table, key = event.table, event.key
         if not table:
             raise Homeless("it names no table")
         if event.schema > 1:
             raise Poison(f"{event.type} of schema version {event.schema}")
-        before = self._before(partition, table, key)
+        if declared is None:
+            before = self._before(partition, table, key)
+        else:
+            before = self.cells.get(table, {}).get(key)
         if event.expect is not None and self._refuses(partition, offset, event, table, key, before):
             return ()
+        if declared is not None:
+            event = new_action(declared, event)
+        data = event.data
         if event.type == DELETE_ITEM:
             if data is not None:
                 raise Poison("a DeleteItem with data")
@@ -133,6 +176,19 @@ class Tables:
             cell = updated(before, partition, offset, event)
         self._set(table, key, cell)
         return ((table, key),)
+
+    def _rules(self, event: Delivery) -> tuple[Place, ...]:
+        try:
+            changed = new_delivery(event)
+        except Poison as error:
+            if not self.parks:
+                raise Homeless(str(error), declared=error.declared) from error
+            self._leave_alone(event.envelope.table, event.partition, event.offset)
+            return ()
+        if changed is None:
+            return ()
+        apply = self._apply_and_park if self.parks else self._apply_rules
+        return apply(self.rules.by_type[event.envelope.type], changed)
 
     def _apply_rules(self, rules: Iterable[Rule], event: Delivery) -> tuple[Place, ...]:
         envelope, partition, offset = event.envelope, event.partition, event.offset
@@ -221,19 +277,29 @@ class Tables:
         before = None if cells is None else cells.get(key)
         if before is not None and before.partition == partition:
             return before
-        owner_table, owner_key = table, key
-        if table in self.rules.owners:
-            with Asked(f"the owner of table {table!r}"):
-                owner: object = self.rules.owners[table].owner(decode_value(key))
-                if not isinstance(owner, tuple):
-                    raise Poison(f"the owner of table {table!r} is no pair")
-                owner_table, named = owner
-                owner_key = encode_key(named, None)
-                if owner_table:
-                    check_table(owner_table)
+        owner_table, owner_key = self._owner(table, key)
         if partition_of(ordering_key(owner_table, owner_key), self.partitions) != partition:
             raise Homeless("the item belongs to events of another partition")
         return before
+
+    def _owner(self, table: str, key: bytes) -> tuple[str, bytes]:
+        """Table and key of the events of an item."""
+        source = source_of(self.rules, table)
+        if source is not None:
+            back = key_back(source, key)
+            if back is None:
+                raise Homeless("whose the item is cannot be told")
+            return source.table, back
+        if table not in self.rules.owners:
+            return table, key
+        with Asked(f"the owner of table {table!r}"):
+            owner: object = self.rules.owners[table].owner(decode_value(key))
+            if not isinstance(owner, tuple):
+                raise Poison(f"the owner of table {table!r} is no pair")
+            owner_table, named = owner
+            if owner_table:
+                check_table(owner_table)
+            return owner_table, encode_key(named, None)
 
     def _refuses(
         self,
