@@ -82,8 +82,8 @@ def test_what_is_not_applicable_names_a_file_that_could_be() -> None:
     """A glob with a slip in it would never match, and its sabotage never be asked for."""
     could = [
         *("consumers/lambda_.py", "consumers/kcl.py", "consumers/tombstone_sweeper.py"),
-        *("consumers/parking.py", "consumers/dead_letters.py", "snapshots/snapshot.py"),
-        *("snapshots/archive.py", "binlog/timeline.py", "binlog/logs/kinesis.py"),
+        *("consumers/parking.py", "consumers/dead_letters.py", "binlog/cli/snapshot.py"),
+        *("binlog/cli/archive.py", "binlog/timeline.py", "binlog/logs/kinesis.py"),
         "snapshots/objects/directory.py",
     ]
     globs = {glob for _, what in wanted() if isinstance(what, dict) for glob in what["needs"]}
