@@ -182,6 +182,7 @@ FAULTS = {
     "create": NAME_FAULTS,
     "mkdir": NAME_FAULTS,
     "rename": NAME_FAULTS,
+    "link": NAME_FAULTS,
     "unlink": ("power", "kill", "broken"),
     "rmdir": ("power", "kill", "broken"),
 }
@@ -348,6 +349,18 @@ class Process:
         if isinstance(old, File):
             old.links -= 1
         parent.apply({name: None, new: node})
+        self._changed(parent)
+        self._stop(fault)
+
+    def link(self, source: str, target: str, /) -> None:
+        node = self._node(source)
+        assert isinstance(node, File)
+        parent, new = self._walk(target)
+        if new in parent.names:
+            raise OSError(errno.EEXIST, "exists", target)
+        fault = self._step("link")
+        node.links += 1
+        parent.apply({new: node})
         self._changed(parent)
         self._stop(fault)
 
