@@ -69,6 +69,7 @@ def counterpart(
                 target=Target(vector=vector),
                 rules=rules,
                 excluded=generation.excluded,
+                idle_exclusions="allow",  # what they name may have come later
                 poison="park",  # a store that never parked met nothing to park up to there
             )
             try:

@@ -21,6 +21,12 @@ import msgspec
 
 from appliers.applier import NO_RULES, Rules
 from appliers.exclusion import parse_exclusions
+from appliers.exclusion_matching import (
+    Met,
+    WatchedExclusions,
+    check_matched,
+    watch_exclusions,
+)
 from appliers.fingerprint import fingerprint
 from appliers.fold import Counts, Fold
 from appliers.item import Rejection
@@ -48,6 +54,7 @@ class Wanted(msgspec.Struct, frozen=True):
     target: Target = END
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()
+    idle_exclusions: Literal["refuse", "allow"] = "refuse"  # rules that match no event
     poison: Literal["stop", "park"] = "stop"  # what an event that cannot be applied does
 
 
@@ -83,6 +90,7 @@ class Folded(msgspec.Struct):
     rejections: list[Rejection]
     letters: list[DeadLetter]
     duplicates: int
+    excluded: Met | None = None  # what the exclusions met
 
 
 def rebuild(
@@ -103,6 +111,7 @@ def rebuild(
             poison only what parks no item where ``wanted`` says to park (`appliers.poison`).
         ConflictError: the target is beyond the log's end.
         MismatchError: the store belongs to another log.
+        RefusedError: an exclusion that matches no event, unless ``wanted`` allows it.
     """
     started = time.perf_counter()
     store.lock()
@@ -115,6 +124,7 @@ def rebuild(
     )
     try:
         results = _fold_all(log, build, wanted, max(1, workers), progress)
+        _check_exclusions(log, wanted, results)
         build.adopt(result.part for result in results)
         for result in results:
             build.reject(result.rejections)
@@ -159,7 +169,7 @@ def fold_partitions(
             rules=wanted.rules,
             tables=wanted.tables,
             without=frozenset(wanted.without),
-            exclusions=parse_exclusions(wanted.excluded),
+            exclusions=watch_exclusions(wanted.excluded),
         ),
         parks=wanted.poison == "park",
     )
@@ -230,7 +240,25 @@ def _fold_group(
             rejections=fold.rejections,
             letters=fold.parking.letters,
             duplicates=duplicates_of(reader),
+            excluded=met_by(fold),
         )
+
+
+def met_by(fold: Fold) -> Met | None:
+    """What the exclusions of a fold of `fold_partitions` met, if it has any."""
+    exclusions = fold.routing.exclusions
+    return exclusions.met() if isinstance(exclusions, WatchedExclusions) else None
+
+
+def _check_exclusions(log: Log, wanted: Wanted, results: Sequence[Folded]) -> None:
+    """That each of them left something out: before anything is made live.
+
+    Raises:
+        RefusedError: one matches no event.
+    """
+    if wanted.idle_exclusions == "refuse":
+        ends = {p: c.applied for r in results for p, c in r.checkpoints.items()}
+        check_matched([r.excluded for r in results if r.excluded is not None], ends, where=log.name)
 
 
 def _fold_all(

@@ -176,6 +176,18 @@ def test_exclusions_are_recorded_and_counted(log: str, store: str) -> None:
     assert binlog("rebuild", log, store, "--exclude", "colour=red").status == 2
 
 
+def test_exclusions_that_match_nothing_are_refused_before_anything_is_replaced(
+    log: str, store: str
+) -> None:
+    """A slip in a rule leaves out nothing, and nobody would see it in what comes out."""
+    before = document("rebuild", log, store)["tables"]
+    ran = binlog("rebuild", log, store, "--exclude", "type=putitem", "--exclude", "id=nobody")
+    assert ran.status == 2
+    assert "'id=nobody' matches no event up to there (1 more like it)" in ran.err
+    assert "'PutItem' is there" in binlog("rebuild", log, store, "--exclude", "type=putitem").err
+    assert document("digest", store)["tables"] == before
+
+
 def test_poison_stops_with_all_that_one_needs(log: str, store: str) -> None:
     """Status 3, the event, and the rule that passes it; the old content stays."""
     before = document("rebuild", log, store, *APPLIERS)["tables"]

@@ -126,7 +126,7 @@ def test_poison_that_is_met_although_it_was_left_out_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else it is left out again, for ever."""
-    monkeypatch.setattr("snapshots.rebuild.parse_exclusions", lambda *_, **__: None)
+    monkeypatch.setattr("snapshots.rebuild.watch_exclusions", lambda *_, **__: None)
     world = World()
     world.publish(0, [POISON])
     with pytest.raises(Violation, match="left out is met all the same"):

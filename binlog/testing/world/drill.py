@@ -23,7 +23,9 @@ def drill(log: Log, store: WorldStore, rules: Rules, judge: Judge, vector: Vecto
     """
     truth = judge.truth
     target, excluded = Target(vector=vector), truth.exclusions()
-    report = rebuild(log, store, Wanted(rules=rules, target=target, excluded=excluded))
+    report = rebuild(
+        log, store, Wanted(rules=rules, target=target, excluded=excluded, idle_exclusions="allow")
+    )
     journal = Journal(store, f"a rebuild to {vector}", judge)
     journal.look()
     journal.check_stands_at(without_zeros(vector))

@@ -227,7 +227,9 @@ class Replica(Generic[_Store]):
         """
         old = self.engine or self.new_engine(RECORDS)
         try:
-            wanted = Wanted(rules=self._rules, excluded=excluded, poison=self._poison)
+            wanted = Wanted(
+                rules=self._rules, excluded=excluded, idle_exclusions="allow", poison=self._poison
+            )
             rebuild(self._log, self.store, wanted)
         except HaltedError as error:
             halt = error.details["halt"]
