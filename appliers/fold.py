@@ -17,15 +17,17 @@ Nothing here reads or writes a store: `appliers.batch` folds onto one, a rebuild
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from appliers.adoption import Bases, adopt
 from appliers.applier import Rule
+from appliers.contents import Contents
 from appliers.counts import Counts
 from appliers.entries import ABSENT, Entry, Items, act, content_of
 from appliers.item import Rejection, Row
 from appliers.parking import Parking
-from appliers.poison import poison, reason_of
+from appliers.poison import newer, poison, reason_of
 from appliers.routing import Op, Plan, Routing
 from appliers.transforming import Failure, failures_of, left_out_of
 from appliers.user_rules import apply_rule, check_owner, keys_of
@@ -37,6 +39,7 @@ __all__ = ["Counts", "Entry", "Fold", "Items"]
 
 _PUT, _DELETE, _UPDATE, _APPLY = Op.PUT, Op.DELETE, Op.UPDATE, Op.APPLY
 _ONLY_PUTS = (_PUT,)
+_CONTROL = (Op.CONTROL, Op.ADOPT)
 
 
 class Fold:
@@ -45,10 +48,16 @@ class Fold:
     ``after`` says where each partition's runs begin, a partition left out at 0; ``None`` lets the
     first run of each say it. From there on runs have to follow each other without a gap.
     ``parks``: an event that is poison parks its item, and is no error (`appliers.parking`).
+    ``bases``: where the content of adopted tables is, for a fold from nothing (`appliers.adoption`).
     """
 
     def __init__(
-        self, routing: Routing, *, after: Mapping[int, int] | None = {}, parks: bool = False
+        self,
+        routing: Routing,
+        *,
+        after: Mapping[int, int] | None = {},
+        parks: bool = False,
+        bases: Bases | None = None,
     ) -> None:
         self.routing = routing
         self.counts = Counts()
@@ -59,10 +68,10 @@ class Fold:
         """Of the domain events met, whether an applier took them or not."""
         self._met: set[str] = set()
         self._after = after
+        self._bases_of_tables = bases
         self._reached: dict[int, int] = dict(after or {})
-        self._items: dict[int, dict[str, Items]] = {}
-        self._bases: dict[int, dict[str, dict[bytes, int]]] = {}
-        self._base_max: dict[int, int] = {}
+        self._contents = Contents(self.parking)
+        self._items_of = self._contents.of
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -71,19 +80,19 @@ class Fold:
 
         Of a parked one nothing is folded: what comes for it waits.
         """
-        items = self._items_of(partition, table)
-        bases = self._bases.setdefault(partition, {}).setdefault(table, {})
-        for key, row in rows.items():
-            if row is None:
-                items[key] = ABSENT
-                bases[key] = 0
-                continue
-            if row.parked:
-                self.parking.note(partition, table, key, row.tail)
-            items[key] = (row.version, row.data)
-            bases[key] = row.version
-            if row.version > self._base_max.get(partition, 0):
-                self._base_max[partition] = row.version
+        self._contents.preload(partition, table, rows)
+
+    def begin(self, table: str, rows: Iterable[tuple[bytes, Row]]) -> int:
+        """Begin a table at the rows of a base, as a rebuild has it; how many there were.
+
+        The base is at ``after``, or beyond: of an item that is further on, events up to its version
+        change nothing. It may come in several calls, all of them before the first run.
+
+        Raises:
+            ValueError: a key comes twice.
+        """
+        self._met.add(table)
+        return self._contents.take_base(table, rows)
 
     def add(self, run: Run) -> None:
         """Fold the events of ``run``.
@@ -114,7 +123,7 @@ class Fold:
             and columns.expects is None
             and skipped is None
             and not is_odd
-            and first > self._base_max.get(partition, 0)
+            and first > self._contents.newest(partition)
             and (not waiting or waiting.get(partition, frozenset()).isdisjoint(columns.keys))
         ):
             self._add_actions(run, plan, first)
@@ -211,8 +220,10 @@ class Fold:
         failures, left_out = failures_of(run), left_out_of(run)
         for i, kind in enumerate(columns.index[begin:], begin):
             op = plan.ops[kind]
-            if op is Op.CONTROL:
+            if op >= Op.CONTROL and op in _CONTROL:
                 counts.control += 1
+                if op is Op.ADOPT:
+                    self._adopt(run, i, plan.tables[kind], first + i)
                 continue
             counts.events += 1
             if i in skipped:
@@ -237,6 +248,18 @@ class Fold:
                 counts.unrouted += 1
                 if op is not Op.NOTHING:
                     self._refuse_kind(run, i, first + i, op)
+
+    def _adopt(self, run: Run, i: int, table: str, version: int) -> None:
+        adopted = adopt(
+            run,
+            i,
+            self._items_of(run.partition, table),
+            version,
+            rules=self.routing.rules,
+            bases=self._bases_of_tables,
+            onto_store=self._after is None,
+        )
+        self._met.update(() if adopted is None else (adopted,))
 
     def _refuse_kind(self, run: Run, i: int, version: int, op: Op) -> None:
         if op is Op.NEWER:
@@ -367,34 +390,8 @@ class Fold:
 
     def rows(self, table: str) -> Iterator[tuple[bytes, Row]]:
         """Every item of ``table`` met, tombstones too, in no order."""
-        for partition, tables in self._items.items():
-            tails = self.parking.tails(partition)
-            for key, entry in tables.get(table, {}).items():
-                content = content_of(table, key, entry)
-                if tails and (tail := tails.get((table, key))) is not None:
-                    yield key, Row(entry[0], partition, content, parked=True, tail=tail)
-                else:
-                    yield key, Row(entry[0], partition, content)
+        return self._contents.rows(table)
 
     def entries(self) -> Iterator[tuple[int, str, Items, Mapping[bytes, int]]]:
         """Partition, table, its items, and the versions at which preloaded ones began."""
-        for partition, tables in self._items.items():
-            bases = self._bases.get(partition, {})
-            for table, items in tables.items():
-                yield partition, table, items, bases.get(table, {})
-
-    def _items_of(self, partition: int, table: str) -> Items:
-        try:
-            return self._items[partition][table]
-        except KeyError:
-            return self._items.setdefault(partition, {}).setdefault(table, {})
-
-
-def newer(run: Run, i: int) -> UpgradeError:
-    """Why an action of a schema version that this code does not know ends it."""
-    event_type, schema, _ = run.columns.kinds[run.columns.index[i]]
-    return UpgradeError(
-        f"{event_type} of schema version {schema}",
-        f"partition {run.partition}, offset {run.first_offset + i}",
-        "upgrade binlog",
-    )
+        return self._contents.entries()
