@@ -24,7 +24,7 @@ import shlex
 from typing import Any
 
 from appliers.applier import ApplierError
-from binlog.errors import BinlogError, DamageError, PoisonError, RefusedError
+from binlog.errors import BinlogError, DamageError, PoisonError, RefusedError, UpgradeError
 from binlog.json_values import encode_json, plain
 from binlog.run import Run
 from binlog.values import decode_value
@@ -107,3 +107,13 @@ def readable_key(key: bytes) -> tuple[Any, str]:
         return value, encode_json(plain(value)).decode()
     except (DamageError, TypeError):
         return key, repr(key)
+
+
+def newer(run: Run, i: int) -> UpgradeError:
+    """Why an action of a schema version that this code does not know ends it."""
+    event_type, schema, _ = run.columns.kinds[run.columns.index[i]]
+    return UpgradeError(
+        f"{event_type} of schema version {schema}",
+        f"partition {run.partition}, offset {run.first_offset + i}",
+        "upgrade binlog",
+    )

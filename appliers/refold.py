@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from appliers.fold import Fold, newer
+from appliers.fold import Fold
 from appliers.letters import DeadLetter, run_of
+from appliers.poison import newer
 from appliers.routing import Op
 from appliers.transforming import Transformed
 from appliers.user_rules import keys_of

@@ -17,6 +17,7 @@ from appliers.applier import NO_RULES, Rule, Rules
 from appliers.exclusion import Exclusions
 from appliers.ownership import Ownership
 from appliers.transforming import ITEM_SCHEMA, Transformed, Transformer
+from binlog.adoption import ADOPT_TYPE
 from binlog.envelope import CONTROL_PREFIX, DELETE_ITEM, ITEM_TYPES, PUT_ITEM
 from binlog.params import Params
 from binlog.run import Run
@@ -36,6 +37,7 @@ class Op(IntEnum):
     CONTROL = 5
     NO_TABLE = 6  # an action that names no table: poison
     NEWER = 7  # an action of a schema version that this code does not know
+    ADOPT = 8  # of a table that is wanted
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -146,7 +148,8 @@ class Routing:
 
     def _op(self, event_type: str, schema: int, table: str, has_rules: bool) -> Op:  # noqa: FBT001
         if event_type.startswith(CONTROL_PREFIX):
-            return Op.CONTROL
+            is_adoption = event_type == ADOPT_TYPE and table and self._wanted(table)
+            return Op.ADOPT if is_adoption else Op.CONTROL
         if event_type not in ITEM_TYPES:
             return Op.APPLY if has_rules else Op.NOTHING
         if not table:

@@ -1,7 +1,9 @@
 """Control records (S8): envelopes of type ``binlog.…`` that take offsets like any other.
 
-A RESOLVE lifts a halt (`binlog.halt`), a PARAMS changes a pinned value for the records after it, a
-no-op only moves the mark, a relay leaves marks of its own (`binlog.relay`). Appliers never see them; ``cat`` shows them with ``--control``.
+A RESOLVE lifts a halt (`binlog.halt`), a PARAMS changes a pinned value for the records after it, an
+ADOPT makes what a table held before the log's (`binlog.adoption`), a no-op only moves the mark, a
+relay leaves marks of its own (`binlog.relay`). Appliers never see them; ``cat`` shows them with
+``--control``.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from binlog.adoption import Adoption, adopt_envelope, adopt_session
 from binlog.columns import Columns, FrameError, columns_of, decode_columns, encode_body
 from binlog.envelope import CONTROL_PREFIX, Envelope
 from binlog.errors import DamageError, RefusedError
@@ -57,6 +60,17 @@ def noop_frame(
 ) -> bytes:
     """A no-op, unborn: on a quiet log it moves the mark."""
     return _control_frame(params, genesis, partition, NOOP_TYPE, None, family, now_ms)
+
+
+def adopt_frame(
+    params: Params, genesis: bytes, adoption: Adoption, partition: int, *, now_ms: int
+) -> bytes:
+    """The ADOPT record of a partition, unborn: the same session whoever writes it, and whenever."""
+    log_id = bytes.fromhex(params.log_id)
+    session = adopt_session(log_id, adoption.table, partition)
+    envelope = adopt_envelope(adoption, partition, now_ms=now_ms)
+    header = _header(params, genesis, partition, session)
+    return encode_frame(header, encode_body(columns_of([envelope])))
 
 
 def params_envelope(changes: dict[str, int], *, new_id: Callable[[], str], now_ms: int) -> Envelope:

@@ -1,0 +1,94 @@
+"""Adoption: the ADOPT record, by which a table that was full before it had a log becomes the log's.
+
+There is one in every partition. It names the table, and a base: a snapshot of all its items as they
+were (`snapshots.adopt`). From there on the items of that table whose events come in that partition
+are the base's, all at the version that the record's own offset makes; events of the table follow.
+
+* It stands before every event of its table in its partition. One that does not is no adoption:
+  whoever folds it stops and says so (`appliers.adoption`), and what stood before it stays.
+* A partition has one, whoever else writes it too, for a record is number 1 of a session that follows
+  from log, table and partition: the sequencer drops every later one as a copy, until the session has
+  expired. Who writes it after that has read the log before.
+
+The data of the envelope is a map: ``table``, ``base`` (32 hex digits), ``digest`` (SHA-256 of the
+base's manifest, hex), ``address`` (of the snapshots, as it was written; it may have moved since).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from binlog.columns import is_table_name
+from binlog.envelope import CONTROL_PREFIX, Envelope
+from binlog.errors import DamageError
+from binlog.frame import Session
+from binlog.values import decode_value, encode_value
+
+ADOPT_TYPE = CONTROL_PREFIX + "adopt"
+
+_DOMAIN = b"binlog.adopt\0"
+_EMPTY_KEY = encode_value({})
+_HEX = frozenset("0123456789abcdef")
+
+
+class Adoption(msgspec.Struct, frozen=True):
+    """What an ADOPT record says."""
+
+    table: str
+    base: str  # the snapshot's id
+    digest: str  # of its manifest, hex
+    address: str  # of the snapshots that it is among
+
+    def __str__(self) -> str:
+        return f"base {self.base} of table {self.table}, {self.address}"
+
+
+class AdoptedAt(msgspec.Struct, frozen=True):
+    """An adoption, and by partition the offset of its record: the version of what was not touched."""
+
+    adoption: Adoption
+    offsets: tuple[int, ...]
+
+
+def adopt_session(log_id: bytes, table: str, partition: int) -> Session:
+    """The session of the one record of that table and partition."""
+    name = _DOMAIN + log_id + table.encode() + b"\0" + partition.to_bytes(2, "big")
+    return Session(sha256(name).digest()[:16], 1)
+
+
+def adopt_envelope(adoption: Adoption, partition: int, *, now_ms: int) -> Envelope:
+    """The event; only its place says that it is of that partition."""
+    return Envelope(
+        id=f"{ADOPT_TYPE}/{adoption.table}/{partition}",
+        type=ADOPT_TYPE,
+        schema=1,
+        table=adoption.table,
+        key=_EMPTY_KEY,
+        data=encode_value(msgspec.to_builtins(adoption)),
+        time_ms=now_ms,
+    )
+
+
+def decode_adoption(table: str, data: bytes | None) -> Adoption | None:
+    """What the data of an ADOPT record of ``table`` say; ``None``: nothing that can be meant.
+
+    Whatever it is has its offset already, so it can stop nobody: it has no effect.
+    """
+    try:
+        adoption = msgspec.convert(decode_value(data or b""), Adoption)
+    except (DamageError, msgspec.ValidationError, ValueError):
+        return None
+    is_good = (
+        adoption.table == table
+        and is_table_name(table)
+        and _is_hex(adoption.base, 32)
+        and _is_hex(adoption.digest, 64)
+        and bool(adoption.address)
+    )
+    return adoption if is_good else None
+
+
+def _is_hex(text: str, length: int) -> bool:
+    return len(text) == length and _HEX.issuperset(text)
