@@ -199,7 +199,9 @@ def _plain(data: bytes) -> bytes | None:
     size = int.from_bytes(data[128:132], "big")
     body = decompress(data[136:], size)
     start = data[:5] + bytes([data[5] & ~1]) + data[6:8]
-    rest: bytes = value(body).to_bytes(4, "big") + data[16:124] + size.to_bytes(4, "big") + data[128:136]
+    rest: bytes = (
+        value(body).to_bytes(4, "big") + data[16:124] + size.to_bytes(4, "big") + data[128:136]
+    )
     crc: int = extend(value(start), rest)
     return start + crc.to_bytes(4, "big") + rest + (body or b"")
 
