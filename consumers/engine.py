@@ -31,6 +31,7 @@ from appliers.fold import Counts
 from appliers.item import Row, Write
 from appliers.letters import LetterPlace
 from appliers.routing import Routing
+from appliers.starts import starts_of
 from appliers.store import Checkpoint, Generation, Sink
 from binlog.errors import LostError, PoisonError
 from binlog.lineage import Lineage
@@ -39,7 +40,6 @@ from binlog.logger import get_logger
 from binlog.pages import Pages
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
-from consumers.checkpoint import starts_of
 from consumers.rows import Place, Rows
 from consumers.thrift import Thrift
 from snapshots.rebuild import checkpoint_of, duplicates_of

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from appliers.starts import starts_of
 from appliers.store import Checkpoint, Generation, Reader, Store
 from appliers.stores.generations import check_binding
 from binlog.clock import Clock, SystemClock
@@ -23,7 +24,6 @@ from binlog.halt import Halt
 from binlog.log import Log
 from binlog.reader import Reader as LogReader
 from binlog.run import Run
-from consumers.checkpoint import starts_of
 from consumers.pace import Runway, runway_of
 from consumers.pacer import retention_of
 from consumers.record_sizes import RecordSizes

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from appliers.applier import NO_RULES
+from appliers.starts import starts_of
 from appliers.stores import MemoryStore
 from binlog.clock import ManualClock
 from binlog.foreign import Foreign
@@ -23,7 +24,6 @@ from binlog.log import Shard
 from binlog.reader import Reader
 from binlog.target import END, Target
 from binlog.testing.world.store import Crashed, Kept, Moved, WorldStore
-from consumers.checkpoint import starts_of
 from consumers.engine import Engine
 from snapshots.rebuild import Wanted, checkpoint_of, rebuild
 from tests.relay.foreign_world import (
