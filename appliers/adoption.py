@@ -72,8 +72,10 @@ def adopt(
     if not onto_store:
         if bases is None:
             raise no_bases(run, index, adoption)
-        for key, data in bases.rows(adoption, run.partition):
-            items[key] = (version, data)
+        rows = bases.rows(adoption, run.partition)
+        if items:  # begun from a snapshot that was taken while the base went in
+            rows = [(k, d) for k, d in rows if k not in items or items[k][0] < version]
+        items.update((key, (version, data)) for key, data in rows)
     return adoption.table
 
 
