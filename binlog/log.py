@@ -42,12 +42,17 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     ``next`` is where to go on, also past records of partitions that were not asked for.
     ``caught_up``: there was nothing more at that moment. ``closed``: there never will be; go on
     with the children.
+
+    A log that keeps each partition apart, as an archive does, may end in one of them before it ends
+    in another. ``ends`` names such partitions, of those asked for, by the sequence number up to which
+    the page has all of them: ``next`` is beyond what is known of them, and no place of theirs.
     """
 
     records: list[Record]
     next: Position
     caught_up: bool
     closed: bool = False
+    ends: dict[int, int] = {}
 
 
 class Shard(msgspec.Struct, frozen=True, gc=False):
@@ -139,7 +144,8 @@ class Log(Protocol):
     def stamp(self, position: Position) -> bytes:
         """A few bytes that tell the record at ``position`` from any other that could stand there.
 
-        Empty before the first record, and where sequence numbers alone never repeat.
+        Empty before the first record, where sequence numbers alone never repeat, and where it is not
+        known.
         """
 
     def size_bytes(self) -> int:

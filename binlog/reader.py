@@ -79,6 +79,7 @@ class Reader:
         self._applied: dict[int, int] = {}
         self._cut: dict[int, bytes] = {}  # state before the record that a target vector cuts
         self._done: set[int] = set()
+        self._ended: set[int] = set()  # where the log ends before it does for others (`Page.ends`)
         self._stamped: tuple[Position, bytes] | None = None
         self._limits: dict[int, int] = {}  # of a target that is a vector
         self._lineage = Lineage(log) if lineage is None else lineage
@@ -147,13 +148,15 @@ class Reader:
                     elif record.partition < 0 and self._log.params.foreign != "skip":
                         self._meet_foreign(shard, record, wanted)
                 for partition in wanted:
+                    place = page.next
+                    if partition in page.ends:
+                        place = Position(shard, page.ends[partition])
+                        self._ended.add(partition)
                     # While another one was halted this one went on, perhaps beyond this page.
-                    if page.next.sequence > self._positions[partition].sequence:
-                        self._positions[partition] = page.next
-                if page.closed and page.caught_up:
-                    progressed |= self._move_on(shard)
-                else:
-                    progressed |= not page.caught_up
+                    if place.sequence > self._positions[partition].sequence:
+                        self._positions[partition] = place
+                is_over = page.closed and page.caught_up
+                progressed |= self._move_on(shard) if is_over else not page.caught_up
                 if page.records:
                     self._last_shard = shard
                     return runs
@@ -162,12 +165,12 @@ class Reader:
                     raise self._damage_ahead
                 if self._homeless is not None:
                     self.foreign += self._homeless.read()
+                self._ended = {p for p in self._ended if not self._has_more(p)}
                 return [] if self.foreign else None
 
     def _readable(self) -> list[str]:
         """Shards in which an active partition stands and whose parents none of ours stands in."""
-        active = [p for p in self.partitions if p not in self._done and p not in self.halts]
-        standing = {self._positions[p].shard for p in active}
+        standing = {self._positions[p].shard for p in self.partitions if self._is_active(p)}
         return sorted(
             shard
             for shard in standing
@@ -176,12 +179,18 @@ class Reader:
             or not any(parent in standing for parent in self._lineage.shards[shard].parents)
         )
 
+    def _is_active(self, p: int) -> bool:
+        return p not in self._done and p not in self.halts and p not in self._ended
+
     def _wanted(self, shard: str) -> set[int]:
-        return {
-            p
-            for p in self.partitions
-            if p not in self._done and p not in self.halts and self._positions[p].shard == shard
-        }
+        active = self._is_active
+        return {p for p in self.partitions if self._positions[p].shard == shard and active(p)}
+
+    def _has_more(self, partition: int) -> bool:
+        """Whether a log that ended for a partition before it did for others goes on there by now."""
+        place, only = self._positions[partition], frozenset({partition})
+        page = self._pages.read(place, partitions=only, bytes_max=1)
+        return bool(page.records) or page.closed or not page.caught_up
 
     def _place(self, shard: str) -> Position:
         """Where reading goes on in a shard: after what the last of its partitions has."""
@@ -323,22 +332,13 @@ class Reader:
 
     def _move_on(self, shard: str) -> bool:
         """Leave a shard that is read to its end; whether anything of ours stood in it and left."""
-        leaving = [
-            partition
-            for partition in self.partitions
-            if self._positions[partition].shard == shard
-            and partition not in self._done
-            and partition not in self.halts
-        ]
-        if any(self._lineage.child(shard, partition) is None for partition in leaving):
+        leaving = self._wanted(shard)
+        if any(self._lineage.child(shard, p) is None for p in leaving):
             self._lineage.refresh()
-        moved = False
-        for partition in leaving:
-            child = self._lineage.child(shard, partition)
-            if child is not None:
-                self._positions[partition] = Position(child, -1)
-                moved = True
-        return moved
+        children = {p: self._lineage.child(shard, p) for p in leaving}
+        moved = {p: Position(child, -1) for p, child in children.items() if child is not None}
+        self._positions |= moved
+        return bool(moved)
 
     # -- where we are ----------------------------------------------------------------------------
 
@@ -382,8 +382,7 @@ class Reader:
         )
 
     def _stamp(self, position: Position) -> bytes:
-        """The log's stamp; many partitions stand at the same place."""
-        if not self._stamped or self._stamped[0] != position:
+        if not self._stamped or self._stamped[0] != position:  # many stand at the same place
             self._stamped = position, self._log.stamp(position)
         return self._stamped[1]
 

@@ -210,7 +210,7 @@ class Walk(Reader):
         place = _place(checkpoint.state)
         if not holds(self._log, position):
             self._report("checkpoint-position", watch.where, f"{position}, no record stands there")
-        elif place and place != self._log.stamp(position):
+        elif place and (found := self._log.stamp(position)) and found != place:
             detail = f"{position}, another record stands there than was read"
             self._report("checkpoint-position", watch.where, detail)
 
