@@ -220,13 +220,6 @@ class Delivered(Whole):
 
     # -- others ----------------------------------------------------------------------------------
 
-    def put_foreign(self, which: int) -> None:
-        open_shards = [shard.id for shard in self.log.shards() if not shard.closed]
-        self.log.inject_foreign(
-            f"customer-{which}", b"sample %d" % which, shard=open_shards[which % len(open_shards)]
-        )
-        self.met["foreign"] += 1
-
     def foreign_places(self) -> set[Place]:
         return {
             (shard.id, record.sequence)

@@ -108,6 +108,13 @@ class Whole:
     def noop(self, partition: int) -> None:
         self.operators.noop(partition)
 
+    def put_foreign(self, which: int) -> None:
+        open_shards = [shard.id for shard in self.log.shards() if not shard.closed]
+        self.log.inject_foreign(
+            f"customer-{which}", b"sample %d" % which, shard=open_shards[which % len(open_shards)]
+        )
+        self.met["foreign"] += 1
+
     # -- the reference ---------------------------------------------------------------------------
 
     def verdict(self, partition: int) -> Verdict:
