@@ -83,18 +83,19 @@ class Client:
         self.made: list[str] = []  # the calls, by name
         self.asked: list[dict[str, Any]] = []
         self.meta = SimpleNamespace(endpoint_url=endpoint_url, region_name="eu-west-1")
-        self._late: list[dict[str, Any]] = []
+        self.late: list[dict[str, Any]] = []
+        self.holds_late = False  # then what is late lands when the test says so
         self.closed = 0
 
     def _fate(self, verb: str, asked: dict[str, Any]) -> str | None:
-        while self._late:
-            self._land(self._late.pop())
+        while self.late and not self.holds_late:
+            self.land(self.late.pop())
         self.made.append(verb)
         self.asked.append(asked)
         assert asked["Bucket"] == "bucket"
         return self.plans[verb].get(self.made.count(verb)) if verb in self.plans else None
 
-    def _land(self, asked: dict[str, Any]) -> bool:
+    def land(self, asked: dict[str, Any]) -> bool:
         """Write it, unless the condition fails."""
         with self.bucket.lock:
             condition = asked.get("IfNoneMatch")
@@ -123,9 +124,9 @@ class Client:
         if fate in {"never", "cut"}:
             raise lost
         if fate == "late":
-            self._late.append(asked)
+            self.late.append(asked)
             raise lost
-        if not self._land(asked):
+        if not self.land(asked):
             raise refusal("PreconditionFailed", 412, "PutObject")
         if fate == "lost":
             raise lost
