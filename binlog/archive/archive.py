@@ -1,0 +1,133 @@
+"""An archive: the chains of all partitions of one log, under one address.
+
+``archive.json`` names the log and holds its genesis record, the same bytes that stand in every
+partition of the log; it is written once, before any segment. It is JSON, a function of the genesis
+alone, so of several who make an archive at once all write the same.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from binlog.archive.chain import Chain
+from binlog.archive.keys import ROOT_KEY
+from binlog.archive.segment import LogOf, another_log, newer
+from binlog.errors import DamageError, NoLogError
+from binlog.objects.objects import Objects
+from binlog.params import Params, decode_genesis, genesis_hash
+
+ARCHIVE_FORMAT = 1
+KIND = "binlog archive"
+
+
+class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    kind: str
+    log_id: str
+    timeline: int
+    genesis: str
+
+
+class _Version(msgspec.Struct):
+    format: int
+    kind: str
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Archive:
+    """An open archive; ``objects`` is closed with it. Any thread may call any of it."""
+
+    def __init__(self, objects: Objects, params: Params, genesis: bytes) -> None:
+        self.objects = objects
+        self.params = params
+        self.genesis = genesis
+        self.log_id = params.log_id
+        self.name = objects.name
+        self.log = LogOf(bytes.fromhex(params.log_id), genesis_hash(genesis), params.timeline)
+        self._chains: dict[int, Chain] = {}
+
+    @classmethod
+    def create(cls, objects: Objects, params: Params, genesis: bytes) -> Archive:
+        """The archive of that log, made now if there is none.
+
+        Raises:
+            MismatchError: there is one of another log.
+            UpgradeError: of a newer format.
+            DamageError: what stands there is no archive's root.
+            StorageError, RefusedError: the storage's.
+        """
+        if not objects.put_new(ROOT_KEY, encode_root(params, genesis)):
+            found = cls.open(objects)
+            if found.genesis != genesis:
+                raise another_log(found.log_id, params.log_id, objects.name)
+            return found
+        return cls(objects, params, genesis)
+
+    @classmethod
+    def open(cls, objects: Objects) -> Archive:
+        """The archive at that address.
+
+        Raises:
+            NoLogError: there is none.
+            UpgradeError, DamageError, StorageError, RefusedError: as `create`.
+        """
+        data = objects.get(ROOT_KEY)
+        if data is None:
+            if next(iter(objects.list("chain/")), None) is not None:
+                raise DamageError(
+                    f"segments without their {ROOT_KEY}",
+                    objects.name,
+                    "binlog archive LOG ARCHIVE writes it anew, of the same log",
+                )
+            raise NoLogError(
+                "no archive is here", objects.name, "make one: binlog archive LOG ARCHIVE"
+            )
+        genesis = _genesis(data, f"{ROOT_KEY} of {objects.name}")
+        return cls(objects, decode_genesis(genesis, objects.name), genesis)
+
+    def chain(self, partition: int) -> Chain:
+        """One partition's chain."""
+        chain = self._chains.get(partition)
+        if chain is None:
+            chain = self._chains.setdefault(partition, Chain(self.objects, self.log, partition))
+        return chain
+
+    def close(self) -> None:
+        """Close the storage."""
+        self.objects.close()
+
+
+def encode_root(params: Params, genesis: bytes) -> bytes:
+    """The bytes of ``archive.json``."""
+    root = _Root(ARCHIVE_FORMAT, KIND, params.log_id, params.timeline, genesis.decode())
+    return _encode(root) + b"\n"
+
+
+def is_archive(objects: Objects) -> bool:
+    """Whether an archive, or what is left of one, stands at that address."""
+    return (
+        objects.get(ROOT_KEY, 0, 1) is not None
+        or next(iter(objects.list("chain/")), None) is not None
+    )
+
+
+def _genesis(data: bytes, where: str) -> bytes:
+    try:
+        loose = msgspec.json.decode(data, type=_Version)
+        if loose.kind == KIND and loose.format > ARCHIVE_FORMAT:
+            raise newer(f"an archive of format {loose.format}", ARCHIVE_FORMAT, where)
+        root = msgspec.json.decode(data, type=_Root)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise _no_root(str(error), where) from error
+    genesis = root.genesis.encode()
+    if encode_root(decode_genesis(genesis, where), genesis) != data:
+        raise _no_root("its parts disagree", where)
+    return genesis
+
+
+def _no_root(why: str, where: str) -> DamageError:
+    return DamageError(
+        f"no archive's root ({why})", where, "restore it from a copy, or name another place"
+    )

@@ -1,0 +1,210 @@
+"""A partition's chain by places instead of offsets: what of it comes after a record of the log.
+
+A chain goes through shards, one after another, as its partition did when they were split and merged;
+so its places have a total order, that of the shards on its way and then of the sequence numbers. Of
+shards in which the partition had no record a segment says nothing; the lineage does.
+
+What is known of a chain stays true: it only grows. `ChainView.refresh` learns what came since.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import TypeAlias
+
+import msgspec
+
+from binlog.archive.chain import Chain
+from binlog.archive.segment_info import Outline, SegmentInfo
+from binlog.archive.seen import Seen
+from binlog.log import Position, Record, Shard
+
+Rank: TypeAlias = tuple[float, int]
+"""How far along a chain: the number of the shard on its way, and the sequence number."""
+
+WHOLE = inf
+"""As a sequence number: all of a shard."""
+
+
+class ChainView:
+    """One partition's chain. ``shards`` is the lineage as far as it is known, shared by all views.
+
+    What a call to the storage raises any method may raise.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        shards: dict[str, Shard],
+        read_seen: Callable[[], Seen | None] = lambda: None,
+    ) -> None:
+        self.partition = chain.partition
+        self.chain = chain
+        self.outlines: list[Outline] = []
+        self.seen: Seen | None = None
+        self._shards = shards
+        self._read_seen = read_seen
+        self._numbers: dict[str, int] = {}  # of the shards that it has records in, or begins in
+        self._ends: list[Rank] = []  # of each segment
+        self._info: SegmentInfo | None = None
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Learn what was written since; whether there is anything new."""
+        count, seen = len(self.outlines), self.seen
+        # The note first: what it says is true of a chain that has all that it had by then.
+        self.seen = self._read_seen()
+        last = self.outlines[-1].place if self.outlines else None
+        for outline in self.chain.outlines(after=last):
+            self._add(outline)
+        return len(self.outlines) > count or self.seen != seen
+
+    def _add(self, outline: Outline) -> None:
+        if not {outline.start.shard, outline.end.shard} <= self._shards.keys() & self._numbers:
+            info = self.chain.info(outline.place)
+            for shard in info.shards:
+                self._shards.setdefault(shard.id, shard)
+                self._numbers.setdefault(shard.id, len(self._numbers))
+        self.outlines.append(outline)
+        self._ends.append((self._numbers[outline.end.shard], outline.end.sequence))
+
+    # -- places ----------------------------------------------------------------------------------
+
+    @property
+    def end(self) -> Position | None:
+        """The last record; ``None`` of an empty chain."""
+        return self.outlines[-1].end if self.outlines else None
+
+    @property
+    def way(self) -> Sequence[str]:
+        """The shards on its way, as far as its records stand in them."""
+        return tuple(self._numbers)
+
+    def rank(self, position: Position) -> Rank | None:
+        """How far along that is; ``None``: nobody knows of such a shard on this way."""
+        number = self._number(position.shard)
+        return None if number is None else (number, position.sequence)
+
+    def _number(self, shard: str) -> float | None:
+        if shard in self._numbers:
+            return self._numbers[shard]
+        # The partition had no record there: it came to the next shard on the way, if there is one.
+        for child in self._after(shard):
+            if child in self._numbers:
+                return self._numbers[child] - 0.5
+        return inf if any(each in self._numbers for each in ancestors(shard, self._shards)) else None
+
+    def _after(self, shard: str) -> list[str]:
+        """The shards that this partition can have gone to from there, the nearest first."""
+        found = [shard]
+        for each in found:
+            found += [
+                child.id
+                for child in self._shards.values()
+                if each in child.parents
+                and self.partition in child.partitions
+                and child.id not in found
+            ]
+        return found[1:]
+
+    def reaches(self, shard: str) -> float | None:
+        """Up to which record of a shard this chain is known to have all of its partition.
+
+        `WHOLE`: the partition has gone on to a child, and all is here. ``None``: nothing of it.
+        """
+        number = self._number(shard)
+        if number is None or not self._ends:
+            return None
+        last_number, last = self._ends[-1]
+        if number < last_number:
+            return WHOLE
+        found: float | None = last if number == last_number else None
+        if self.seen is not None:
+            place = self.seen.position
+            if place.shard == shard:
+                found = place.sequence if found is None else max(found, place.sequence)
+            elif place.shard in self._after(shard):
+                return WHOLE
+        return found
+
+    def segment_after(self, rank: Rank) -> int:
+        """The index of the segment that holds what comes after a place; beyond all: their number."""
+        return bisect_right(self._ends, rank)
+
+    def has_whole_after(self, rank: Rank) -> bool:
+        """Whether a whole segment lies behind the place."""
+        index = self.segment_after(rank)
+        if index == len(self.outlines):
+            return False
+        begin = self._rank_of(self.outlines[index].start)
+        return index + 1 < len(self.outlines) or begin >= rank
+
+    # -- segments --------------------------------------------------------------------------------
+
+    def info(self, index: int) -> SegmentInfo:
+        """All that a segment says of itself; the last one asked for is remembered."""
+        place = self.outlines[index].place
+        if self._info is None or self._info.place != place:
+            self._info = self.chain.info(place)
+        return self._info
+
+    def read_block(self, index: int, block: int) -> Block:
+        """A block of a segment, checked and decoded. From any thread."""
+        info = self.info(index)
+        blocks = info.blocks
+        before = info.start if block == 0 else blocks[block - 1].last
+        records: dict[str, list[Record]] = {}
+        for shard, record in self.chain.read_block(info, block):
+            records.setdefault(shard, []).append(record)
+        return Block(
+            self._rank_of(before),
+            self._rank_of(blocks[block].last),
+            {shard: Stretch([r.sequence for r in some], some) for shard, some in records.items()},
+            blocks[block].raw_bytes,
+            (index, block + 1) if block + 1 < len(blocks) else (index + 1, 0),
+        )
+
+    def block_after(self, rank: Rank) -> tuple[int, int] | None:
+        """Segment and block that hold what comes after a place; ``None``: nothing does."""
+        index = self.segment_after(rank)
+        if index == len(self.outlines):
+            return None
+        ends = [self._rank_of(block.last) for block in self.info(index).blocks]
+        return index, bisect_right(ends, rank)
+
+    def _rank_of(self, position: Position) -> Rank:
+        """That of a place which the chain itself names."""
+        return self._numbers[position.shard], position.sequence
+
+
+class Stretch(msgspec.Struct, frozen=True, gc=False):
+    """Records of one shard, in order."""
+
+    sequences: list[int]
+    records: list[Record]
+
+    def between(self, after: float, through: float) -> list[Record]:
+        """Those after a sequence number, up to and with another one."""
+        begin = bisect_right(self.sequences, after)
+        return self.records[begin : max(begin, bisect_right(self.sequences, through))]
+
+
+class Block(msgspec.Struct, frozen=True, gc=False):
+    """What stands in a chain after ``low``, up to and with ``high``, and which block is next."""
+
+    low: Rank
+    high: Rank
+    stretches: dict[str, Stretch]
+    raw_bytes: int
+    next: tuple[int, int]
+
+
+def ancestors(shard: str, shards: Mapping[str, Shard]) -> list[str]:
+    """Its parents, theirs and so on, as far as they are known."""
+    found = [shard]
+    for each in found:
+        known = shards.get(each)
+        found += [p for p in (known.parents if known is not None else ()) if p not in found]
+    return found[1:]

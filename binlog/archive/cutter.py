@@ -1,0 +1,245 @@
+"""The cutter: from a partition's records, in log order, to segments. It does no I/O.
+
+It holds the partition's sequencer, which stands behind the last record that it was fed, and the
+records since the last segment, in compressed blocks. A segment can be cut behind any record, and
+only there. Whoever cuts writes it under the key that it names, create-if-absent, and tells what
+stands there then: `settle`. If that is another archiver's segment, the cutter stands at *its* end
+and with its state, and has to be fed again from there: never is "it exists" taken for "it is mine".
+
+The same records in the same cut make the same bytes, whoever makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import google_crc32c
+from msgspec.structs import replace
+
+from binlog.archive.block import BLOCK_RAW_BYTES, BlockBuilder
+from binlog.archive.compression import compress
+from binlog.archive.keys import FIRST, PART_MAX, segment_key
+from binlog.archive.segment import HEADER_BYTES, LogOf, encode_segment
+from binlog.archive.segment_info import BlockInfo, SegmentInfo
+from binlog.arrival import Decisions
+from binlog.errors import RefusedError
+from binlog.log import Position, Record, Shard
+from binlog.params import Params, genesis_hash
+from binlog.run import Run
+from binlog.sequencer import Sequencer
+from binlog.standing import Checked
+
+_NO_DECISIONS: Decisions = {}
+
+
+class Cut(NamedTuple):
+    """A segment that was cut, to be written."""
+
+    key: str
+    data: bytes
+    info: SegmentInfo
+
+
+class Cutter:
+    """Cuts segments of one partition, from the end of its chain on.
+
+    ``root`` is where the partition begins in the log, ``end`` the last segment of its chain, if it
+    has any; ``shard_of`` tells of a shard what the segments are to keep of it.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        genesis: bytes,
+        partition: int,
+        *,
+        root: Position,
+        shard_of: Callable[[str], Shard],
+        end: SegmentInfo | None = None,
+    ) -> None:
+        self.partition = partition
+        self._params = params
+        self._genesis = genesis
+        self._log = LogOf(bytes.fromhex(params.log_id), genesis_hash(genesis), params.timeline)
+        self._root = root
+        self._shard_of = shard_of
+        self._stand_at(end)
+
+    def _stand_at(self, end: SegmentInfo | None) -> None:
+        self.end = end
+        """The last segment of the chain, as far as it is known here."""
+        if end is None:
+            self._place, self._start = FIRST, self._root
+        else:
+            self._place, self._start = end.next_place, end.end.position
+        state = None if end is None else end.end.state
+        self.sequencer = Sequencer(self._params, self._genesis, self.partition, state)
+        self._begin()
+
+    def _begin(self) -> None:
+        """An empty segment, where the sequencer stands."""
+        self._digest_before = self.sequencer.digest
+        self._last = self._start
+        self._shards: dict[str, int] = {self._start.shard: 0}
+        self._blocks: list[BlockInfo] = []
+        self._stored: list[bytes] = []
+        self._builder = BlockBuilder()
+        self._block_first = self._start
+        self._records = self._foreign = 0
+        self._arrivals: tuple[int, int] | None = None
+        self._held = self.sequencer.counters.held
+        self.stored_bytes = 0
+        """Of the blocks that are closed, compressed."""
+
+    # -- in --------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> int:
+        """How many are waiting to be cut."""
+        return self._records
+
+    @property
+    def events(self) -> int:
+        """How many events they have made."""
+        return self.sequencer.offset - (self._place.first - 1)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much what waits takes."""
+        return self.stored_bytes + self._builder.raw_bytes
+
+    @property
+    def arrival_first_ms(self) -> int | None:
+        """The earliest arrival of what waits."""
+        return None if self._arrivals is None else self._arrivals[0]
+
+    @property
+    def position(self) -> Position:
+        """Just after the last record that it was fed."""
+        return self._last
+
+    def feed(
+        self, shard: str, record: Record, decisions: Decisions = _NO_DECISIONS
+    ) -> Sequence[Run]:
+        """Take the next record of the partition, or a foreign one whose home it is.
+
+        Raises:
+            Halted, UpgradeError, TrimmedError: `Sequencer.feed`; the record is not taken.
+        """
+        if record.partition < 0:
+            self.take(shard, record, ())
+            return ()
+        runs = self.sequencer.feed(shard, record, decisions)
+        self.take(shard, record, runs)
+        return runs
+
+    def take(self, shard: str, record: Record, runs: Sequence[Run]) -> None:
+        """Keep a record that `sequencer` has been fed, and that gave these runs."""
+        held = self.sequencer.counters.held
+        # What was held is in the state byte by byte, see `frame_form`; a frame that made a run of its
+        # own without having been is not.
+        accepted = held == self._held and any(run.sequence == record.sequence for run in runs)
+        self._held = held
+        index = self._shards.setdefault(shard, len(self._shards))
+        builder = self._builder
+        if not builder.records:
+            self._block_first = Position(shard, record.sequence)
+        builder.add(index, record, accepted=accepted)
+        self._last = Position(shard, record.sequence)
+        self._records += 1
+        self._foreign += record.partition < 0
+        low, high = self._arrivals or (record.arrival_ms, record.arrival_ms)
+        self._arrivals = min(low, record.arrival_ms), max(high, record.arrival_ms)
+        if builder.raw_bytes >= BLOCK_RAW_BYTES:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        raw = self._builder.encode()
+        stored = compress(raw)
+        at = HEADER_BYTES + self.stored_bytes
+        crc = google_crc32c.value(stored)
+        self._blocks.append(
+            BlockInfo(
+                at,
+                len(stored),
+                len(raw),
+                self._builder.records,
+                crc,
+                self._block_first,
+                self._last,
+                self.sequencer.offset,
+            )
+        )
+        self._stored.append(stored)
+        self.stored_bytes += len(stored)
+        self._builder = BlockBuilder()
+
+    # -- out -------------------------------------------------------------------------------------
+
+    def cut(self, *, stamp: bytes = b"") -> Cut:
+        """The segment of all that waits; `settle` comes next, and nothing in between.
+
+        ``stamp`` is the log's of the last record, which goes into the state (`SequencerState.place`).
+
+        Raises:
+            RefusedError: there were ten thousand segments without an event in a row.
+        """
+        if not self._records or self._arrivals is None:
+            raise ValueError(f"nothing to cut of partition {self.partition}")
+        if self._place.part >= PART_MAX and not self.events:
+            raise RefusedError(
+                f"partition {self.partition}: {PART_MAX} segments without an event in a row",
+                do="append an event to it; archive less often, with a longer --segment-every",
+                partition=self.partition,
+            )
+        if self._builder.records:
+            self._close_block()
+        sequencer = self.sequencer
+        first, offset = self._place.first, sequencer.offset
+        state = sequencer.encode_state(place=stamp)
+        info = SegmentInfo(
+            key=segment_key(self.partition, self._place),
+            partition=self.partition,
+            first=first,
+            part=self._place.part,
+            last=offset,
+            records=self._records,
+            events=offset - first + 1,
+            foreign=self._foreign,
+            start=self._start,
+            end=Checked(self._last, offset, offset, sequencer.digest, state),
+            digest_before=self._digest_before,
+            arrival_first_ms=self._arrivals[0],
+            arrival_last_ms=self._arrivals[1],
+            bytes=0,
+            raw_bytes=sum(block.raw_bytes for block in self._blocks),
+            shards=tuple(self._told(shard) for shard in self._shards),
+            blocks=tuple(self._blocks),
+            timeline=self._params.timeline,
+        )
+        data = encode_segment(info, self._stored, self._log)
+        return Cut(info.key, data, replace(info, bytes=len(data)))
+
+    def _told(self, shard: str) -> Shard:
+        found = self._shard_of(shard)
+        return Shard(found.id, found.parents, found.partitions)
+
+    def settle(self, cut: Cut, standing: SegmentInfo | None = None) -> None:
+        """Go on behind the segment that stands under the key of ``cut``.
+
+        ``standing``: another archiver's; everything that waits is given up, and what the log has
+        behind *its* end is to be fed next, whether that lies before or behind what was fed here.
+        """
+        if standing is not None:
+            if (standing.partition, standing.place) != (self.partition, self._place):
+                raise ValueError(f"{standing.key} is not what was to be written")
+            self._stand_at(standing)
+            return
+        self.end = cut.info
+        self._place, self._start = cut.info.next_place, cut.info.end.position
+        self._begin()
+
+    def go_on_at(self, end: SegmentInfo | None) -> None:
+        """Stand at the end of a chain, and give up all that waits."""
+        self._stand_at(end)
