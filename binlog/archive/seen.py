@@ -1,0 +1,71 @@
+"""A note beside each chain: how far the log holds nothing more of its partition.
+
+A quiet partition's last record leaves the stream, and its shard may, too; of a place whose own record
+is forgotten nobody can tell what came after it, unless somebody saw that there was nothing
+(`binlog.log.Forgets`). The archiver saw, and says so here: *between the chain's end and this place
+there is no record of the partition, and the log, at that time of its own, ended there*.
+
+That stays true whatever comes. A note that is behind the chain's end says nothing any more. It is
+the one thing in an archive that is replaced, and it may be lost: then a stream that was quiet for
+longer than it remembers is refused as trimmed, although nothing is missing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from binlog.archive.keys import seen_key
+from binlog.log import Position
+from binlog.objects.objects import Objects
+
+SEEN_FORMAT = 1
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """``seen_ms`` is the log's own time; see `binlog.log.Forgets.seen_ms`."""
+
+    position: Position
+    seen_ms: int
+
+
+class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    shard: str
+    sequence: str
+    seen_ms: int
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def encode_seen(seen: Seen) -> bytes:
+    """The note's bytes."""
+    place = seen.position
+    return _encode(_Note(SEEN_FORMAT, place.shard, str(place.sequence), seen.seen_ms)) + b"\n"
+
+
+def write_seen(objects: Objects, partition: int, seen: Seen) -> None:
+    """Replace the note of a partition.
+
+    Raises:
+        StorageError, RefusedError: the storage's.
+    """
+    objects.put(seen_key(partition), encode_seen(seen))
+
+
+def read_seen(objects: Objects, partition: int) -> Seen | None:
+    """The note of a partition; ``None``: there is none that can be read, which is as good as lost.
+
+    Raises:
+        StorageError, RefusedError: the storage's.
+    """
+    data = objects.get(seen_key(partition))
+    if data is None:
+        return None
+    try:
+        note = msgspec.json.decode(data, type=_Note)
+        if note.format != SEEN_FORMAT:
+            return None
+        return Seen(Position(note.shard, int(note.sequence)), note.seen_ms)
+    except (msgspec.DecodeError, ValueError):
+        return None
