@@ -24,10 +24,14 @@ Numbered = tuple[int, int, Envelope, int, object, int]
 
 
 class Mood:
-    """Whether the applier is the one that fails; both have one source, and so one fingerprint."""
+    """Whether the applier is the one that fails; both have one source, and so one fingerprint.
 
-    def __init__(self) -> None:
+    ``uniform``: all items of a table have the same key attributes, as some stores ask for.
+    """
+
+    def __init__(self, *, uniform: bool = False) -> None:
         self.broken = True
+        self.whole = {"side": 2} if uniform else {}
         self.rules = self._rules()
 
     def _rules(self) -> Rules:
@@ -36,14 +40,15 @@ class Mood:
         def sides(event: Event) -> list[dict[str, Any]]:
             if event.data == 6:
                 raise ValueError("nobody knows whose")
-            return [{"id": event.key["id"]}, {"id": event.key["id"], "side": event.data % 2}]
+            name = {"id": event.key["id"]}
+            return [name | self.whole, name | {"side": event.data % 2}]
 
         def of_whom(key: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             return "", {"id": key["id"]}
 
         @appliers.on("Tallied", table="tally", keys=sides, owner=of_whom)
         def tally(item: Any, event: Event, key: dict[str, Any]) -> dict[str, Any] | None:
-            if self.broken and event.data in (1, 4) and "side" in key:
+            if self.broken and event.data in (1, 4) and key.get("side", 2) < 2:
                 raise ApplierError("a number that is not liked")
             if event.data == 5:
                 return None
@@ -70,8 +75,8 @@ def event_of(a: int, b: int, c: int) -> Envelope:
 class Parked:
     """A log of all that is ever published of ``commits``, and what stores of it have to hold."""
 
-    def __init__(self, commits: Sequence[Sequence[Seed]]) -> None:
-        self.mood = Mood()
+    def __init__(self, commits: Sequence[Sequence[Seed]], *, uniform: bool = False) -> None:
+        self.mood = Mood(uniform=uniform)
         self.producers = HostileProducers(kinesis=True, make_event=item_event)
         self.log = self.producers.log
         for seeds in commits:
@@ -136,7 +141,7 @@ class Parked:
         assert event.data is not None
         name = {97: "a", 101: "e", 104: "h"}[event.key[-1]]
         side = event.data[0] % 2
-        keys = ({"id": name}, {"id": name, "side": side})
+        keys = ({"id": name} | self.mood.whole, {"id": name, "side": side})
         return [("tally", encode_value(key)) for key in keys]
 
     def check_equals(self, store: Rows, tables: Tables) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Generic, Literal, TypeVar
 
 from appliers.applier import Rules
-from appliers.store import Store
+from appliers.store import Generation, Store
 from binlog.errors import HaltedError, LostError, PoisonError, StorageError
 from binlog.halt import Halt
 from binlog.log import Log
@@ -57,13 +57,17 @@ class Replica(Generic[_Store]):
         remembers: bool,
         met: Counter[str],
         poison: Literal["stop", "park"] = "stop",
+        generation: Generation | None = None,
     ) -> None:
+        """``generation``: that of a store which has one already, as a restored one has."""
         self.number = number
         self.remembers = remembers
         self.met = met
         self.store = store
         self.store.bind(log.genesis)
-        self.generation = self.store.create(tables=None, fingerprint=fingerprint, excluded=())
+        if generation is None:
+            generation = self.store.create(tables=None, fingerprint=fingerprint, excluded=())
+        self.generation = generation
         self.engine: Engine | None = None
         self.zombie: Engine | None = None
         self.zombie_has_lost = False  # what it writes is of a generation that was replaced
