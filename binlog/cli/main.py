@@ -39,6 +39,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "dump": "Print the items of a table.",
         "digest": "Print vector, counts and digest of each table.",
         "verify": "Compare two replicas, or a replica with its log.",
+        "diff": "Tell what changed between two moments, per key and attribute.",
+        "blame": "List the events that made an item what it is, attribute by attribute.",
         "parked": "List the keys that wait behind an event that could not be applied.",
         "redrive": "Put the events that wait back in order, once the applier is mended.",
     },
