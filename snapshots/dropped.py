@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
-from binlog.columns import decode_columns
-from binlog.frame import FrameError, Session, decode_body, decode_header
+from binlog.columns import FrameError, decode_columns
+from binlog.frame import Session, decode_body, decode_header
 from binlog.log import Record
 from binlog.reader import Reader
 from binlog.run import Run

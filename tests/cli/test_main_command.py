@@ -36,6 +36,8 @@ SECTION_11 = [
     "dump",
     "digest",
     "verify",
+    "diff",
+    "blame",
     "parked",
     "redrive",
     "status",
