@@ -41,6 +41,7 @@ from appliers.stores.dynamodb_reader import (
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_session import LockLostError
 from appliers.stores.dynamodb_states import States
+from appliers.stores.dynamodb_survey import DynamoDBSurvey
 from appliers.stores.dynamodb_tables import Specification
 from appliers.stores.dynamodb_turns import LOCK_WAIT_S, Turns
 from appliers.stores.generations import (
@@ -203,6 +204,12 @@ class DynamoDBStore:
     @contextmanager
     def view(self) -> Iterator[Reader]:
         yield Moment(self._calls, self._rows, self.name, self._states)
+
+    @contextmanager
+    def survey(
+        self, generation: str | None = None, *, rate: float | None = None
+    ) -> Iterator[DynamoDBSurvey]:
+        yield DynamoDBSurvey(self._calls, self._rows, self._states, self.name, generation, rate)
 
     # -- pace ----------------------------------------------------------------------------------
 
