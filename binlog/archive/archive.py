@@ -7,6 +7,8 @@ alone, so of several who make an archive at once all write the same.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
 
 from binlog.archive.chain import Chain
@@ -26,6 +28,7 @@ class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_id: str
     timeline: int
     genesis: str
+    genesis_sha256: str  # hex: its first half is the genesis hash, which all segments carry
 
 
 class _Version(msgspec.Struct):
@@ -101,7 +104,8 @@ class Archive:
 
 def encode_root(params: Params, genesis: bytes) -> bytes:
     """The bytes of ``archive.json``."""
-    root = _Root(ARCHIVE_FORMAT, KIND, params.log_id, params.timeline, genesis.decode())
+    digest = sha256(genesis).hexdigest()
+    root = _Root(ARCHIVE_FORMAT, KIND, params.log_id, params.timeline, genesis.decode(), digest)
     return _encode(root) + b"\n"
 
 
@@ -122,6 +126,8 @@ def _genesis(data: bytes, where: str) -> bytes:
     except (msgspec.DecodeError, ValueError) as error:
         raise _no_root(str(error), where) from error
     genesis = root.genesis.encode()
+    if sha256(genesis).hexdigest() != root.genesis_sha256:
+        raise _no_root("the checksum of its genesis record is wrong", where)
     if encode_root(decode_genesis(genesis, where), genesis) != data:
         raise _no_root("its parts disagree", where)
     return genesis

@@ -66,15 +66,20 @@ class Chain:
             DamageError, MismatchError, UpgradeError: it is none of this chain's; `info`.
             StorageError, RefusedError: the storage's.
         """
-        for place in self._places(after=self._last):
-            self._last = place
-        return None if self._last is None else self.info(self._last)
+        place = self.end_place()
+        return None if place is None else self.info(place)
 
     def end_place(self) -> Place | None:
         """Where the last segment stands; nothing of it is read."""
-        for place in self._places(after=self._last):
+        for place in self.places(after=self._last):
             self._last = place
         return self._last
+
+    def note_end(self, info: SegmentInfo) -> None:
+        """Remember a segment that was written just now: nothing before it is to be listed again."""
+        self.note(info)
+        if self._last is None or info.place > self._last:
+            self._last = info.place
 
     def info(self, place: Place, *, size: int | None = None) -> SegmentInfo:
         """What the segment at ``place`` says of itself; ``size`` is its object's, if known.
@@ -116,12 +121,12 @@ class Chain:
         """
         start = self._place_of(after_offset + 1)
         if start is None:
-            if next(iter(self._places(after=None)), None) is not None:
+            if next(iter(self.places(after=None)), None) is not None:
                 raise self._missing(segment_key(self.partition, FIRST))
             return
         before: SegmentInfo | None = None
         expected = start
-        for place in self._places(after=start, inclusive=True):
+        for place in self.places(after=start, inclusive=True):
             if place != expected:
                 raise self._hole(expected, place)
             info = self.info(place)
@@ -145,6 +150,17 @@ class Chain:
             if info.last >= offset:
                 return info
         return None
+
+    def places(self, *, after: Place | None, inclusive: bool = False) -> Iterator[Place]:
+        """Where segments stand, as their keys say, in order."""
+        prefix = chain_prefix(self.partition)
+        after_key = "" if after is None else segment_key(self.partition, after)
+        if inclusive:
+            after_key = after_key.removesuffix(".seg")  # just before it
+        for entry in self._objects.list(prefix, after=after_key):
+            parsed = parse_segment_key(entry.key)
+            if parsed is not None:  # what else lies there is for `binlog check` to name
+                yield parsed[1]
 
     def outlines(self, *, after: Place | None = None) -> Iterator[Outline]:
         """All segments behind ``after`` in short and in order; index pages spare most of the reads.
@@ -177,7 +193,7 @@ class Chain:
                 if after is None or outline.place > after:
                     yield outline
                     after = outline.place
-        for place in self._places(after=after):
+        for place in self.places(after=after):
             yield self.info(place).outline()
 
     # -- records ---------------------------------------------------------------------------------
@@ -252,17 +268,6 @@ class Chain:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _places(self, *, after: Place | None, inclusive: bool = False) -> Iterator[Place]:
-        """Where segments stand, as their keys say, in order."""
-        prefix = chain_prefix(self.partition)
-        after_key = "" if after is None else segment_key(self.partition, after)
-        if inclusive:
-            after_key = after_key.removesuffix(".seg")  # just before it
-        for entry in self._objects.list(prefix, after=after_key):
-            parsed = parse_segment_key(entry.key)
-            if parsed is not None:  # what else lies there is for `binlog check` to name
-                yield parsed[1]
-
     def _place_of(self, offset: int) -> Place | None:
         """The last place that can hold that event; the first part of it, if it holds none yet."""
         places = self.page_places()
@@ -275,7 +280,7 @@ class Chain:
                 return _first_part(inside, offset)
             begin = page.end.place
         found: list[Place] = []
-        for place in self._places(after=begin, inclusive=begin is not None):
+        for place in self.places(after=begin, inclusive=begin is not None):
             if place.first > offset:
                 break
             if found and found[-1].first != place.first:
@@ -283,7 +288,8 @@ class Chain:
             found.append(place)
         if not found:
             return None
-        return found[0] if found[0].first == offset else found[-1]
+        # If the first part is gone, the next one is not where the chain goes on: a hole.
+        return Place(offset, 0) if found[0].first == offset else found[-1]
 
     def _check_follows(self, before: SegmentInfo, info: SegmentInfo) -> None:
         if (info.start, info.digest_before) != (before.end.position, before.end.digest):
