@@ -10,12 +10,13 @@ are the base's, all at the version that the record's own offset makes; events of
   from log, table and partition: the sequencer drops every later one as a copy, until the session has
   expired. Who writes it after that has read the log before.
 
-The data of the envelope is a map: ``table``, ``base`` (32 hex digits), ``digest`` (SHA-256 of the
-base's manifest, hex), ``address`` (of the snapshots, as it was written; it may have moved since).
+The data of the envelope is a map: ``table``, ``base`` (the snapshot's id), ``digest`` (SHA-256 of its
+manifest, hex), ``address`` (of the snapshots, as it was written; it may have moved since).
 """
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 import msgspec
@@ -30,7 +31,8 @@ ADOPT_TYPE = CONTROL_PREFIX + "adopt"
 
 _DOMAIN = b"binlog.adopt\0"
 _EMPTY_KEY = encode_value({})
-_HEX = frozenset("0123456789abcdef")
+_BASE = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Adoption(msgspec.Struct, frozen=True):
@@ -83,12 +85,8 @@ def decode_adoption(table: str, data: bytes | None) -> Adoption | None:
     is_good = (
         adoption.table == table
         and is_table_name(table)
-        and _is_hex(adoption.base, 32)
-        and _is_hex(adoption.digest, 64)
+        and bool(_BASE.fullmatch(adoption.base))
+        and bool(_DIGEST.fullmatch(adoption.digest))
         and bool(adoption.address)
     )
     return adoption if is_good else None
-
-
-def _is_hex(text: str, length: int) -> bool:
-    return len(text) == length and _HEX.issuperset(text)

@@ -27,9 +27,12 @@ import msgspec
 from appliers.item import Rejection, Row, Write
 from appliers.letters import DeadLetter, Item, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
+from appliers.stores.dynamodb_adopted import Adopted, BaseHashes, check_untouched
+from appliers.stores.dynamodb_adopting import adopt_in_place
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
 from appliers.stores.dynamodb_commit import commit
+from appliers.stores.dynamodb_items import Keys
 from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_letters import read_letters
 from appliers.stores.dynamodb_pace import read_pace, write_pace
@@ -52,6 +55,7 @@ from appliers.stores.generations import (
     new_generation,
     of_partitions,
 )
+from binlog.adoption import AdoptedAt
 from binlog.aws.account import Account, connector
 from binlog.aws.errors import error_code
 from binlog.clock import Clock
@@ -116,6 +120,7 @@ class DynamoDBStore:
         )
         self._rows = Rows(self._calls, specification.control().physical)
         self._states = States(self._rows)
+        self._hashes = BaseHashes(self._rows, self.name)
         self._turns = Turns(
             self._calls,
             self._rows,
@@ -172,7 +177,7 @@ class DynamoDBStore:
         if place is None:
             return {}
         try:
-            return read_items(self._calls, place, keys)
+            return self._read(place, keys)
         except BinlogError as error:
             if error.__cause__ is None or error_code(error.__cause__) != MISSING:
                 raise
@@ -180,7 +185,40 @@ class DynamoDBStore:
             now = self._turns.catalog().readable(generation, table, self.name)
             if now is None or now == place:
                 raise
-            return read_items(self._calls, now, keys)
+            return self._read(now, keys)
+
+    def _read(self, place: Keys, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        """What is read to be folded onto: what was adopted has to be as it was."""
+        found = read_items(self._calls, place, keys)
+        if place.adopted is not None:
+            check_untouched(self._hashes, place.adopted, keys, found, self.name)
+        return found
+
+    # -- adoption ------------------------------------------------------------------------------
+
+    def adopted(self, table: str) -> Adopted | None:
+        """A table that was taken over as it was (`dynamodb_adopted`)."""
+        return self._turns.catalog().adoption(table)
+
+    def adopt(
+        self,
+        at: AdoptedAt,
+        physical: str,
+        items_max: int,
+        rows: Callable[[int], Iterable[tuple[bytes, bytes]]],
+        *,
+        timeline: int,
+    ) -> Adopted:
+        """Take over a table as it is; durable on return, and the same if it is done again.
+
+        ``rows`` gives the base's keys and items of a partition, ``items_max`` their most in one.
+
+        Raises:
+            RefusedError, ConflictError: see `adopt_in_place`.
+        """
+        session = self._turns.writing()
+        with self._turns.losing():
+            return adopt_in_place(session, at, physical, items_max, rows, timeline=timeline)
 
     def scan(self, table: str, *, after: bytes | None = None) -> Iterator[tuple[bytes, Row]]:
         with self.view() as view:

@@ -13,6 +13,7 @@
     relayed            SHARD#SEQUENCE#             it is in the log as an event: kept no longer
     base#GENERATION    ID                          part of a large sequencer state (C5)
     build              GENERATION                  tables that a build is making
+    adopted#BASE       00017#CHUNK                 what a base says of items, see `dynamodb_adopted`
 
 The catalog is one item, and so the one switch: a rebuild makes its tables, rows and checkpoints
 beside what is live and then replaces this item, on the condition that it is the one that was read
@@ -29,6 +30,7 @@ import msgspec
 
 from appliers.item import Rejection
 from appliers.store import Checkpoint, Generation
+from appliers.stores.dynamodb_adopted import Adopted
 from appliers.stores.dynamodb_items import Attributes, Keys
 from appliers.stores.dynamodb_tables_spec import KeySchema
 from appliers.stores.generations import lost_generation, lost_table
@@ -36,7 +38,8 @@ from binlog.errors import DamageError, TooLargeError, UpgradeError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_OF_OLD = 1  # written where nothing is adopted: older code reads it
 CATALOG = {"pk": {"S": "store"}, "sk": {"S": "catalog"}}
 FOREIGN = "foreign"
 RELAYED = "relayed"
@@ -70,6 +73,7 @@ class Catalog(msgspec.Struct, frozen=True):
     gone: tuple[Gone, ...] = ()
     shared: bool = False  # several workers write to the store (`appliers.store.Shareable`)
     was_shared: bool = False  # and what they left ahead no lock tells of
+    adopted: tuple[Adopted, ...] = ()  # tables taken over, of a generation or not yet
 
     def live(self, generation: str, name: str) -> Generation:
         """The generation of that id.
@@ -88,10 +92,18 @@ class Catalog(msgspec.Struct, frozen=True):
 
     def keys(self, table: str) -> Keys | None:
         """The physical table of a table that has one."""
-        place = self.places.get(table)
+        place, adopted = self.places.get(table), self.adoption(table)
         if place is None or place.physical is None or place.keys is None:
-            return None
-        return Keys(table, place.physical, place.keys)
+            if adopted is None:
+                return None
+            return Keys(table, adopted.physical, adopted.keys, adopted)
+        if adopted is not None and adopted.physical != place.physical:
+            adopted = None  # built anew since
+        return Keys(table, place.physical, place.keys, adopted)
+
+    def adoption(self, table: str) -> Adopted | None:
+        """What a table was taken over as."""
+        return next((each for each in self.adopted if each.table == table), None)
 
     def letters_of(self, table: str | None) -> list[tuple[str, str]]:
         """Generation and table under which dead letters may be, of ``table`` or of all, in order."""
@@ -116,6 +128,9 @@ def next_catalog(catalog: Catalog, **changes: Any) -> Catalog:
     changed = msgspec.structs.replace(catalog, rev=catalog.rev + 1, **changes)
     tables = {table for g in changed.generations for table in g.tables}
     places = {table: changed.places.get(table, Place()) for table in sorted(tables)}
+    for each in changed.adopted:
+        if each.table in places and places[each.table].physical is None:
+            places[each.table] = Place(each.physical, each.keys)
     return msgspec.structs.replace(changed, places=places)
 
 
@@ -128,6 +143,7 @@ class _Document(msgspec.Struct, omit_defaults=True):
     gone: tuple[Gone, ...]
     shared: bool = False
     was_shared: bool = False
+    adopted: tuple[Adopted, ...] = ()
 
 
 _read_document = msgspec.json.Decoder(_Document).decode
@@ -146,6 +162,7 @@ def catalog_item(catalog: Catalog, name: str) -> Attributes:
         catalog.gone,
         catalog.shared,
         catalog.was_shared,
+        catalog.adopted,
     )
     text = msgspec.json.encode(document)
     if len(text) > ROW_BYTES_MAX:
@@ -160,7 +177,7 @@ def catalog_item(catalog: Catalog, name: str) -> Attributes:
     item: Attributes = {
         **CATALOG,
         "rev": {"N": str(catalog.rev)},
-        "format": {"N": str(FORMAT)},
+        "format": {"N": str(FORMAT if catalog.adopted else FORMAT_OF_OLD)},
         "catalog": {"S": text.decode()},
     }
     if catalog.genesis is not None:
@@ -197,6 +214,7 @@ def catalog_of(item: Mapping[str, Any] | None, name: str) -> Catalog:
             document.gone,
             document.shared,
             document.was_shared,
+            document.adopted,
         )
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise damaged(f"the catalog is damaged ({error})", name) from error

@@ -181,7 +181,8 @@ def _write(session: Session, generation: str, writes: Sequence[Write]) -> list[W
         return []
     tables = {write.table for write in writes}
     places = {table: keys for table in tables if (keys := session.catalog.keys(table))}
-    return Writer(session.calls, generation, session.births).write(places, writes)
+    writer = Writer(session.calls, generation, session.births, session.hashes)
+    return writer.write(places, writes)
 
 
 def _place(

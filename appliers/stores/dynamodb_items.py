@@ -9,7 +9,7 @@ An item is stored as it is, its own attributes with DynamoDB's own types, and on
                  t N     version of the last event that waits
 
 ``d``, ``k`` and ``t`` are left out where they say nothing. An item without ``_binlog`` was put by
-somebody else. Numbers go by their text, never through a float or a decimal context, and so all 38
+somebody else, or before the table was adopted (`dynamodb_adopted`). Numbers go by their text, never through a float or a decimal context, and so all 38
 digits of them come back.
 
 Limits of a key (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html):
@@ -27,6 +27,7 @@ import msgspec
 
 from appliers.item import Row
 from appliers.poison import readable_key
+from appliers.stores.dynamodb_adopted import Adopted
 from appliers.stores.dynamodb_tables_spec import KeySchema
 from binlog.errors import ConflictError, DamageError, PoisonError, RefusedError
 from binlog.fields import FIRST_KEY_BYTES_MAX, SECOND_KEY_BYTES_MAX
@@ -46,10 +47,11 @@ class Keys(msgspec.Struct, frozen=True):
     table: str  # the log's
     physical: str
     schema: KeySchema
+    adopted: Adopted | None = None  # what it was before its first event
 
     def key_of(self, item: Mapping[str, Any]) -> bytes:
         """Canonical bytes of a stored item's key."""
-        return encode_value({name: _value(item[name]) for name, _ in self.schema.attributes})
+        return encode_value({name: value_of(item[name]) for name, _ in self.schema.attributes})
 
 
 # -- out -----------------------------------------------------------------------------------------
@@ -95,10 +97,12 @@ def row_of(item: Mapping[str, Any], keys: Keys, where: str) -> Row:
     """The row that a stored item stands for.
 
     Raises:
-        ConflictError: an item without `_binlog`.
+        ConflictError: an item without `_binlog`, in a table that was not adopted.
         DamageError: with ``table`` and ``key``: one that cannot be what was written.
     """
     try:
+        if keys.adopted is not None and RESERVED_ATTRIBUTE not in item:
+            return keys.adopted.row(keys.key_of(item), _data_of(item))
         marks = item[RESERVED_ATTRIBUTE]["M"]
         version, partition = int(marks["v"]["N"]), int(marks["p"]["N"])
         is_tombstone, parked = _mark(marks, "d"), _mark(marks, "k")
@@ -107,7 +111,7 @@ def row_of(item: Mapping[str, Any], keys: Keys, where: str) -> Row:
     except (RefusedError, KeyError, TypeError, ValueError, AttributeError) as error:
         key = keys.key_of(item)
         shown = readable_key(key)[1]
-        if RESERVED_ATTRIBUTE not in item:
+        if RESERVED_ATTRIBUTE not in item and keys.adopted is None:
             raise foreign_item(keys, key, where) from None
         raise DamageError(
             f"table {keys.table} holds a damaged item, key {shown} ({_why(error)})",
@@ -120,7 +124,7 @@ def row_of(item: Mapping[str, Any], keys: Keys, where: str) -> Row:
 
 
 def _data_of(item: Mapping[str, Any]) -> bytes:
-    return encode_item({n: _value(v) for n, v in item.items() if n != RESERVED_ATTRIBUTE})
+    return encode_item({n: value_of(v) for n, v in item.items() if n != RESERVED_ATTRIBUTE})
 
 
 def _mark(marks: Mapping[str, Any], name: str) -> bool:
@@ -142,14 +146,15 @@ def foreign_item(keys: Keys, key: bytes, where: str) -> ConflictError:
         f"table {keys.table} has an item that is not the log's (no {RESERVED_ATTRIBUTE}), "
         f"key {readable_key(key)[1]}",
         f"{where}: {keys.physical}",
-        "nothing is written over it; to adopt a table with what is in it will be a verb of its "
-        "own: until then take an empty one",
+        "nothing is written over it: take an empty table, or adopt this one with what is in it "
+        "(binlog adopt)",
         table=keys.table,
         key=key,
     )
 
 
-def _value(attribute: Mapping[str, Any]) -> Any:
+def value_of(attribute: Mapping[str, Any]) -> Any:
+    """A value as the service has it, ``{"S": "a"}``; binary as bytes."""
     ((kind, value),) = attribute.items()
     return value if kind == "S" else _READERS[kind](value)
 
@@ -164,8 +169,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "B": bytes,
     "BOOL": bool,
     "NULL": lambda _: None,
-    "M": lambda members: {name: _value(value) for name, value in members.items()},
-    "L": lambda elements: [_value(element) for element in elements],
+    "M": lambda members: {name: value_of(value) for name, value in members.items()},
+    "L": lambda elements: [value_of(element) for element in elements],
     "SS": frozenset,
     "NS": _set_of_numbers,
     "BS": lambda members: frozenset(map(bytes, members)),

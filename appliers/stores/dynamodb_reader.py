@@ -230,6 +230,9 @@ class Moment:
         place = self._catalog.readable(generation, table, self.name)
         with _checked(self):
             found = read_items(self._calls, place, keys) if place else {}
+        if place is not None and place.adopted is not None:
+            applied, adopted = self._applied[generation], place.adopted
+            found = {k: row for k, row in found.items() if adopted.is_there(row, applied)}
         for row in found.values():
             self._check_reached(generation, row)
         return found
@@ -242,8 +245,11 @@ class Moment:
         try:
             with _checked(self):
                 spool(self._calls, place, after, runs)
-            owner = self._catalog.owner(table)
+            owner, adopted = self._catalog.owner(table), place.adopted
+            applied = self._applied.get(owner or "", {})
             for key, row in unspool(runs, place):
+                if adopted is not None and not adopted.is_there(row, applied):
+                    continue
                 self._check_reached(owner, row)
                 yield key, row
         finally:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from appliers.store import Generation
+from appliers.stores.dynamodb_adopted import BaseHashes
 from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_calls import Calls
 from appliers.stores.dynamodb_catalog import (
@@ -68,6 +69,7 @@ class Session:
         self.catalog = catalog
         self.name = calls.name
         self.shares = shares
+        self.hashes = BaseHashes(rows, calls.name)
         self._control = control
         self._standings: dict[str, dict[int, Standing]] = {}
 
@@ -174,12 +176,15 @@ class Session:
             ConflictError: it holds something.
             RefusedError, MismatchError, StorageError: as `dynamodb_tables.ensure` says.
         """
-        made = ensure(
-            self._control, spec, self.name, clock=self.calls.clock, pause=self.calls.pause
-        )
-        if not made:
+        if not self.ensure(spec):
             self._check_empty(Keys(spec.table, spec.physical, spec.keys))
         return Place(spec.physical, spec.keys)
+
+    def ensure(self, spec: TableSpec) -> bool:
+        """`dynamodb_tables.ensure`: that the physical table is there, as it is to be."""
+        return ensure(
+            self._control, spec, self.name, clock=self.calls.clock, pause=self.calls.pause
+        )
 
     def _check_empty(self, keys: Keys) -> None:
         reply = self.calls.call(

@@ -11,7 +11,8 @@ What may become of a put:
 * no reply (lost, timed out, a server's error): the item is read, strongly consistent. If it is what we
   wrote, the write is done, otherwise it is made again, or its condition fails by now. An attempt
   that lands after all this meets the same condition, so it changes nothing;
-* an item that no applier made stands there: refused, never written over.
+* an item that no applier made stands there: refused, never written over, but for one of an adopted
+  table (`dynamodb_adopted`): on its first touch, if it is as it was adopted, on that condition.
 
 As many calls are made at a time as the service takes. What was tried beside: ``BatchWriteItem`` takes
 no conditions, ``TransactWriteItems`` costs twice the units.
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from appliers.item import Row, Write, condition_holds
+from appliers.stores.dynamodb_adopted import Adopted, BaseHashes, check_untouched
 from appliers.stores.dynamodb_births import Births
 from appliers.stores.dynamodb_calls import CONDITION, INVALID, MISSING, Calls
 from appliers.stores.dynamodb_items import (
@@ -90,11 +92,49 @@ def condition_of(write: Write, hash_key: str) -> dict[str, Any]:
     }
 
 
+COMPARED_MAX = 150
+"""An expression has 4 KB ("Expression parameters" in the developer guide's Constraints.html), names and
+values beside it."""
+
+
+def unmarked_condition(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a write that say: no marks, and every attribute still as in ``item``.
+
+    Of an item of more than `COMPARED_MAX` attributes so many are compared. That another one has
+    come to it, no condition can say.
+    """
+    names = {"#b": RESERVED_ATTRIBUTE}
+    values: dict[str, Any] = {}
+    terms = ["attribute_not_exists(#b)"]
+    for n, (name, value) in enumerate(sorted(item.items())[:COMPARED_MAX]):
+        names[f"#a{n}"] = name
+        values[f":a{n}"] = value
+        terms.append(f"#a{n} = :a{n}")
+    return {
+        "ConditionExpression": " AND ".join(terms),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def _touches(adopted: Adopted, write: Write) -> bool:
+    """Whether a write is an event's first on an item that was adopted."""
+    is_first = write.base == adopted.versions[write.row.partition]
+    return is_first and write.tail is None
+
+
 class Writer:
     """Writes items of one generation."""
 
-    def __init__(self, calls: Calls, generation: str, births: Births | None = None) -> None:
-        """Without ``births`` everything is put."""
+    def __init__(
+        self,
+        calls: Calls,
+        generation: str,
+        births: Births | None = None,
+        hashes: BaseHashes | None = None,
+    ) -> None:
+        """Without ``births`` everything is put. ``hashes`` are of what tables were adopted with."""
+        self._hashes = hashes
         self._calls = calls
         self._generation = generation
         self._births = births
@@ -174,6 +214,11 @@ class Writer:
             return False  # a version never goes back, whatever stands there
         item = stored_item(write.key, write.row)
         condition = condition_of(write, keys.schema.hash[0])
+        if keys.adopted is not None and _touches(keys.adopted, write):
+            first = self._first_touch(write, keys, keys.adopted)
+            if first is None:
+                return False
+            condition = first
         for again in self._calls.tries():
             try:
                 self._calls.once(
@@ -195,6 +240,22 @@ class Writer:
             else:
                 return True
         raise AssertionError("unreachable")
+
+    def _first_touch(self, write: Write, keys: Keys, adopted: Adopted) -> dict[str, Any] | None:
+        """The condition of the first write of an adopted item; ``None``: somebody was there before.
+
+        Raises:
+            PoisonError: it is not what was adopted.
+        """
+        assert self._hashes is not None
+        stands = self._get(write, keys)
+        row = self._row_of(stands, keys)
+        check_untouched(
+            self._hashes, adopted, [write.key], {write.key: row} if row else {}, self._calls.name
+        )
+        if stands is None or RESERVED_ATTRIBUTE in stands:
+            return None
+        return unmarked_condition(stands)
 
     def _judge(self, error: Exception, write: Write, keys: Keys, *, in_doubt: bool) -> bool | None:
         """What an error says about the write: done, failed, or ``None``: to be made again."""
@@ -220,6 +281,9 @@ class Writer:
 
     def _stands(self, write: Write, keys: Keys) -> Row | None:
         """What is there now, strongly consistent."""
+        return self._row_of(self._get(write, keys), keys)
+
+    def _get(self, write: Write, keys: Keys) -> Attributes | None:
         reply = self._calls.call(
             "get_item",
             TableName=keys.physical,
@@ -227,7 +291,8 @@ class Writer:
             ConsistentRead=True,
             ReturnConsumedCapacity="TOTAL",
         )
-        return self._row_of(reply.get("Item"), keys)
+        found: Attributes | None = reply.get("Item")
+        return found
 
     def _row_of(self, item: Attributes | None, keys: Keys) -> Row | None:
         return row_of(item, keys, self._calls.name) if item else None

@@ -183,7 +183,7 @@ def test_an_item_of_somebody_else_is_never_written_over(
     theirs = {"id": {"S": "a"}, "mine": {"N": "1"}, "v": {"N": "0"}}
     double.put(ORDERS, theirs)
     write = put("a", 5) if base is None else fold("a", 5, base)
-    with pytest.raises(ConflictError, match=r'orders .*"a".*verb of its own'):
+    with pytest.raises(ConflictError, match=r'orders .*"a".*binlog adopt'):
         store.commit(generation, [write], [checkpoint(0, 5)])
     with pytest.raises(ConflictError, match="orders"):
         store.read(generation, "orders", [key("a")])

@@ -230,7 +230,7 @@ def test_an_item_of_somebody_else_is_never_written_over(
     store, generation = begun
     theirs = {"id": {"S": "k003"}, "mine": {"N": "1"}}
     double.put(ORDERS, theirs)
-    with pytest.raises(ConflictError, match=r'orders .*"k003".*verb of its own'):
+    with pytest.raises(ConflictError, match=r'orders .*"k003".*binlog adopt'):
         store.commit(generation, births(), [checkpoint(0, 5)])
     assert stored(double)["k003"] == theirs
     assert store.checkpoints(generation)[0].applied == 1

@@ -243,7 +243,7 @@ def test_a_scan_of_more_than_memory_is_sorted_in_files(
 def test_a_table_that_holds_something_is_not_taken(double: DynamoDBDouble) -> None:
     """Items of somebody, or of a store whose control table was deleted, would pass for ours."""
     for item, says in (
-        ({"id": {"S": "x"}}, "verb of its own"),
+        ({"id": {"S": "x"}}, "binlog adopt"),
         ({"id": {"S": "x"}, "_binlog": {"M": {}}}, "not there any more"),
     ):
         store, generation = begin(double := DynamoDBDouble())
