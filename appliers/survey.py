@@ -43,6 +43,7 @@ class Survey(Protocol):
     name: str  # the store's address
     genesis: bytes
     generation: Generation  # as it was after the checkpoints were read
+    without: tuple[str, ...]  # tables that other generations have
     is_moment: bool
 
     def checkpoints(self) -> dict[int, Checkpoint]: ...
@@ -129,6 +130,11 @@ def chosen(generations: Sequence[Generation], wanted: str | None, name: str) -> 
     )
 
 
+def tables_of_others(generations: Sequence[Generation], mine: Generation) -> tuple[str, ...]:
+    """The tables of all generations but ``mine``, in order."""
+    return tuple(sorted(table for g in generations if g.id != mine.id for table in g.tables))
+
+
 def bound_to(genesis: bytes | None, name: str) -> bytes:
     """``genesis``.
 
@@ -149,6 +155,7 @@ class MomentSurvey:
         self.name = view.name
         self.genesis = bound_to(view.genesis(), view.name)
         self.generation = chosen(view.generations(), generation, view.name)
+        self.without = tables_of_others(view.generations(), self.generation)
         self._view = view
 
     def checkpoints(self) -> dict[int, Checkpoint]:

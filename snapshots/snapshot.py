@@ -25,7 +25,9 @@ from snapshots.snapshot_manifest import (
     manifest_key,
     unseal,
 )
-from snapshots.snapshot_part import Record, read_part
+from snapshots.snapshot_part import Index, Record, check_part, index_of, read_part
+
+_INDEXES_MAX = 4_096  # that are kept, some KB each
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class Snapshot:
         self.manifest = manifest
         self.name = f"snapshot {manifest.id} of {objects.name}"
         self._checkpoints: dict[int, Checkpoint] | None = None
+        self._indexes: dict[str, Index] = {}
 
     @property
     def checkpoints(self) -> dict[int, Checkpoint]:
@@ -81,10 +84,25 @@ class Snapshot:
         if wanted is not None and not any(part.first <= p <= part.last for p in wanted):
             return
         where = f"{self.objects.name}/{part.key}"
-        for records in read_part(self.objects, part, wanted):
+        for records in read_part(self.objects, part, wanted, index=self._index(part)):
             for key, version, partition, data, parked, tail in _of_length(records, 6, where):
                 if wanted is None or partition in wanted:
                     yield key, Row(version, partition, data, parked, tail)
+
+    def _index(self, part: Part) -> Index:
+        """The index of a part; kept, since who takes group by group of partitions asks for it often."""
+        found = self._indexes.get(part.key)
+        if found is None:
+            found = index_of(self.objects, part)
+            if len(self._indexes) < _INDEXES_MAX:
+                self._indexes[part.key] = found
+        return found
+
+    def whole(self, part: Part) -> Iterator[list[tuple[bytes, Row]]]:
+        """All rows of a part, a list a section; it is read at once, and every byte of it looked at."""
+        where = f"{self.objects.name}/{part.key}"
+        for records in check_part(self.objects, part):
+            yield [(r[0], Row(*r[1:])) for r in _of_length(records, 6, where)]
 
     def letters(self) -> Iterator[DeadLetter]:
         """The events that wait behind its parked rows, and those that stand alone.

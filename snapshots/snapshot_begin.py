@@ -75,6 +75,7 @@ def begin(
         segments=segments,
         is_moment=source.is_moment,
         adopted=adopted,
+        without=source.without,
     )
     data = seal(begun)
     if not objects.put_new(begun_key(begun.id), data):

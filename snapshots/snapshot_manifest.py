@@ -19,7 +19,7 @@ default, and left out where they have it, so that what was written is what is en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import TypeVar
 
@@ -46,6 +46,17 @@ class TableCount(msgspec.Struct, frozen=True):
     tombstones: int
     parked: int
     digest: str  # 64 hex digits, see `appliers.digest`
+
+
+def total_of(counts: Iterable[TableCount]) -> TableCount:
+    """Of a table that was counted piece by piece."""
+    items = tombstones = parked = digest = 0
+    for each in counts:
+        items += each.items
+        tombstones += each.tombstones
+        parked += each.parked
+        digest += int(each.digest, 16)
+    return TableCount(items, tombstones, parked, f"{digest % (1 << 256):064x}")
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -88,6 +99,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     rejections: int = 0
     foreign: int = 0
     adopted: str | None = None  # the table whose content before its first event this is
+    without: tuple[str, ...] = ()
+    """Tables that other generations of the store had. If this one is open it never had an event of
+    theirs: whoever goes on with it must not begin to take them."""
 
     @property
     def log_id(self) -> str:
@@ -150,6 +164,7 @@ class Begun(msgspec.Struct, frozen=True, omit_defaults=True):
     segments: int  # of a scan of one of its tables
     is_moment: bool  # all of it was to be read as of one moment
     adopted: str | None = None
+    without: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> dict[int, Checkpoint]:

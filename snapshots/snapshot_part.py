@@ -247,9 +247,15 @@ def _verified_index(data: bytes, part: Part, where: str) -> Index:
 
 
 def read_part(
-    objects: Objects, part: Part, partitions: Collection[int] | None = None
+    objects: Objects,
+    part: Part,
+    partitions: Collection[int] | None = None,
+    *,
+    index: Index | None = None,
 ) -> Iterator[list[Record]]:
     """The records of a part, section by section, of sections that have any of ``partitions``.
+
+    ``index`` is that of the part, if it was read before.
 
     Each section is verified before a record of it is served; at most one is in memory.
 
@@ -257,8 +263,7 @@ def read_part(
         DamageError: the object is missing, or not what was written.
     """
     where = f"{objects.name}/{part.key}"
-    index = index_of(objects, part)
-    for section in index.sections:
+    for section in (index or index_of(objects, part)).sections:
         if partitions is not None and not any(
             section.first <= p <= section.last for p in partitions
         ):

@@ -37,7 +37,15 @@ from binlog.vector import Vector
 from snapshots.snapshot import read_manifest, sealed_sha256
 from snapshots.snapshot_begin import begin, clean
 from snapshots.snapshot_chain import Chain
-from snapshots.snapshot_manifest import FORMAT, Begun, Manifest, TableCount, manifest_key, seal
+from snapshots.snapshot_manifest import (
+    FORMAT,
+    Begun,
+    Manifest,
+    TableCount,
+    manifest_key,
+    seal,
+    total_of,
+)
 from snapshots.snapshot_part import Index, pack, pack_rows, reach_of, read_part
 from snapshots.snapshot_waiting import Waiting
 
@@ -183,6 +191,7 @@ class Taking:
             tables={table: count_of(chains) for table, chains in sorted(rows.items())},
             parts=tuple(part for chain in chains for part in chain.parts),
             adopted=begun.adopted,
+            without=begun.without,
             **counts,
         )
         if not self._objects.put_new(manifest_key(begun.id), seal(manifest)):
@@ -369,11 +378,8 @@ def _of_letter(letter: DeadLetter) -> _Record:
 
 def count_of(chains: Iterable[Chain]) -> TableCount:
     """A table's counts, and the digest of all its rows."""
-    items = tombstones = parked = total = 0
-    for chain in chains:
-        for index in chain.indexes:
-            items += index.items
-            tombstones += index.tombstones
-            parked += index.parked
-            total += int(index.digest, 16)
-    return TableCount(items, tombstones, parked, f"{total % (1 << 256):064x}")
+    return total_of(
+        TableCount(index.items, index.tombstones, index.parked, index.digest)
+        for chain in chains
+        for index in chain.indexes
+    )

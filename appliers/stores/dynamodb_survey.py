@@ -38,7 +38,7 @@ from appliers.stores.dynamodb_letters import read_letters
 from appliers.stores.dynamodb_reader import read_catalog, read_standings
 from appliers.stores.dynamodb_rows import Rows
 from appliers.stores.dynamodb_states import States
-from appliers.survey import Page, bound_to, chosen
+from appliers.survey import Page, bound_to, chosen, tables_of_others
 from binlog.aws.errors import error_code
 from binlog.errors import BinlogError, DamageError, LostError
 from binlog.foreign import Foreign, Place
@@ -99,6 +99,7 @@ class DynamoDBSurvey:
         self._catalog = read_catalog(rows, name)
         self.genesis = bound_to(self._catalog.genesis, name)
         self.generation = self._catalog.live(first.id, name)
+        self.without = tables_of_others(self._catalog.generations, self.generation)
         self._sizes: dict[str, float] = {}  # read units an item, by table
 
     def checkpoints(self) -> dict[int, Checkpoint]:

@@ -109,6 +109,9 @@ class _Reader:
             if kept is not None:
                 yield kept
 
+    def relayed(self) -> Iterator[Place]:
+        yield from (place for place, kept in sorted(self._content.foreign.items()) if kept is None)
+
 
 class MemoryStore:
     """A `Store` whose content lives as long as a handle on it."""

@@ -19,7 +19,7 @@ from appliers.stores.sqlite_letters import read_letters
 from appliers.stores.sqlite_rows import SELECTED, decode_rows, select_rows
 from appliers.stores.sqlite_schema import quoted, sidecars
 from binlog.errors import DamageError
-from binlog.foreign import Foreign
+from binlog.foreign import Foreign, Place
 
 _KEYS_MAX = 500  # of one statement; older SQLites bind 999 values at most
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
@@ -203,6 +203,17 @@ class SQLiteReader:
             )
             for shard, sequence, key, arrival_ms, data in cursor:
                 yield Foreign(shard, int(sequence), key, arrival_ms, data)
+
+    def relayed(self) -> Iterator[Place]:
+        if not self._one("SELECT 1 FROM sqlite_master WHERE name = '_binlog_foreign'"):
+            return
+        with translated(self.name):
+            cursor = self._connection.execute(
+                "SELECT shard, sequence FROM _binlog_foreign WHERE relayed"
+                " ORDER BY shard, length(sequence), sequence"
+            )
+            for shard, sequence in cursor:
+                yield shard, int(sequence)
 
     def places(self) -> dict[str, tuple[str, str]]:
         """Of each table that somebody has: its generation, and its SQLite table."""
