@@ -17,8 +17,9 @@ from typing import TypeAlias
 import msgspec
 
 from binlog.archive.chain import Chain
-from binlog.archive.segment_info import Outline, SegmentInfo
 from binlog.archive.seen import Seen
+from binlog.archive.segment import damaged
+from binlog.archive.segment_info import Outline, SegmentInfo
 from binlog.log import Position, Record, Shard
 
 Rank: TypeAlias = tuple[float, int]
@@ -48,7 +49,6 @@ class ChainView:
         self._read_seen = read_seen
         self._numbers: dict[str, int] = {}  # of the shards that it has records in, or begins in
         self._ends: list[Rank] = []  # of each segment
-        self._info: SegmentInfo | None = None
         self.refresh()
 
     def refresh(self) -> bool:
@@ -94,7 +94,9 @@ class ChainView:
         for child in self._after(shard):
             if child in self._numbers:
                 return self._numbers[child] - 0.5
-        return inf if any(each in self._numbers for each in ancestors(shard, self._shards)) else None
+        return (
+            inf if any(each in self._numbers for each in ancestors(shard, self._shards)) else None
+        )
 
     def _after(self, shard: str) -> list[str]:
         """The shards that this partition can have gone to from there, the nearest first."""
@@ -141,38 +143,43 @@ class ChainView:
         begin = self._rank_of(self.outlines[index].start)
         return index + 1 < len(self.outlines) or begin >= rank
 
-    # -- segments --------------------------------------------------------------------------------
+    # -- records ---------------------------------------------------------------------------------
 
-    def info(self, index: int) -> SegmentInfo:
-        """All that a segment says of itself; the last one asked for is remembered."""
-        place = self.outlines[index].place
-        if self._info is None or self._info.place != place:
-            self._info = self.chain.info(place)
-        return self._info
+    def goes_beyond(self, rank: Rank) -> bool:
+        """Whether there is anything after a place."""
+        return bool(self._ends) and rank < self._ends[-1]
 
-    def read_block(self, index: int, block: int) -> Block:
-        """A block of a segment, checked and decoded. From any thread."""
-        info = self.info(index)
-        blocks = info.blocks
-        before = info.start if block == 0 else blocks[block - 1].last
-        records: dict[str, list[Record]] = {}
-        for shard, record in self.chain.read_block(info, block):
-            records.setdefault(shard, []).append(record)
-        return Block(
-            self._rank_of(before),
-            self._rank_of(blocks[block].last),
-            {shard: Stretch([r.sequence for r in some], some) for shard, some in records.items()},
-            blocks[block].raw_bytes,
-            (index, block + 1) if block + 1 < len(blocks) else (index + 1, 0),
-        )
+    def block_after(self, rank: Rank) -> Block | None:
+        """The block that holds what comes after a place, checked and decoded; from any thread.
 
-    def block_after(self, rank: Rank) -> tuple[int, int] | None:
-        """Segment and block that hold what comes after a place; ``None``: nothing does."""
+        ``None``: nothing comes.
+
+        Raises:
+            DamageError, StorageError, RefusedError: as `Chain.read_block`.
+        """
         index = self.segment_after(rank)
         if index == len(self.outlines):
             return None
-        ends = [self._rank_of(block.last) for block in self.info(index).blocks]
-        return index, bisect_right(ends, rank)
+        info = self._info_of(index)
+        at = bisect_right([self._rank_of(block.last) for block in info.blocks], rank)
+        before = info.start if at == 0 else info.blocks[at - 1].last
+        records: dict[str, list[Record]] = {}
+        for shard, record in self.chain.read_block(info, at):
+            records.setdefault(shard, []).append(record)
+        return Block(
+            self._rank_of(before),
+            self._rank_of(info.blocks[at].last),
+            {shard: Stretch([r.sequence for r in some], some) for shard, some in records.items()},
+            info.blocks[at].raw_bytes,
+        )
+
+    def _info_of(self, index: int) -> SegmentInfo:
+        """All that a segment says of itself; it has to be what its outline says."""
+        outline = self.outlines[index]
+        info = self.chain.info(outline.place)
+        if info.outline() != outline:
+            raise damaged("it is not the segment that the index lists", info.key)
+        return info
 
     def _rank_of(self, position: Position) -> Rank:
         """That of a place which the chain itself names."""
@@ -192,13 +199,12 @@ class Stretch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """What stands in a chain after ``low``, up to and with ``high``, and which block is next."""
+    """What stands in a chain after ``low``, up to and with ``high``."""
 
     low: Rank
     high: Rank
     stretches: dict[str, Stretch]
     raw_bytes: int
-    next: tuple[int, int]
 
 
 def ancestors(shard: str, shards: Mapping[str, Shard]) -> list[str]:

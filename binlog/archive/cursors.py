@@ -2,8 +2,8 @@
 
 Cursors are kept by partition, so that going on costs no search and no second read. Beside the block
 that is being read out, blocks are fetched ahead, a few at once and `AHEAD_BYTES_MAX` of them in all,
-whatever the number of chains. A thread for each, and none between two reads, so that none keeps a process from being
-forked; what a fetch ahead ends in, trouble included, whoever reads there meets again.
+whatever the number of chains. A thread for each, which ends with it; what a fetch ahead ends in,
+trouble included, whoever reads there meets again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import threading
 
+from binlog.archive.block import BLOCK_RAW_BYTES
 from binlog.archive.chain_view import Block, ChainView, Rank
 
 AHEAD_AT_ONCE = 4
 AHEAD_BYTES_MAX = 64 * 1024 * 1024  # of blocks that nobody has read yet, decompressed
-
-_Address = tuple[int, int]  # segment and block
 
 
 class Ahead:
@@ -49,11 +48,11 @@ class Ahead:
 
 
 class Fetch:
-    """One block on its way."""
+    """One block on its way: the one after a place."""
 
-    def __init__(self, view: ChainView, address: _Address, size: int, ahead: Ahead) -> None:
-        self.address = address
-        self.size = size
+    def __init__(self, view: ChainView, rank: Rank, size: int, ahead: Ahead) -> None:
+        self.rank = rank
+        self._size = size
         self._view = view
         self._ahead = ahead
         self._block: Block | None = None
@@ -65,21 +64,21 @@ class Fetch:
             self._thread.start()
         except RuntimeError:  # the machine allows no more, or the interpreter ends
             self._ahead.end()
-            self._ahead.take(self.size)
+            self._ahead.take(self._size)
             return False
         return True
 
     def _run(self) -> None:
         try:
             with contextlib.suppress(Exception):
-                self._block = self._view.read_block(*self.address)
+                self._block = self._view.block_after(self.rank)
         finally:
             self._ahead.end()
 
     def result(self) -> Block | None:
         """The block, once it is there; ``None``: it is to be read again, to see why."""
         self._thread.join()
-        self._ahead.take(self.size)
+        self._ahead.take(self._size)
         return self._block
 
 
@@ -96,40 +95,34 @@ class Cursor:
         """Whether the block that it holds goes on from there."""
         return self.block is not None and self.block.low <= rank < self.block.high
 
+    def expect(self, rank: Rank) -> None:
+        """Fetch what comes after a place, if nothing is on its way and there is room. No wait."""
+        if self._fetch is not None or self.covers(rank) or not self.view.goes_beyond(rank):
+            return
+        size = BLOCK_RAW_BYTES if self.block is None else self.block.raw_bytes
+        if self._ahead.begin(size):
+            fetch = Fetch(self.view, rank, size, self._ahead)
+            self._fetch = fetch if fetch.start() else None
+
     def stand(self, rank: Rank) -> Block | None:
         """The block that goes on after a place; ``None`` where the chain ends.
 
         Raises:
             DamageError, StorageError, RefusedError: as `Chain.read_block`.
         """
-        block = self.block
-        if block is not None and block.low <= rank < block.high:
-            return block
-        address: _Address | None = None
-        if block is not None and rank == block.high:
-            address = block.next if block.next[0] < len(self.view.outlines) else None
-        else:
-            address = self.view.block_after(rank)
-        if address is None:
+        if self.block is not None and self.block.low <= rank < self.block.high:
+            return self.block
+        if not self.view.goes_beyond(rank):
             return None
-        self.block = self._read(address)
-        self._look_ahead(self.block)
-        return self.block
-
-    def _read(self, address: _Address) -> Block:
         fetch, self._fetch = self._fetch, None
         found = None if fetch is None else fetch.result()
-        if fetch is None or fetch.address != address or found is None:
-            self.block = None  # not two in memory
-            found = self.view.read_block(*address)
+        if found is None or not found.low <= rank < found.high:
+            self.block = found = None  # not two in memory
+            found = self.view.block_after(rank)
+        self.block = found
+        if found is not None:
+            self.expect(found.high)
         return found
-
-    def _look_ahead(self, block: Block) -> None:
-        if block.next[0] >= len(self.view.outlines) or not self._ahead.begin(block.raw_bytes):
-            return
-        fetch = Fetch(self.view, block.next, block.raw_bytes, self._ahead)
-        if fetch.start():
-            self._fetch = fetch
 
     def leave(self) -> None:
         """Give up what it holds."""
