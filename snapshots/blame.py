@@ -137,8 +137,8 @@ class Blame:
         while (runs := reader.read()) is not None:
             dropped = reader.take_dropped()
             for run in runs:
-                # A frame that was sent again is told before the events of later records.
-                while dropped and dropped[0][1].sequence < run.sequence:
+                # What of a record was dropped is told before what of it is new, and all later ones.
+                while dropped and dropped[0][1].sequence <= run.sequence:
                     yield from self._told_dropped(*dropped.pop(0))
                 yield from self._told(run)
             for outcome, each in dropped:

@@ -24,6 +24,7 @@ import msgspec
 
 from appliers.adoption import adoption_at
 from appliers.entries import Items, content_of
+from appliers.exclusion_matching import Met, check_matched
 from appliers.fold import Fold
 from appliers.item import Row
 from appliers.routing import Op
@@ -36,8 +37,9 @@ from binlog.run import Run
 from binlog.target import Target
 from binlog.values import decode_value, encode_value
 from binlog.vector import Vector, version_of
+from snapshots.base import Base
+from snapshots.folding import OnProgress, Progress, Wanted, fold_partitions, met_by
 from snapshots.grouping import groups_of
-from snapshots.rebuild import OnProgress, Progress, Wanted, fold_partitions
 from snapshots.touches import Cause, cause_of, touches
 from snapshots.verify import merge_rows, rows_of
 
@@ -145,10 +147,11 @@ class LogDiff:
     """What changed in a log from ``first``, exclusive, to ``second``, inclusive: iterate once.
 
     ``wanted`` says which tables, by which rules and without which events; its target is not looked
-    at. ``first_vector`` and ``second_vector`` say afterwards what the moments are.
+    at. ``base`` is a snapshot at or before the first moment. ``first_vector`` and ``second_vector`` say afterwards what the moments are.
 
     Raises:
         ConflictError: a moment beyond the log's end, or the second before the first.
+        RefusedError: an exclusion that matches no event up to the second.
         HaltedError, PoisonError, DamageError, TrimmedError: the log cannot be read that far.
     """
 
@@ -159,13 +162,16 @@ class LogDiff:
         second: Target,
         wanted: Wanted,
         *,
+        base: Base | None = None,
         progress: OnProgress | None = None,
         sorting: Callable[[], SortedRuns] = SortedRuns,
     ) -> None:
         self._log = log
         self._first, self._second = first, second
         self._wanted = msgspec.structs.replace(wanted, target=first, poison="park")
+        self._base = base
         self._progress = progress
+        self._met: list[Met] = []
         self._sorting = sorting
         self.first_vector: Vector = {}
         self.second_vector: Vector = {}
@@ -177,6 +183,8 @@ class LogDiff:
             done = Progress(0, 0)
             for partitions in groups_of(self._log, 1):
                 done = self._group(partitions, found, done)
+            known = () if self._base is None else self._base.excluded
+            check_matched(self._met, self.second_vector, known=known, where=self._log.name)
             by_item = groupby(found.sorted(), key=lambda record: record[0][: -len(_ROWS)])
             for place, records in by_item:
                 table, _, key = place.partition(b"\0")
@@ -191,7 +199,9 @@ class LogDiff:
                 total = done.events + now.events, done.log_bytes + now.log_bytes
                 self._progress(Progress(*total))
 
-        fold, reader = fold_partitions(self._log, partitions, self._wanted, tick=tick)
+        fold, reader = fold_partitions(
+            self._log, partitions, self._wanted, base=self._base, tick=tick
+        )
         self.first_vector.update(reader.vector())
         starts = {}
         for partition in partitions:
@@ -210,6 +220,8 @@ class LogDiff:
             tick(Progress(fold.counts.events, reader.bytes_read + between.bytes_read))
         between.raise_halts()
         between.check_reached()
+        if (met := met_by(fold)) is not None:
+            self._met.append(met)
         self.second_vector.update(between.vector())
         for table, key, left, right in noted.changes():
             found.add(_place(table, key) + _ROWS, _encode((left, right)))
