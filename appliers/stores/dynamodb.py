@@ -32,6 +32,7 @@ from appliers.stores.dynamodb_adopting import adopt_in_place
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
 from appliers.stores.dynamodb_commit import commit
+from appliers.stores.dynamodb_import import Importer
 from appliers.stores.dynamodb_items import Keys
 from appliers.stores.dynamodb_leftovers import remove_builds
 from appliers.stores.dynamodb_letters import read_letters
@@ -130,6 +131,7 @@ class DynamoDBStore:
         )
         self._landing_s = landing_s
         self._builds: list[DynamoDBBuild] = []
+        self.importer: Importer | None = None  # what a build loads its tables through, if any
 
     @property
     def units(self) -> Units:
@@ -347,10 +349,14 @@ class DynamoDBStore:
         made = new_generation(tables, fingerprint, excluded)
         session = self._turns.writing(keep=False)
         with self._turns.losing():
-            remove_builds(session)
+            left = remove_builds(session, imports=self.importer is not None)
         self._turns.lease.extend()
         self._calls.rest()  # a rebuild forks, which it does not with other threads about
-        build = DynamoDBBuild(made, self._turns.writing, landing_s=self._landing_s)
+        if self.importer is not None:
+            self.importer.left = left
+        build = DynamoDBBuild(
+            made, self._turns.writing, landing_s=self._landing_s, importer=self.importer
+        )
         self._builds.append(build)
         return build
 

@@ -15,10 +15,10 @@ does not land later than that is assumed.
 
 from __future__ import annotations
 
-import heapq
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -31,8 +31,9 @@ from appliers.store import Checkpoint, Generation, Part
 from appliers.stores.dynamodb_calls import INVALID
 from appliers.stores.dynamodb_catalog import BUILD, Gone, Place, rejections_pk
 from appliers.stores.dynamodb_commit import keep_foreign, keep_rejections, put_checkpoint
+from appliers.stores.dynamodb_import import Imported, Importer, remove_imported
 from appliers.stores.dynamodb_items import Attributes, Keys, check_key, stored_item
-from appliers.stores.dynamodb_leftovers import sweep
+from appliers.stores.dynamodb_leftovers import remove_left, sweep
 from appliers.stores.dynamodb_letters import letters_pk, write_letters
 from appliers.stores.dynamodb_reader import pack_row, unpack_row
 from appliers.stores.dynamodb_rows import write_batch
@@ -45,7 +46,7 @@ from appliers.stores.generations import (
     tables_of_letters,
     with_tables,
 )
-from appliers.stores.sorted_runs import Record, SortedRuns, read_run
+from appliers.stores.sorted_runs import SortedRuns, once
 from binlog.errors import BinlogError, ConflictError, LostError, RefusedError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
@@ -132,11 +133,14 @@ class DynamoDBBuild:
         writing: Callable[[], Session],
         *,
         landing_s: float = LANDING_S,
+        importer: Importer | None = None,
     ) -> None:
+        """``importer``: tables are made and loaded by the service, at `finish`."""
         self.generation = made.id
         self._made = made
         self._writing = writing
         self._landing_s = landing_s
+        self._importer = importer
         self._folder = Path(tempfile.mkdtemp(prefix="binlog-build-"))
         self._parts = 0
         self._places: dict[str, Place] = {}
@@ -186,7 +190,8 @@ class DynamoDBBuild:
         )
         for table in sorted(runs):
             self._tables.add(table)
-            self._write(session, table, runs[table])
+            if self._importer is None:
+                self._write(session, table, runs[table])
             self._loaded.setdefault(table, []).extend(runs[table])
 
     def _session(self) -> Session:
@@ -196,8 +201,9 @@ class DynamoDBBuild:
 
     def _write(self, session: Session, table: str, runs: Sequence[Path]) -> None:
         with ExitStack() as stack:
-            rows = iter(_once(table, self._loaded.get(table, ()), runs, stack))
-            while some := list(islice(rows, _ROUND)):
+            records = iter(once(table, self._loaded.get(table, ()), runs, stack))
+            while round_ := list(islice(records, _ROUND)):
+                some = [(key, unpack_row(value)) for key, value in round_]
                 keys = self._keys(session, table, *some[0])
                 batches = [some[n : n + _BATCH] for n in range(0, len(some), _BATCH)]
                 session.calls.each(lambda each: self._write_batch(session, keys, each), batches)  # noqa: B023 - done before the next
@@ -296,6 +302,8 @@ class DynamoDBBuild:
         made = with_tables(self._made, self._tables, tables)
         made = described(made, made.fingerprint, types)
         session = self._session()
+        if self._importer is not None:
+            self._import(session, self._importer)
         self._wait_for_doubtful(session)
         self._note(session)  # who removes this build from now on replaces the catalog first
         session.calls.each(
@@ -316,8 +324,20 @@ class DynamoDBBuild:
             session.rows.delete([self._row()])
             session.remove_gone()
             sweep(session)
+            if self._importer is not None:
+                self._importer.clean()
         except BinlogError as error:
             _logger.warning("build.unswept", store=session.name, why=str(error))
+
+    def _import(self, session: Session, importer: Importer) -> None:
+        with ExitStack() as stack:
+            for table, runs in self._loaded.items():
+                deque(once(table, (), runs, stack), maxlen=0)  # no key twice: one would be lost
+        self._places |= importer.load(
+            session, self.generation, self._loaded, lambda gone: self._note(session, gone)
+        )
+        taken = {place.physical or "" for place in self._places.values()}
+        remove_left(session, build=self.generation, taken=taken)
 
     def _switch(self, session: Session, made: Generation) -> None:
         kept, gone = after_build(session.catalog.generations, made)
@@ -350,8 +370,12 @@ class DynamoDBBuild:
             session.settle_change()
             if any(each.id == self.generation for each in session.catalog.generations):
                 return  # live, though nobody heard it; the next build removes our row
+        imported = [each for each in self._tables_noted if isinstance(each, Imported)]
         for gone in self._tables_noted:
-            session.remove(gone)
+            if gone not in imported:
+                session.remove(gone)
+        if remove_imported(session, imported):
+            return  # not to be removed yet: the next build finds our row
         for pk in (rejections_pk(self.generation), letters_pk(self.generation)):
             session.rows.delete(list(session.rows.query(pk)))
         session.rows.delete([self._row()])
@@ -363,25 +387,3 @@ class DynamoDBBuild:
         """Remove what is on this machine; what is in the service the next build removes."""
         self._over = True
         self._remove_folder()
-
-
-def _once(
-    table: str, old: Iterable[Path], new: Iterable[Path], stack: ExitStack
-) -> Iterator[tuple[bytes, Row]]:
-    """The rows of new runs by key.
-
-    Raises:
-        ValueError: a key that is in two runs.
-    """
-
-    def tagged(path: Path, *, is_new: bool) -> Iterator[tuple[bytes, bool, Record]]:
-        return ((record[0], is_new, record) for record in read_run(path, stack))
-
-    runs = [tagged(p, is_new=False) for p in old] + [tagged(p, is_new=True) for p in new]
-    before: bytes | None = None
-    for key, is_new, record in heapq.merge(*runs, key=lambda each: each[0]):
-        if key == before:
-            raise ValueError(f"a key of table {table} was loaded twice")
-        before = key
-        if is_new:
-            yield key, unpack_row(record[1])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import msgspec
 
-from appliers.stores.dynamodb_catalog import BUILD, Gone, checkpoints_pk
+from appliers.stores.dynamodb_catalog import BUILD, checkpoints_pk
+from appliers.stores.dynamodb_import import Imported, remove_imported
 from appliers.stores.dynamodb_items import Attributes
 from appliers.stores.dynamodb_letters import LETTERS
 from appliers.stores.dynamodb_session import Session
 from binlog.params import decode_genesis
 
 _OF_GENERATIONS = ("at", "rejected", LETTERS, "base")
-_read_tables = msgspec.json.Decoder(list[Gone]).decode
+_read_tables = msgspec.json.Decoder(list[Imported]).decode
 
 
 def sweep(session: Session) -> None:
@@ -33,8 +35,11 @@ def sweep(session: Session) -> None:
     session.rows.delete(key for key in dead if key["pk"]["S"].partition("#")[2] not in building)
 
 
-def remove_builds(session: Session) -> None:
+def remove_builds(session: Session, *, imports: bool = False) -> list[Imported]:
     """Remove what killed builds left: their tables, and their rows. Only the writer may.
+
+    ``imports``: but for tables that they were importing, which are returned, and whose rows stay:
+    `remove_left` is called when it is known which of them are taken over.
 
     One that has lost its lock and goes on all the same is stopped first: its row is replaced, so it
     makes no further table, and then the catalog, so it does not switch to tables that are removed.
@@ -47,16 +52,36 @@ def remove_builds(session: Session) -> None:
     if found or session.catalog.rev:
         session.change()
     alive = {generation.id for generation in session.catalog.generations}
+    left: list[Imported] = []
     for item in found:
+        imported: list[Imported] = []
         if item["sk"]["S"] not in alive:
             for gone in _read_tables(item["tables"]["S"]):
-                if gone.physical:
+                if gone.source:
+                    imported.append(gone)
+                elif gone.physical:
                     session.remove(gone)
-        session.rows.delete([item])
+        if imported and not imports:
+            imported = remove_imported(session, imported)
+        left += imported
+        if not imported:
+            session.rows.delete([item])
     sweep(session)
     for generation in session.catalog.generations:
         fence = partial(_fence, session, generation.id)
         session.states.sweep(generation.id, fence, session.calls.now_ms())
+    return left
+
+
+def remove_left(session: Session, *, build: str, taken: Collection[str]) -> None:
+    """Remove what other builds than ``build`` were importing, but for the tables ``taken``."""
+    for item in session.rows.query({"S": BUILD}):
+        if item["sk"]["S"] == build:
+            continue
+        tables = _read_tables(item["tables"]["S"])
+        rest = [each for each in tables if each.source and each.physical not in taken]
+        if not remove_imported(session, rest):
+            session.rows.delete([item])
 
 
 def _stopped(session: Session, item: Attributes) -> Attributes:

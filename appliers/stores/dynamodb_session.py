@@ -155,6 +155,11 @@ class Session:
 
     # -- physical tables -----------------------------------------------------------------------
 
+    @property
+    def control(self) -> Any:
+        """A client that repeats its calls by itself."""
+        return self._control
+
     def spec_of(self, table: str, key: Mapping[str, Any], generation: str) -> TableSpec:
         """The physical table that a live generation is to make for ``table``.
 
@@ -226,8 +231,13 @@ class Session:
 
     def remove(self, gone: Gone) -> None:
         """Remove one, unless it is made by others."""
+        spec = self.spec_of_gone(gone)
+        remove(self._control, spec, self.name, clock=self.calls.clock, pause=self.calls.pause)
+
+    def spec_of_gone(self, gone: Gone) -> TableSpec:
+        """What is known of a table that is to be removed: whose it is."""
         declared = self.specification.declared.get(gone.table)
-        spec = TableSpec(
+        return TableSpec(
             table=gone.table,
             physical=gone.physical,
             keys=KeySchema(("unknown", "S")),
@@ -238,7 +248,6 @@ class Session:
                 LOG_TAG: self.specification.log_id or "",
             },
         )
-        remove(self._control, spec, self.name, clock=self.calls.clock, pause=self.calls.pause)
 
 
 def with_places(catalog: Catalog, places: Mapping[str, Place]) -> dict[str, Place]:

@@ -87,3 +87,25 @@ def read_run(path: Path, stack: ExitStack) -> Iterator[Record]:
 def merged(runs: Iterable[Path], stack: ExitStack) -> Iterator[Record]:
     """The records of several runs, by key."""
     return heapq.merge(*(read_run(path, stack) for path in runs), key=_KEY)
+
+
+def once(
+    table: str, old: Iterable[Path], new: Iterable[Path], stack: ExitStack
+) -> Iterator[Record]:
+    """The records of new runs by key, none of which is in another one, nor in the old ones.
+
+    Raises:
+        ValueError: a key that is in two runs.
+    """
+
+    def tagged(path: Path, *, is_new: bool) -> Iterator[tuple[bytes, bool, Record]]:
+        return ((record[0], is_new, record) for record in read_run(path, stack))
+
+    runs = [tagged(p, is_new=False) for p in old] + [tagged(p, is_new=True) for p in new]
+    before: bytes | None = None
+    for key, is_new, record in heapq.merge(*runs, key=_KEY):
+        if key == before:
+            raise ValueError(f"a key of table {table} was loaded twice")
+        before = key
+        if is_new:
+            yield record
