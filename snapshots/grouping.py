@@ -2,7 +2,8 @@
 
 A worker holds the items of one group at a time, so how many groups there are follows from the log's
 size. Where a log gives partitions apart, as a directory skips others' frames, a group takes every
-n-th of them: those of Zipf keys are not alike. Where it gives a whole shard to who wants a part of
+n-th of them: those of Zipf keys are not alike; but neighbours where there is a base, whose sections
+hold neighbours. Where it gives a whole shard to who wants a part of
 it, the partitions of the shard stay together, and of those before and after it where shards were
 split or merged: no two workers fetch the same record, and none waits for what another one used of
 the shard's budget.
@@ -11,21 +12,30 @@ the shard's budget.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from binlog.log import GivesWholeShards, Log, Shard
+from snapshots.base import Base
 
 # A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
 # hold at a time, in bytes of log as stored (about an eighth of its items; see scripts/bench).
 GROUP_BYTES = 128 * 1024 * 1024
+_COMPRESSED = 8  # times: by so much what a base says of itself is more than the log has of it
 
 
-def groups_of(log: Log, workers: int) -> list[list[int]]:
+def groups_of(log: Log, workers: int, *, base: Base | None = None) -> list[list[int]]:
     """All partitions, each in one group, ascending."""
     partitions = log.params.partitions
-    passes = -(-log.size_bytes() // (GROUP_BYTES * workers)) or 1
+    size = log.size_bytes()  # of which a base may be most: then it is an upper bound
+    if base is not None:
+        size += base.size_bytes() // _COMPRESSED
+    passes = -(-size // (GROUP_BYTES * workers)) or 1
     count = min(partitions, workers * passes)
     if not isinstance(log, GivesWholeShards):
-        return [list(range(i, partitions, count)) for i in range(count)]
+        if base is None:
+            return [list(range(i, partitions, count)) for i in range(count)]
+        bounds = [i * partitions // count for i in range(count + 1)]
+        return [list(range(a, b)) for a, b in pairwise(bounds)]
     together = sorted(joined(log.shards()), key=lambda each: (-len(each), min(each)))
     groups: list[list[int]] = [[] for _ in range(min(count, len(together)))]
     for each in together:

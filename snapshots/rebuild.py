@@ -1,9 +1,10 @@
 """Rebuild tables from a log: folded offline, in parallel by partition, made live in one step (B1).
 
-Each worker process reads the log for its own partitions, sequences and folds them from nothing,
-and loads the rows into a part of the build; frames of other partitions are skipped unread. The
-parent adopts the parts and makes the generation live. Until then readers see what was there
-before, and a build whose process was killed is removed by the next one.
+Each worker process reads the log for its own partitions, sequences and folds them, from nothing or
+onto a base (a snapshot, `snapshots.planner`), and loads the rows into a part of the build; frames of
+other partitions are skipped unread. The parent adopts the parts and makes the generation live. Until
+then readers see what was there before, and a build whose process was killed is removed by the next
+one. Groups that were folded by then may be kept (`snapshots.kept`), and a next one goes on there.
 
 A worker holds the items of one group of partitions at a time (`snapshots.grouping`), so that memory
 does not grow with the log.
@@ -11,72 +12,67 @@ does not grow with the log.
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 import msgspec
 
-from appliers.applier import NO_RULES, Rules
 from appliers.exclusion import parse_exclusions
-from appliers.exclusion_matching import (
-    Met,
-    WatchedExclusions,
-    check_matched,
-    watch_exclusions,
-)
+from appliers.exclusion_matching import Met, check_matched
 from appliers.fingerprint import fingerprint
-from appliers.fold import Counts, Fold
+from appliers.fold import Counts
 from appliers.item import Rejection
 from appliers.letters import DeadLetter
-from appliers.routing import Routing
 from appliers.store import Build, Checkpoint, Part, Store
 from binlog.foreign import Foreign, Place
 from binlog.log import Log
-from binlog.reader import Reader
-from binlog.target import END, Target
 from binlog.vector import Vector, without_zeros
+from snapshots.base import Base, letters_of, rejections_of
+from snapshots.folding import (
+    Keep,
+    OnProgress,
+    Progress,
+    Wanted,
+    checkpoint_of,
+    duplicates_of,
+    fold_partitions,
+    met_by,
+    without_collector,
+)
 from snapshots.grouping import groups_of
+from snapshots.kept import Done, KeptBase, KeptWork
 from snapshots.workers import Advance, can_fork, run_forked
 
-# What is read and folded at a time. Decoded, pages of 4 MiB do not fit the processor's caches:
-# the same work takes some 5 % longer.
-_PAGE_BYTES = 512 * 1024
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What to rebuild: which tables (``None``: all), how far, by which rules, without what."""
-
-    tables: tuple[str, ...] | None = None
-    without: tuple[str, ...] = ()  # tables left out of "all"
-    target: Target = END
-    rules: Rules = NO_RULES
-    excluded: tuple[str, ...] = ()
-    idle_exclusions: Literal["refuse", "allow"] = "refuse"  # rules that match no event
-    poison: Literal["stop", "park"] = "stop"  # what an event that cannot be applied does
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a rebuild is: events folded, and bytes read of the log's `size_bytes`."""
-
-    events: int
-    log_bytes: int
-
-
-OnProgress: TypeAlias = Callable[[Progress], None]
-Keep: TypeAlias = Callable[[Sequence[Foreign], Sequence[Place]], None]
+__all__ = [
+    "Folded",
+    "Keep",
+    "OnProgress",
+    "Progress",
+    "Report",
+    "Wanted",
+    "checkpoint_of",
+    "duplicates_of",
+    "fold_partitions",
+    "met_by",
+    "plan_digest",
+    "rebuild",
+]
 
 
 class Report(msgspec.Struct):
-    """What a rebuild or a replication did. ``duplicates`` are events dropped as copies."""
+    """What a rebuild or a replication did. ``duplicates`` are events dropped as copies.
+
+    Counted is what was read: of a rebuild that began at a base, what followed it.
+    """
 
     counts: Counts
     vector: Vector
     duplicates: int
     seconds: float
     tables: tuple[str, ...]
+    start: str | None = None  # name of the base; `None`: the log's beginning
+    resumed: int = 0  # groups that an earlier run had folded
 
 
 class Folded(msgspec.Struct):
@@ -91,6 +87,16 @@ class Folded(msgspec.Struct):
     letters: list[DeadLetter]
     duplicates: int
     excluded: Met | None = None  # what the exclusions met
+    resumed: bool = False
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What all groups of a rebuild are made of."""
+
+    log: Log
+    wanted: Wanted
+    base: Base | None
+    work: KeptWork | None
 
 
 def rebuild(
@@ -99,9 +105,14 @@ def rebuild(
     wanted: Wanted,
     *,
     workers: int = 1,
+    base: Base | None = None,
+    work: KeptWork | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
-    """Build the wanted tables from the log's beginning and replace them in ``store``.
+    """Build the wanted tables and replace them in ``store``: from ``base``, or the log's beginning.
+
+    That the base fits is the caller's to see to (`snapshots.planner`). Groups that are folded are
+    kept in ``work``, whose plan is `plan_digest`, until the rebuild is done.
 
     ``progress`` is called with how far it is, a few times a second. With other
     threads about it is not safe to fork, and all is folded in this process.
@@ -109,7 +120,7 @@ def rebuild(
     Raises:
         HaltedError, PoisonError, DamageError: nothing is replaced, the old content stays. Of
             poison only what parks no item where ``wanted`` says to park (`appliers.poison`).
-        ConflictError: the target is beyond the log's end.
+        ConflictError: the target is beyond the log's end, or before the base.
         MismatchError: the store belongs to another log.
         RefusedError: an exclusion that matches no event, unless ``wanted`` allows it.
     """
@@ -123,8 +134,9 @@ def rebuild(
         excluded=() if exclusions is None else exclusions.rules,
     )
     try:
-        results = _fold_all(log, build, wanted, max(1, workers), progress)
-        _check_exclusions(log, wanted, results)
+        source = Source(log, wanted, base, work)
+        results = _fold_all(source, build, max(1, workers), progress)
+        _check_exclusions(source, results)
         build.adopt(result.part for result in results)
         for result in results:
             build.reject(result.rejections)
@@ -137,139 +149,141 @@ def rebuild(
     except BaseException:
         build.abandon()
         raise
+    if work is not None:
+        work.remove()
     return Report(
         counts=_total([result.counts for result in results]),
         vector=without_zeros({p: c.applied for p, c in checkpoints.items()}),
         duplicates=sum(result.duplicates for result in results),
         seconds=time.perf_counter() - started,
         tables=tuple(sorted(tables)),
+        start=None if base is None else base.name,
+        resumed=sum(result.resumed for result in results),
     )
 
 
-def fold_partitions(
-    log: Log,
-    partitions: Collection[int],
-    wanted: Wanted,
-    *,
-    tick: OnProgress | None = None,
-    keep: Keep = lambda *_: None,
-) -> tuple[Fold, Reader]:
-    """Read and fold ``partitions`` from nothing up to the target.
+class _Plan(msgspec.Struct, frozen=True):
+    """All that the rows of a rebuild follow from."""
 
-    ``keep`` gets the foreign records on the way, and those relayed, page by page: there may be any
-    number of them.
+    genesis: bytes
+    wanted: tuple[object, ...]
+    fingerprint: str
+    excluded: tuple[str, ...]
+    start: str
 
-    Raises:
-        HaltedError: a partition is halted; ConflictError: the target is beyond the log's end.
+
+def plan_digest(log: Log, wanted: Wanted, *, start: str = "") -> str:
+    """By which kept work is found again: 64 hex digits, others for other arguments or rules.
+
+    ``start`` is the digest of the snapshot that is begun at.
     """
-    reader = Reader(log, partitions=partitions, target=wanted.target, page_bytes=_PAGE_BYTES)
-    fold = Fold(
-        Routing(
-            log.params,
-            rules=wanted.rules,
-            tables=wanted.tables,
-            without=frozenset(wanted.without),
-            exclusions=watch_exclusions(wanted.excluded),
-        ),
-        parks=wanted.poison == "park",
+    exclusions = parse_exclusions(wanted.excluded)
+    target = wanted.target
+    what = (
+        None if wanted.tables is None else sorted(wanted.tables),
+        sorted(wanted.without),
+        None if target.vector is None else sorted(target.vector.items()),
+        target.time_ms,
+        wanted.poison,
     )
-    with _without_collector():
-        while (runs := reader.read()) is not None:
-            for run in runs:
-                fold.add(run)
-            if reader.foreign or reader.relayed:
-                keep(reader.foreign, reader.relayed)
-            if tick is not None:
-                tick(Progress(fold.counts.events, reader.bytes_read))
-    reader.raise_halts()
-    reader.check_reached()
-    return fold, reader
+    rules = () if exclusions is None else exclusions.rules
+    plan = _Plan(log.genesis, what, fingerprint(wanted.rules), rules, start)
+    return sha256(msgspec.json.encode(plan)).hexdigest()
 
 
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Millions of small objects live until the end: looking for cycles in them costs 10-40 %."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def checkpoint_of(reader: Reader, partition: int) -> Checkpoint:
-    """The store's form of a reader's place in one partition."""
-    place = reader.checkpoint(partition)
-    return Checkpoint(
-        partition=partition,
-        shard=place.position.shard,
-        sequence=place.position.sequence,
-        offset=place.offset,
-        applied=place.applied,
-        digest=place.digest,
-        state=place.state,
-        seen_ms=place.seen_ms,
-    )
-
-
-def duplicates_of(reader: Reader) -> int:
-    """Events that were dropped as copies: sent again, or known to the id window."""
-    counters = [sequencer.counters for sequencer in reader.sequencers.values()]
-    return sum(each.duplicates + each.window_dropped for each in counters)
-
-
-def _fold_group(
-    log: Log,
-    partitions: Collection[int],
-    wanted: Wanted,
-    part: Part,
-    tick: OnProgress | None,
-) -> Folded:
-    with _without_collector():
-        fold, reader = fold_partitions(log, partitions, wanted, tick=tick, keep=part.keep)
-        for table in sorted(fold.tables):
-            part.load(table, fold.rows(table))
-        part.close()
-        return Folded(
-            part=part,
-            counts=fold.counts,
-            tables=fold.tables,
-            types=frozenset(fold.types),
-            checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
-            rejections=fold.rejections,
-            letters=fold.parking.letters,
-            duplicates=duplicates_of(reader),
-            excluded=met_by(fold),
-        )
-
-
-def met_by(fold: Fold) -> Met | None:
-    """What the exclusions of a fold of `fold_partitions` met, if it has any."""
-    exclusions = fold.routing.exclusions
-    return exclusions.met() if isinstance(exclusions, WatchedExclusions) else None
-
-
-def _check_exclusions(log: Log, wanted: Wanted, results: Sequence[Folded]) -> None:
+def _check_exclusions(source: Source, results: Sequence[Folded]) -> None:
     """That each of them left something out: before anything is made live.
 
     Raises:
         RefusedError: one matches no event.
     """
-    if wanted.idle_exclusions == "refuse":
+    if source.wanted.idle_exclusions == "refuse":
         ends = {p: c.applied for r in results for p, c in r.checkpoints.items()}
-        check_matched([r.excluded for r in results if r.excluded is not None], ends, where=log.name)
+        met = [r.excluded for r in results if r.excluded is not None]
+        known = () if source.base is None else source.base.excluded
+        check_matched(met, ends, known=known, where=source.log.name)
+
+
+def _fold_group(
+    source: Source, group: Sequence[int], part: Part, tick: OnProgress | None, *, first: bool
+) -> Folded:
+    """One group, into ``part``; the ``first`` one takes in what is the base's as a whole."""
+    work, wanted = source.work, source.wanted
+    kept = None if work is None else work.find(group)
+    base = kept or source.base
+    foreign: list[Foreign] = []
+    relayed: list[Place] = []
+
+    def keep(met: Sequence[Foreign], known: Sequence[Place]) -> None:
+        part.keep(met, known)
+        if work is not None:
+            foreign.extend(met)
+            relayed.extend(known)
+
+    with without_collector():
+        if kept is not None or (base is not None and first):
+            assert base is not None
+            keep(list(base.foreign()), list(base.relayed()))
+        fold, reader = fold_partitions(source.log, group, wanted, base=base, tick=tick, keep=keep)
+        tables = sorted(fold.tables)
+        result = Folded(
+            part=part,
+            counts=fold.counts,
+            tables=fold.tables,
+            types=frozenset(fold.types).union(() if base is None else base.types),
+            checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
+            rejections=rejections_of(fold, base, tables, group),
+            letters=letters_of(fold, base, tables, group),
+            duplicates=duplicates_of(reader),
+            excluded=met_by(fold),
+        )
+        if kept is not None:
+            _take_in(result, kept)
+        if work is not None and (kept is None or kept.checkpoints != result.checkpoints):
+            work.keep(
+                group,
+                Done(
+                    result.checkpoints,
+                    tables,
+                    sorted(result.types),
+                    result.counts,
+                    result.duplicates,
+                    result.excluded,
+                ),
+                rows=((table, fold.rows(table)) for table in tables),
+                letters=result.letters,
+                rejections=result.rejections,
+                foreign=foreign,
+                relayed=relayed,
+            )
+        for table in tables:
+            part.load(table, fold.rows(table))
+        part.close()
+    return result
+
+
+def _take_in(result: Folded, kept: KeptBase) -> None:
+    """Count what an earlier run did as if it were this one."""
+    group, met = kept.group, result.excluded
+    result.resumed = True
+    result.counts = _total([group.counts, result.counts])
+    result.duplicates += group.duplicates
+    if met is not None and group.excluded is not None:
+        met.unmatched &= group.excluded.unmatched
+        met.types |= group.excluded.types
+        met.tables |= group.excluded.tables
+        met.near = {**group.excluded.near, **met.near}
 
 
 def _fold_all(
-    log: Log,
-    build: Build,
-    wanted: Wanted,
-    workers: int,
-    progress: OnProgress | None,
+    source: Source, build: Build, workers: int, progress: OnProgress | None
 ) -> list[Folded]:
-    if workers > 1 and can_fork():
-        return _fold_forked(log, build, wanted, workers, progress)
+    forks = workers > 1 and can_fork()
+    groups = groups_of(source.log, workers if forks else 1, base=source.base)
+    if source.work is not None:
+        groups = source.work.groups(groups)
+    if forks:
+        return _fold_forked(source, build, groups, workers, progress)
     results: list[Folded] = []
     last = before = Progress(0, 0)
 
@@ -279,28 +293,29 @@ def _fold_all(
         if progress is not None:
             progress(last)
 
-    for group in groups_of(log, 1):
+    for number, group in enumerate(groups):
         before = last
-        results.append(_fold_group(log, group, wanted, build.part(), tick))
+        results.append(_fold_group(source, group, build.part(), tick, first=number == 0))
     return results
 
 
 def _fold_forked(
-    log: Log,
+    source: Source,
     build: Build,
-    wanted: Wanted,
+    groups: Sequence[list[int]],
     workers: int,
     progress: OnProgress | None,
 ) -> list[Folded]:
-    def fold(task: tuple[list[int], Part], advance: Advance) -> Folded:
-        group, part = task
-        return _fold_group(log, group, wanted, part, lambda p: advance(p.events, p.log_bytes))
+    def fold(task: tuple[list[int], Part, bool], advance: Advance) -> Folded:
+        group, part, first = task
+        tick: Callable[[Progress], None] = lambda p: advance(p.events, p.log_bytes)  # noqa: E731
+        return _fold_group(source, group, part, tick, first=first)
 
     return run_forked(
         fold,
-        [(group, build.part()) for group in groups_of(log, workers)],
+        [(group, build.part(), number == 0) for number, group in enumerate(groups)],
         workers=workers,
-        name=log.name,
+        name=source.log.name,
         progress=None if progress is None else lambda *sums: progress(Progress(*sums)),
     )
 

@@ -1,0 +1,199 @@
+"""What partitions are folded onto that are not folded from nothing: a snapshot, or kept work.
+
+A base is at `checkpoints`, a place in the log a partition, with the items as they are there. Items may
+be further on than that, up to `exact`: then it is of no one moment, and is exact once the log was
+replayed up to there (N2). What belongs to the items comes with them: events that wait behind parked
+ones, rejections, foreign records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from appliers.fold import Fold
+from appliers.item import Rejection, Row
+from appliers.letters import DeadLetter, LetterPlace
+from appliers.store import Checkpoint
+from binlog.errors import DamageError
+from binlog.foreign import Foreign, Place
+from binlog.reader import Reader
+from binlog.vector import Vector, offset_of
+from snapshots.snapshot import Snapshot
+
+
+class Base(Protocol):
+    """What a rebuild begins at. Any process may read it after a fork.
+
+    Raises:
+        DamageError: what is read is not what was written; nothing of it came.
+    """
+
+    name: str
+
+    @property
+    def checkpoints(self) -> Mapping[int, Checkpoint]: ...
+
+    @property
+    def exact(self) -> Vector:
+        """The highest offset that is in any item of a partition."""
+
+    @property
+    def tables(self) -> tuple[str, ...]: ...
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Of domain events met."""
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """RULEs that it was made under."""
+
+    def rows(
+        self, table: str, partitions: Collection[int] | None = None
+    ) -> Iterator[tuple[bytes, Row]]: ...
+
+    def letters(self) -> Iterable[DeadLetter]: ...
+
+    def rejections(self) -> Iterable[Rejection]: ...
+
+    def foreign(self) -> Iterable[Foreign]: ...
+
+    def relayed(self) -> Iterable[Place]: ...
+
+    def size_bytes(self) -> int:
+        """Of its rows, decompressed: for estimates."""
+
+
+class SnapshotBase:
+    """A snapshot as a base."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.name = snapshot.name
+        self.rows = snapshot.rows
+        self.letters = snapshot.letters
+        self.rejections = snapshot.rejections
+        self.foreign = snapshot.foreign
+        self.relayed = snapshot.relayed
+
+    @property
+    def checkpoints(self) -> Mapping[int, Checkpoint]:
+        return self.snapshot.checkpoints
+
+    @property
+    def exact(self) -> Vector:
+        return self.snapshot.manifest.exact
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return self.snapshot.manifest.generation.tables
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return self.snapshot.manifest.generation.types
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        return self.snapshot.manifest.generation.excluded
+
+    def size_bytes(self) -> int:
+        return sum(part.raw_bytes for part in self.snapshot.manifest.parts)
+
+
+def begin(fold: Fold, base: Base, tables: Iterable[str], partitions: Collection[int]) -> None:
+    """Let ``fold`` begin at the rows of those tables and partitions.
+
+    Raises:
+        DamageError: see `Base`; or a key is in it twice.
+    """
+    wanted = frozenset(partitions)
+    for table in tables:
+        try:
+            fold.begin(table, base.rows(table, wanted))
+        except ValueError as error:
+            raise DamageError(str(error), base.name, "begin elsewhere: --start") from error
+
+
+def check_exact(base: Base, reader: Reader) -> None:
+    """That the log was replayed beyond every item that the base began with (N2).
+
+    Raises:
+        DamageError: it ends before that.
+    """
+    vector = reader.vector()
+    for partition in reader.partitions:
+        if base.exact.get(partition, 0) > vector.get(partition, 0):
+            raise DamageError(
+                f"it holds offset {base.exact[partition]} of partition {partition}, and reading the"
+                f" log ended at {vector.get(partition, 0)}",
+                base.name,
+                "the log lacks what was applied: restore it, or begin elsewhere: --start",
+                partition=partition,
+            )
+
+
+def letters_of(
+    fold: Fold, base: Base | None, tables: Collection[str], partitions: Collection[int]
+) -> list[DeadLetter]:
+    """All letters of a fold that is done: those found, and those of the base that still hold.
+
+    Of the base's, what waits behind an item that is parked, up to its tail as it was; and what stands
+    alone. A letter beyond that tail is of a commit that did not come to its end: if there is
+    something in it, the fold has found it again.
+
+    Raises:
+        DamageError: one is missing that a parked item of the base waits for.
+    """
+    found = {letter.place: letter for letter in fold.parking.letters}
+    if base is None:
+        return list(found.values())
+    missing = {
+        (table, partition, key): tail
+        for partition in partitions
+        for (table, key), tail in fold.parking.found(partition).items()
+    }
+    tails = dict(missing)
+    mine, wanted = frozenset(partitions), frozenset(tables)
+    old: dict[LetterPlace, DeadLetter] = {}
+    for letter in base.letters():
+        if letter.partition not in mine or not (letter.table in wanted or not letter.table):
+            continue
+        item = letter.table, letter.partition, letter.key
+        if letter.alone:
+            is_kept = offset_of(letter.version) <= base.exact.get(letter.partition, 0)
+        else:
+            is_kept = letter.version <= tails.get(item, -1)
+            if letter.version == tails.get(item, -1):
+                missing.pop(item, None)
+        if is_kept:
+            old[letter.place] = letter
+    if missing:
+        table, partition, _ = next(iter(missing))
+        raise DamageError(
+            f"an event is missing that waits behind a parked item of table {table}, partition"
+            f" {partition}",
+            base.name,
+            "begin elsewhere: --start",
+            table=table,
+            partition=partition,
+        )
+    return list({**old, **found}.values())
+
+
+def rejections_of(
+    fold: Fold, base: Base | None, tables: Collection[str], partitions: Collection[int]
+) -> list[Rejection]:
+    """All rejections of a fold that is done, each once: those found, and those of the base."""
+    if base is None:
+        return fold.rejections
+    mine, wanted = frozenset(partitions), frozenset(tables)
+    every = [
+        each
+        for each in base.rejections()
+        if each.partition in mine
+        and each.table in wanted
+        and each.offset <= base.exact.get(each.partition, 0)
+    ]
+    every += fold.rejections
+    return list({(r.table, r.partition, r.offset, r.key): r for r in every}.values())
