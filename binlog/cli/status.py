@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from binlog.cli.verb import Verb
 from binlog.foreign import Place
 from binlog.halt import halted_error
 from consumers.lag import Lag, PartitionLag, measure
+
+if TYPE_CHECKING:
+    from appliers.store import Generation
 
 FOREIGN_SHOWN = 10  # places of foreign records that a document names
 FOREIGN_TOLD = 2  # and a line for people: one has 78 characters
@@ -52,7 +55,8 @@ def command(
 
     Of a log that forgets, `runway` is what is left until the oldest event that is not applied leaves
     it: a line tells when that is less than half of what the log keeps, and the exit status is 1 when
-    it is less than a quarter.
+    it is less than a quarter. Of a store, `excluded` are the rules of the events that its tables leave
+    out, by table.
     """
     if over is not None and store is None:
         raise click.UsageError("--over looks twice at how far a STORE is: name one")
@@ -67,6 +71,7 @@ def command(
             replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
         found = measure(opened, replica, over_s=(over or 0) / 1000)
         setting = read_setting(replica, store or "")
+        excluded = [] if replica is None else [g for g in replica.generations() if g.excluded]
         troubles = [
             str(halted_error(halt, opened.locate(halt.position), log=shlex.quote(log)))
             for halt in found.halts
@@ -81,10 +86,11 @@ def command(
     if as_json:
         foreign = {"foreign": _foreign_document(found.foreign)} if found.foreign else {}
         lags = {} if store is None else lag_document(found, setting)
-        write_json({"partitions": found.partitions, **lags, **foreign})
+        without = {} if store is None else {"excluded": _excluded_document(excluded)}
+        write_json({"partitions": found.partitions, **lags, **foreign, **without})
     else:
         _write_text(found, with_store=store is not None)
-        write_text(*lag_lines(found, setting))
+        write_text(*lag_lines(found, setting), *_excluded_lines(excluded))
     warning = runway_text(found, store or "")
     if warning is not None and found.runway == "lifted":
         troubles.append(warning)
@@ -128,6 +134,21 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
         line += f", for {duration_text(since)}" if behind else ""
     halts = f"; {len(halted)} halted" if halted else ""
     write_text("", line + halts)
+
+
+def _excluded_document(generations: list[Generation]) -> list[dict[str, Any]]:
+    """What each of them leaves out for ever. ``open``: of every table that has no other, too."""
+    return [
+        {"tables": each.tables, "open": each.open, "rules": each.excluded} for each in generations
+    ]
+
+
+def _excluded_lines(generations: list[Generation]) -> list[str]:
+    lines = []
+    for each in generations:
+        names = [*each.tables, *(["any table to come"] if each.open else [])]
+        lines.append(f"without, in {', '.join(names)}: {', '.join(each.excluded)}")
+    return lines
 
 
 def _foreign_document(foreign: list[Place]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ PARTITION_KEYS = {
     "lag_bytes",
     "runway_seconds",
 }
-LAG_KEYS = {"sum", "runway", "retention_seconds", "consumers", "pace"}
+LAG_KEYS = {"sum", "runway", "retention_seconds", "consumers", "pace", "excluded"}
 
 
 @pytest.fixture
@@ -84,6 +84,20 @@ def test_status_tells_how_far_a_store_is_behind(log: str, store: str) -> None:
     assert "the store is 2 behind" in text
     binlog("replicate", log, store, "--once")
     assert "the store has all of them" in binlog("status", log, store).out
+
+
+def test_status_tells_what_a_store_leaves_out(log: str, store: str) -> None:
+    """For ever, by every consumer of it: who looks at the table has to know."""
+    assert binlog("status", log, store, "--json").lines[0]["excluded"] == []
+    exclude = ("--exclude", 'key=users:{"id": "u1"}')
+    assert binlog("rebuild", log, store, *exclude).status == 0
+    assert binlog("rebuild", log, store, "--table", "users").status == 0
+    ran = binlog("status", log, store, "--json")
+    rules = ['key=users:{"id":"u1"}']
+    assert ran.lines[0]["excluded"] == [{"tables": [], "open": True, "rules": rules}]
+    assert f"without, in any table to come: {rules[0]}" in binlog("status", log, store).out
+    assert binlog("rebuild", log, store, *exclude).status == 0
+    assert f"without, in users, any table to come: {rules[0]}" in binlog("status", log, store).out
 
 
 def test_a_store_is_as_far_as_the_table_that_is_furthest_behind(log: str, store: str) -> None:
