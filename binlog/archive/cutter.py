@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from binlog.archive.block import BLOCK_RAW_BYTES, BlockBuilder
 from binlog.archive.compression import compress
 from binlog.archive.keys import FIRST, PART_MAX, segment_key
-from binlog.archive.segment import HEADER_BYTES, LogOf, encode_segment
+from binlog.archive.segment import HEADER_BYTES, LogOf, damaged, encode_segment
 from binlog.archive.segment_info import BlockInfo, SegmentInfo
 from binlog.arrival import Decisions
 from binlog.errors import RefusedError
@@ -75,6 +75,10 @@ class Cutter:
             self._place, self._start = end.next_place, end.end.position
         state = None if end is None else end.end.state
         self.sequencer = Sequencer(self._params, self._genesis, self.partition, state)
+        if end is not None and (
+            (self.sequencer.offset, self.sequencer.digest) != (end.last, end.end.digest)
+        ):
+            raise damaged("its end state is of another place", end.key, partition=self.partition)
         self._begin()
 
     def _begin(self) -> None:

@@ -1,0 +1,360 @@
+"""The archiver: follows a log and keeps its records in an archive. Any number of them may.
+
+Invariants:
+
+* a segment is written under the key that the chain's end names, create-if-absent; whoever finds
+  another's there goes on at that one's end, with its state (A1). So nothing needs a lock, a lease or
+  a clock, and an archiver may be killed anywhere: the next one goes on at the ends of the chains;
+* nothing is archived behind a hole: a partition of which the log has forgotten records is left
+  there, named, and the others go on;
+* a halted partition is archived up to the record that halts it;
+* memory is bounded, whatever the number of partitions: what waits above `Archiving.memory_bytes_max`
+  is cut, the largest first.
+
+A partition's segment is cut when its oldest record has waited for `segment_every_s` since it was read
+(by a monotonic clock), or it has grown to `segment_bytes_max`; at the end of a run all of them are. A
+quiet partition makes no segment: a note says how far it was seen (`binlog.archive.seen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from binlog.archive.archive import Archive
+from binlog.archive.cutter import Cutter
+from binlog.archive.record_reader import RecordReader
+from binlog.archive.seen import Seen, read_seen, write_seen
+from binlog.archive.writer import Writer
+from binlog.clock import Clock, SystemClock
+from binlog.errors import BinlogError, MismatchError, TrimmedError
+from binlog.halt import Halt, halted_error
+from binlog.lineage import Lineage
+from binlog.log import Forgets, Log, Position
+from binlog.logger import get_logger
+from binlog.reader import PAGE_BYTES
+from binlog.standing import Start
+from binlog.vector import Vector, without_zeros
+
+SEGMENT_EVERY_S = 60.0
+SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+MEMORY_BYTES_MAX = 128 * 1024 * 1024
+WAIT_S = 0.5  # for new records, and so how late a stop or a time to cut is noticed
+RETRY_S = 60.0  # between two looks for what lifts a halt
+NOTE_EVERY_MS = (
+    3 * 3_600_000
+)  # how old a quiet partition's note may become: retentions begin at 24 h
+
+_logger = get_logger(__name__)
+
+
+class Archiving(msgspec.Struct, frozen=True, kw_only=True):
+    """How to archive."""
+
+    once: bool = False  # stop at the log's end as it is then
+    segment_every_s: float = SEGMENT_EVERY_S
+    segment_bytes_max: int = SEGMENT_BYTES_MAX  # compressed; a record more at most
+    memory_bytes_max: int = MEMORY_BYTES_MAX  # of what waits to be cut
+    page_bytes: int = PAGE_BYTES
+
+
+class Lane(msgspec.Struct):
+    """What a run did with one partition. ``offset`` is the archive's, where the run ended."""
+
+    partition: int
+    offset: int = 0
+    segments: int = 0
+    records: int = 0
+    events: int = 0
+    bytes: int = 0
+    raw_bytes: int = 0
+    lost: int = 0  # races
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a run did. ``vector``: up to where the archive has each partition, whoever wrote it."""
+
+    lanes: tuple[Lane, ...]
+    vector: Vector
+    read_bytes: int  # of records, as the log has them
+    seconds: float
+    halts: tuple[Halt, ...] = ()
+
+    def total(self, name: str) -> int:
+        """The sum of one of the numbers of `Lane`."""
+        return sum(getattr(lane, name) for lane in self.lanes)
+
+
+Progress = Callable[[Report], object]
+
+
+def archive(
+    log: Log,
+    into: Archive,
+    how: Archiving = Archiving(),  # noqa: B008  (frozen)
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] | None = None,
+    clock: Clock | None = None,
+) -> Report:
+    """Archive what the log has beyond the ends of the archive's chains.
+
+    Ends at the log's end with ``once``, else when ``stop`` says so, which is asked at least every
+    half second; either way all that was read is archived then. ``progress`` is called with the
+    records archived so far.
+
+    Raises:
+        MismatchError: an archive of another log.
+        TrimmedError: the log has forgotten what the archive lacks; the other partitions were
+            archived first.
+        HaltedError: with ``once``: a partition is halted, likewise.
+        DamageError: of the log or the archive; what lies before was archived, if it could be.
+        StorageError, RefusedError: the log's or the storage's; run it again.
+    """
+    return Archiver(log, into, how, clock=clock).run(stop=stop, progress=progress)
+
+
+class Archiver:
+    """One run."""
+
+    def __init__(
+        self, log: Log, into: Archive, how: Archiving, *, clock: Clock | None = None
+    ) -> None:
+        check_same_log(log, into)
+        self._log = log
+        self._archive = into
+        self._how = how
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._writer = Writer(log, into)
+        self._since: dict[int, float] = {}  # when the oldest record that waits was read
+        self._notes: dict[int, Seen] = {}
+        self._halts_told: set[Halt] = set()
+        self._trimmed_at: float | None = None
+        self._lineage = Lineage(log)
+        self._cutters: dict[int, Cutter] = {}
+        starts: dict[int, Start] = {}
+        self._lanes: dict[int, Lane] = {}
+        for partition in range(log.params.partitions):
+            end = into.chain(partition).end()
+            cutter = self._cutters[partition] = Cutter(
+                log.params,
+                log.genesis,
+                partition,
+                root=self._lineage.root(partition) if end is None else end.end.position,
+                shard_of=self._lineage.find,
+                end=end,
+            )
+            self._lanes[partition] = Lane(partition, cutter.sequencer.offset)
+            if end is not None:
+                for shard in end.shards:  # the log may list them no more
+                    self._lineage.shards.setdefault(shard.id, shard)
+                starts[partition] = self._start(partition, end.going_on())
+        self._reader = RecordReader(
+            log, self._cutters, starts, lineage=self._lineage, page_bytes=how.page_bytes
+        )
+
+    def _start(self, partition: int, start: Start) -> Start:
+        """Where reading goes on: at the chain's end, or where it was seen that nothing came."""
+        if not isinstance(self._log, Forgets):
+            return start
+        note = read_seen(self._archive.objects, partition)
+        if note is None:
+            return start
+        self._notes[partition] = note
+        if not is_ahead(note.position, start.position, self._lineage):
+            return start  # it was written before the last segments were
+        return Start(note.position, start.state, start.applied, note.seen_ms)
+
+    # -- the run ---------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Report:
+        """Until the log's end, or until told to stop; see `archive`."""
+        started = retry_at = self._clock.monotonic()
+        reader = self._reader
+        while not stop():
+            try:
+                runs = reader.read(wait_s=self._wait_s())
+            except BinlogError:
+                # What lies before damage is good, and may soon be all that is left.
+                self._write_all()
+                raise
+            now = self._clock.monotonic()
+            self._take_in(now)
+            self._write_due(now)
+            if progress is not None:
+                progress(sum(lane.records for lane in self._lanes.values()))
+            if runs is None:
+                # What another archiver won is to be gone on behind: until nothing is left to read.
+                if self._how.once and self._write_all():
+                    break
+                self._note_quiet()
+            if self._is_hopeless(now, is_idle=runs is None):
+                break
+            if reader.halts and now >= retry_at and not self._how.once:
+                retry_at = now + RETRY_S
+                self._tell_halts()
+                reader.retry_halted()
+        self._write_all()
+        self._note_quiet()
+        self._raise_trimmed()
+        if self._how.once:
+            reader.raise_halts()
+        return Report(
+            tuple(self._lanes[p] for p in sorted(self._lanes)),
+            without_zeros({p: lane.offset for p, lane in self._lanes.items()}),
+            reader.bytes_read,
+            self._clock.monotonic() - started,
+            tuple(halt for _, halt in sorted(reader.halts.items())),
+        )
+
+    def _wait_s(self) -> float:
+        if self._how.once:
+            return 0.0
+        if not self._since:
+            return WAIT_S
+        due = min(self._since.values()) + self._how.segment_every_s
+        return max(0.0, min(WAIT_S, due - self._clock.monotonic()))
+
+    def _take_in(self, now: float) -> None:
+        for partition in self._reader.take_touched():
+            if self._cutters[partition].records:
+                self._since.setdefault(partition, now)
+
+    def _write_due(self, now: float) -> None:
+        how = self._how
+        due = [
+            partition
+            for partition, since in self._since.items()
+            if self._cutters[partition].stored_bytes >= how.segment_bytes_max
+            or (not how.once and now - since >= how.segment_every_s)
+        ]
+        for partition in due:
+            self._write(partition)
+        waiting = sorted(self._since, key=lambda p: self._cutters[p].memory_bytes)
+        total = sum(self._cutters[p].memory_bytes for p in waiting)
+        while waiting and total > how.memory_bytes_max:
+            largest = waiting.pop()
+            total -= self._cutters[largest].memory_bytes
+            self._write(largest)
+
+    def _write_all(self) -> bool:
+        """Write everything that waits; whether all of it was ours to write."""
+        is_ours = True
+        for partition in sorted(self._since):
+            is_ours = self._write(partition) and is_ours
+        return is_ours
+
+    def _write(self, partition: int) -> bool:
+        cutter, lane = self._cutters[partition], self._lanes[partition]
+        info, is_ours = self._writer.write(cutter)
+        del self._since[partition]
+        lane.offset = cutter.sequencer.offset
+        if is_ours:
+            lane.segments += 1
+            lane.records += info.records
+            lane.events += info.events
+            lane.bytes += info.bytes
+            lane.raw_bytes += info.raw_bytes
+        else:
+            lane.lost += 1
+            for shard in info.shards:
+                self._lineage.shards.setdefault(shard.id, shard)
+            self._reader.reset(partition)
+        return is_ours
+
+    # -- quiet partitions ------------------------------------------------------------------------
+
+    def _note_quiet(self) -> None:
+        """Of partitions with nothing new, how far that was seen.
+
+        Not of each that has become quiet: its last record is young. In a few hours it is not, and
+        then it is noted.
+        """
+        if not isinstance(self._log, Forgets):
+            return
+        for partition, cutter in self._cutters.items():
+            seen_ms = self._reader.seen_ms(partition)
+            if cutter.records or seen_ms is None or partition in self._reader.halts:
+                continue
+            place, known = self._reader.position(partition), self._notes.get(partition)
+            if (
+                known is not None
+                and known.position.shard == place.shard
+                and seen_ms - known.seen_ms < NOTE_EVERY_MS
+            ):
+                continue
+            note = self._notes[partition] = Seen(place, seen_ms)
+            write_seen(self._archive.objects, partition, note)
+
+    # -- what needs somebody ---------------------------------------------------------------------
+
+    def _tell_halts(self) -> None:
+        for halt in self._reader.halts.values():
+            if halt not in self._halts_told:
+                self._halts_told.add(halt)
+                error = halted_error(halt, self._log.locate(halt.position), log=self._log.name)
+                _logger.error("partition.halted", partition=halt.partition, error=str(error))
+
+    def _is_hopeless(self, now: float, *, is_idle: bool) -> bool:
+        """Whether a hole is to be told now: the other partitions come first, but not for ever."""
+        if not self._reader.trimmed:
+            return False
+        if self._trimmed_at is None:
+            self._trimmed_at = now
+        return is_idle or now - self._trimmed_at >= RETRY_S
+
+    def _raise_trimmed(self) -> None:
+        trimmed = self._reader.trimmed
+        if trimmed:
+            partition = min(trimmed)
+            raise hole_error(
+                trimmed[partition], partition, self._cutters[partition], len(trimmed), self._archive
+            ) from trimmed[partition]
+
+
+def check_same_log(log: Log, into: Archive) -> None:
+    """That the archive is the log's.
+
+    Raises:
+        MismatchError: it is another one's.
+    """
+    if log.genesis != into.genesis:
+        raise MismatchError(
+            f"an archive of the log {into.log_id}, and this log is {log.params.log_id}",
+            f"{into.name}, {log.name}",
+            "give each log an archive of its own",
+        )
+
+
+def is_ahead(place: Position, end: Position, lineage: Lineage) -> bool:
+    """Whether ``place`` is the chain's end, or lies behind it, in its shard or in a later one."""
+    if place.shard == end.shard:
+        return place.sequence >= end.sequence
+    if place.shard not in lineage.shards:
+        lineage.refresh()
+    return end.shard in lineage.ancestors(place.shard)
+
+
+def hole_error(
+    error: TrimmedError, partition: int, cutter: Cutter, count: int, archive: Archive
+) -> TrimmedError:
+    """What the log has forgotten can never be archived, and nothing behind it may be."""
+    end = cutter.end
+    after = "the archive has nothing of it" if end is None else f"it is archived up to {end.last}"
+    others = f" ({count} partitions are like that)" if count > 1 else ""
+    return TrimmedError(
+        f"partition {partition} would have a hole in the archive: {after}, and the log has forgotten"
+        f" what comes next{others}: {error.what}",
+        error.where or archive.name,
+        "another copy of the log (a longer-kept stream, an archive elsewhere) is the only one that has"
+        " it; without one, keep this archive, take a binlog snapshot of a store that is up to date,"
+        " and go on with a new log",
+        partition=partition,
+        archive=archive.name,
+    )

@@ -1,0 +1,75 @@
+"""Writes what a cutter has cut, and finds out whose segment stands there then (A1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from binlog.archive.archive import Archive
+from binlog.archive.cutter import Cut, Cutter
+from binlog.archive.indexer import Indexer
+from binlog.archive.segment import damaged
+from binlog.archive.segment_info import SegmentInfo
+from binlog.log import Log
+
+
+class Written(NamedTuple):
+    """``is_ours``: what we cut stands there; else another archiver was quicker, and the cutter
+    stands at the end of the chain."""  # noqa: D205, D209
+
+    info: SegmentInfo
+    is_ours: bool
+
+
+class Writer:
+    """Of one archive; one thread at a time."""
+
+    def __init__(self, log: Log, archive: Archive) -> None:
+        self._log = log
+        self._archive = archive
+        self._indexer = Indexer(archive)
+
+    def write(self, cutter: Cutter) -> Written:
+        """Make a segment of all that waits in a cutter; it is durable on return.
+
+        Raises:
+            StorageError: unknown whether it was written: the very same may be tried again, by
+                anybody.
+            RefusedError, DamageError, MismatchError, UpgradeError: of what stands there.
+        """
+        cut = cutter.cut(stamp=self._log.stamp(cutter.position))
+        chain = self._archive.chain(cutter.partition)
+        if self._archive.objects.put_new(cut.key, cut.data):
+            cutter.settle(cut)
+            chain.note_end(cut.info)
+            self._indexer.note(cut.info)
+            return Written(cut.info, is_ours=True)
+        standing = chain.info(cut.info.place)
+        _check_agreement(cut, standing)
+        cutter.settle(cut, standing)
+        end = chain.end()
+        if end is not None and end.place > standing.place:
+            cutter.go_on_at(end)
+        return Written(standing, is_ours=False)
+
+
+def _check_agreement(cut: Cut, standing: SegmentInfo) -> None:
+    """That two archivers that got to one offset got to one digest.
+
+    Raises:
+        DamageError: they did not: one of them did not read what the log has.
+    """
+    same_end = standing.last == cut.info.last
+    if standing.start != cut.info.start or standing.digest_before != cut.info.digest_before:
+        raise damaged(
+            "it begins elsewhere than where the segment before it ends",
+            cut.key,
+            partition=cut.info.partition,
+        )
+    if same_end and standing.end.digest != cut.info.end.digest:
+        raise damaged(
+            f"another archiver's digest at offset {standing.last} is"
+            f" {standing.end.digest.hex()[:16]}.., ours {cut.info.end.digest.hex()[:16]}..: one of"
+            " them did not read what the log has",
+            cut.key,
+            partition=cut.info.partition,
+        )
