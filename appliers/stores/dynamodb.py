@@ -148,6 +148,15 @@ class DynamoDBStore:
         self._calls.write_units_max = units
 
     @property
+    def load_rate(self) -> float:
+        """Write units a second that loading a rebuilt generation may consume."""
+        return self._calls.write_rate.units_per_s
+
+    @load_rate.setter
+    def load_rate(self, units_per_s: float) -> None:
+        self._calls.write_rate.units_per_s = units_per_s
+
+    @property
     def exists(self) -> bool:
         """Whether there is a store; reading one that is not finds it empty."""
         return self._turns.catalog().rev > 0

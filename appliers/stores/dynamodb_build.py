@@ -192,6 +192,9 @@ class DynamoDBBuild:
             self._tables.add(table)
             if self._importer is None:
                 self._write(session, table, runs[table])
+            else:
+                with ExitStack() as stack:  # of a key that comes twice the service keeps either
+                    deque(once(table, self._loaded.get(table, ()), runs[table], stack), maxlen=0)
             self._loaded.setdefault(table, []).extend(runs[table])
 
     def _session(self) -> Session:
@@ -243,6 +246,7 @@ class DynamoDBBuild:
 
     def _write_batch(self, session: Session, keys: Keys, rows: Sequence[tuple[bytes, Row]]) -> None:
         session.calls.check_unspent()
+        session.calls.keep_rate()
         requests = []
         for key, row in rows:
             check_key(keys.table, key, row, keys.schema, session.name)
@@ -330,9 +334,6 @@ class DynamoDBBuild:
             _logger.warning("build.unswept", store=session.name, why=str(error))
 
     def _import(self, session: Session, importer: Importer) -> None:
-        with ExitStack() as stack:
-            for table, runs in self._loaded.items():
-                deque(once(table, (), runs, stack), maxlen=0)  # no key twice: one would be lost
         self._places |= importer.load(
             session, self.generation, self._loaded, lambda gone: self._note(session, gone)
         )

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from appliers.stores.dynamodb_rate import WriteRate
 from binlog.aws.errors import THROTTLES, error_code, trouble, was_refused
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, SpentError
@@ -70,6 +71,7 @@ class Calls:
         self.name = name
         self.units = Units()
         self.write_units_max = math.inf
+        self.write_rate = WriteRate()  # of rows that are loaded, see `keep_rate`
         self.clock = clock or SystemClock()
         self._pause = pause
         self._ends = threading.Event()  # what is under way is not begun anew
@@ -126,6 +128,15 @@ class Calls:
                 consumed=self.units.write,
                 limit=self.write_units_max,
             )
+
+    def keep_rate(self) -> None:
+        """Before rows are loaded: wait, if more is consumed than the rate allows."""
+        while True:
+            with self._lock:
+                wait_s = self.write_rate.wait_s(self.units.write, self.clock.monotonic())
+            if wait_s <= 0 or self._ends.is_set():
+                return
+            self.pause(wait_s)
 
     @property
     def unspent(self) -> float:
