@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from appliers.adoption import Bases
 from appliers.applier import Rules
 from appliers.batch import Batch, fold_batch
 from appliers.exclusion import parse_exclusions
@@ -36,19 +37,17 @@ from appliers.store import Checkpoint, Generation, Sink
 from binlog.errors import LostError, PoisonError
 from binlog.lineage import Lineage
 from binlog.log import Log
-from binlog.logger import get_logger
 from binlog.pages import Pages
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
+from consumers.adopting import Adopting
 from consumers.rows import Place, Rows
+from consumers.telling import Telling
 from consumers.thrift import Thrift
 from snapshots.rebuild import checkpoint_of, duplicates_of
 
 PARKED_MAX = 10_000  # items that are remembered as parked: they are read at once
-PARKED_TOLD = 10  # events of a page that are logged each by itself, where many are poison
 TRIES_MAX = 8  # of one batch against failing conditions, before the engine starts over
-
-_logger = get_logger(__name__)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -76,8 +75,11 @@ class Engine:
         pages: Pages | None = None,
         partitions: Collection[int] | None = None,
         lineage: Lineage | None = None,
+        bases: Bases | None = None,
     ) -> None:
         """``taken`` are the tables that other generations have, if this is the open one.
+
+        ``bases`` are those of adopted tables; without them such a table is to be there already.
 
         ``pages``, ``partitions`` and ``lineage`` are those of a `binlog.reader.Reader`; see `go_on`.
 
@@ -94,6 +96,7 @@ class Engine:
         self._thrift = thrift
         self._fingerprint = fingerprint(rules)
         self._types = frozenset(generation.types)
+        self._tell = Telling(log, store.name)
         self._routing = Routing(
             log.params,
             rules=rules,
@@ -101,6 +104,7 @@ class Engine:
             without=frozenset(taken),
             exclusions=parse_exclusions(generation.excluded),
         )
+        self._adopting = Adopting(store, generation, self._routing, bases)
         self._rows = Rows(log)
         self._pages = pages
         self._partitions = partitions
@@ -197,14 +201,7 @@ class Engine:
         halted = set(self._reader.halts)
         runs = self._reader.read(wait_s=wait_s)
         for partition in sorted(self._reader.halts.keys() - halted) if self._tell_halts else ():
-            halt = self._reader.halts[partition]
-            _logger.warning(
-                "partition.halted",
-                partition=partition,
-                offset=halt.offset,
-                rule=halt.rule,
-                place=self._log.locate(halt.position),
-            )
+            self._tell.halted(self._reader, self._reader.halts[partition])
         if runs is None:
             self._checkpoint(self._due(self._reader.partitions, idle=True))
             return None
@@ -216,7 +213,7 @@ class Engine:
             self._careful = True
         except LostError:
             self.lost += 1
-            _logger.warning("checkpoint.lost", store=self._store.name)
+            self._tell.lost(self._reader)
         self._forget_reader()
         return Step(0, Counts())
 
@@ -257,6 +254,7 @@ class Engine:
         aside: dict[str, Any] = (
             {"foreign": foreign, "relayed": relayed} if foreign or relayed else {}
         )
+        self._adopting.prepare(runs)
         failed: list[Write] = []
         written: set[LetterPlace] = set()  # by tries that failed
         for attempt in range(TRIES_MAX):
@@ -290,12 +288,13 @@ class Engine:
             )
             if not failed:
                 self._note_parked(batch)
+                self._adopting.note(batch.writes)
                 if self._thrift is not None:
                     self._thrift.note_page(batch.writes)
                 self._note_committed(due, places)
-                self._log_advance(batch, places)
+                self._tell.advanced(self._reader, batch, places)
                 return Step(len(batch.writes), batch.counts)
-            _logger.info("writes.failed", count=len(failed), attempt=attempt)
+            self._tell.failed(self._reader, failed, attempt)
         raise LostError(
             f"{len(failed)} items were written by somebody else {TRIES_MAX} times in a row",
             self._store.name,
@@ -303,20 +302,7 @@ class Engine:
         )
 
     def _note_parked(self, batch: Batch) -> None:
-        told = [letter for letter in batch.letters if letter.reason]
-        for letter in told[:PARKED_TOLD]:
-            _logger.warning(
-                "event.parked",
-                table=letter.table,
-                partition=letter.partition,
-                offset=letter.offset,
-                id=letter.id,
-                type=letter.type,
-                alone=letter.alone,
-                reason=letter.reason,
-            )
-        if len(told) > PARKED_TOLD:
-            _logger.warning("events.parked", count=len(told))
+        self._tell.parked(self._reader, batch)
         if self._parked:
             for write in batch.writes:
                 if not write.row.parked and write.table in self._parked:
@@ -366,11 +352,3 @@ class Engine:
     def total_duplicates(self) -> int:
         """Events dropped as copies, since the engine was made."""
         return self.duplicates + duplicates_of(self._reader)
-
-    def _log_advance(self, batch: Batch, places: Sequence[Checkpoint]) -> None:
-        _logger.debug(
-            "checkpoint.advanced",
-            partitions=len(places),
-            events=batch.counts.events,
-            writes=len(batch.writes),
-        )
