@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from appliers.adoption import Bases
 from appliers.applier import NO_RULES, Rules
 from appliers.fold import Counts
 from appliers.store import Shareable, Sink
@@ -27,6 +28,7 @@ from consumers.metrics import Metrics
 from consumers.pace import Setting
 from consumers.pacer import WAIT_S, Pacer
 from consumers.thrift import Thrift, is_paid_by_the_write
+from snapshots.adopt_base import KeptBases
 from snapshots.rebuild import Report
 
 _RETRY_S = 60.0  # on a log that is never idle: between two looks for the RESOLVEs of halts
@@ -43,6 +45,7 @@ class Following(msgspec.Struct, frozen=True):
     same_meaning: bool = False  # changed source of the rules computes what it did
     page_bytes: int = PAGE_BYTES
     alone: bool = False  # the workers that shared the store are gone
+    bases: Bases | None = None  # of adopted tables; None: where their records say
 
 
 def replicate(
@@ -157,6 +160,7 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
             page_bytes=how.page_bytes,
             poison=how.poison,
             tell_halts=not how.once,  # the error that ends it soon says the same
+            bases=how.bases or KeptBases(log.genesis),
             thrift=Thrift(clock.monotonic) if is_paid_by_the_write(store) else None,
         )
         for g in generations

@@ -39,6 +39,10 @@ class ItemCheck:
         self._names = tuple(name for name, _ in keys.attributes)
         self._where = where
 
+    def key(self, item: Mapping[str, Any]) -> bytes:
+        """The key of a stored item, whatever else it holds."""
+        return encode_value({name: item[name] for name in self._names})
+
     def __call__(self, item: Mapping[str, Any], place: str = "") -> tuple[bytes, bytes]:
         """Its key and itself, canonical.
 
@@ -72,7 +76,7 @@ class ItemCheck:
                 table=self._table,
             )
         try:
-            return encode_key(named, self._names), encode_item(dict(item))
+            return encode_key(named, self._names), encode_item(item)
         except RefusedError as error:
             do = error.do or "the log holds what DynamoDB does, less room for its marks"
             kind = TooLargeError if isinstance(error, TooLargeError) else RefusedError

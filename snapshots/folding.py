@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from appliers.adoption import Bases
 from appliers.applier import NO_RULES, Rules
 from appliers.exclusion_matching import Met, WatchedExclusions, watch_exclusions
 from appliers.fold import Fold
@@ -23,6 +24,7 @@ from binlog.foreign import Foreign, Place
 from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
+from snapshots.adopt_base import KeptBases
 from snapshots.base import Base, begin, check_exact
 
 # What is read and folded at a time. Decoded, pages of 4 MiB do not fit the processor's caches:
@@ -40,6 +42,7 @@ class Wanted(msgspec.Struct, frozen=True):
     excluded: tuple[str, ...] = ()
     idle_exclusions: Literal["refuse", "allow"] = "refuse"  # rules that match no event
     poison: Literal["stop", "park"] = "stop"  # what an event that cannot be applied does
+    bases: Bases | None = None  # of adopted tables; None: where their records say
 
     def of(self, tables: Collection[str]) -> list[str]:
         """Those of ``tables`` that are wanted, sorted."""
@@ -91,6 +94,7 @@ def fold_partitions(
         ),
         after={p: start.applied for p, start in starts.items()},
         parks=wanted.poison == "park",
+        bases=wanted.bases or KeptBases(log.genesis),
     )
     with without_collector():
         if base is not None:
