@@ -20,16 +20,20 @@ from snapshots.base import Base
 # A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
 # hold at a time, in bytes of log as stored (about an eighth of its items; see scripts/bench).
 GROUP_BYTES = 128 * 1024 * 1024
+# Where they are kept as they come: what a run that is killed loses at most, of each worker.
+KEPT_BYTES = 32 * 1024 * 1024
 _COMPRESSED = 8  # times: by so much what a base says of itself is more than the log has of it
 
 
-def groups_of(log: Log, workers: int, *, base: Base | None = None) -> list[list[int]]:
+def groups_of(
+    log: Log, workers: int, *, base: Base | None = None, group_bytes: int = GROUP_BYTES
+) -> list[list[int]]:
     """All partitions, each in one group, ascending."""
     partitions = log.params.partitions
     size = log.size_bytes()  # of which a base may be most: then it is an upper bound
     if base is not None:
         size += base.size_bytes() // _COMPRESSED
-    passes = -(-size // (GROUP_BYTES * workers)) or 1
+    passes = -(-size // (group_bytes * workers)) or 1
     count = min(partitions, workers * passes)
     if not isinstance(log, GivesWholeShards):
         if base is None:

@@ -140,9 +140,13 @@ class KeptBase:
 class KeptWork:
     """The kept groups of one plan, of one store. Any process may use it after a fork."""
 
-    def __init__(self, objects: Objects, *, store: str, plan: str) -> None:
-        """``store`` is its address, ``plan`` a digest of all that its rows follow from."""
+    def __init__(self, objects: Objects, *, store: str, plan: str, optional: bool = False) -> None:
+        """``store`` is its address, ``plan`` a digest of all that its rows follow from.
+
+        ``optional``: of a small rebuild nothing need be kept.
+        """
         self.plan = plan
+        self.optional = optional
         self.objects = objects
         self._of_store = f"{sha256(store.encode()).hexdigest()[:16]}/"
         self._prefix = f"{self._of_store}{plan[:32]}/"
@@ -160,6 +164,11 @@ class KeptWork:
                 self._discard(key, error)
             self.objects.put(key, seal(mine))
         return [list(group) for group in mine.groups]
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier run of this plan has kept something, or was about to."""
+        return self.objects.get(f"{self._prefix}groups", 0, 1) is not None
 
     def find(self, partitions: Sequence[int]) -> KeptBase | None:
         """The kept group of these partitions, verified; ``None``: it is to be folded."""

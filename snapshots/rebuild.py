@@ -40,7 +40,7 @@ from snapshots.folding import (
     met_by,
     without_collector,
 )
-from snapshots.grouping import groups_of
+from snapshots.grouping import GROUP_BYTES, KEPT_BYTES, groups_of
 from snapshots.kept import Done, KeptBase, KeptWork
 from snapshots.workers import Advance, can_fork, run_forked
 
@@ -279,9 +279,7 @@ def _fold_all(
     source: Source, build: Build, workers: int, progress: OnProgress | None
 ) -> list[Folded]:
     forks = workers > 1 and can_fork()
-    groups = groups_of(source.log, workers if forks else 1, base=source.base)
-    if source.work is not None:
-        groups = source.work.groups(groups)
+    source, groups = _grouped(source, workers if forks else 1)
     if forks:
         return _fold_forked(source, build, groups, workers, progress)
     results: list[Folded] = []
@@ -297,6 +295,23 @@ def _fold_all(
         before = last
         results.append(_fold_group(source, group, build.part(), tick, first=number == 0))
     return results
+
+
+def _grouped(source: Source, workers: int) -> tuple[Source, list[list[int]]]:
+    """The groups, and the source without a place to keep them where that is not worth it."""
+    work = source.work
+    is_wanted = work is not None and not work.optional
+    groups = groups_of(
+        source.log,
+        workers,
+        base=source.base,
+        group_bytes=KEPT_BYTES if is_wanted else GROUP_BYTES,
+    )
+    if work is None:
+        return source, groups
+    if not is_wanted and len(groups) <= workers and not work.is_begun:
+        return msgspec.structs.replace(source, work=None), groups
+    return source, work.groups(groups)
 
 
 def _fold_forked(
