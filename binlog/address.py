@@ -18,6 +18,8 @@ absolute one may be written ``file:///a/b``, too.
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -27,9 +29,12 @@ from binlog.clock import Clock
 from binlog.errors import RefusedError
 from binlog.log import Log
 
+if TYPE_CHECKING:
+    from binlog.archive.archive_log import ArchiveLog
+
 PATH_SCHEMES = ("file", "sqlite")
 SERVICE_SCHEMES = ("kinesis", "dynamodb", "s3")
-LOG_SCHEMES = ("file", "kinesis")
+LOG_SCHEMES = ("file", "kinesis", "s3")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _OWN = {"kinesis": ("reads",), "dynamodb": ("tables",), "s3": ()}  # parameters beside the account's
 _STREAM = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -129,14 +134,48 @@ def _rate(url: str, text: str) -> float:
     return rate
 
 
-def open_log(url: str, *, clock: Clock | None = None) -> Log:
+def open_log(
+    url: str,
+    archive: str | None = None,
+    *,
+    archive_first: bool = True,
+    clock: Clock | None = None,
+) -> Log:
     """The log at an address; its caller closes it.
+
+    With the address of its ``archive`` the two are one log: what the one has forgotten is read in the
+    other. ``archive_first``: so is what both have, as far as whole segments of it are archived. An
+    address of an archive alone is a log, too, which takes no events.
 
     Raises:
         RefusedError: no address of a log, or there is none.
-        MismatchError, DamageError, UpgradeError, StorageError: see the log's own class.
+        MismatchError, DamageError, UpgradeError, StorageError: see the log's own class; an archive
+            of another log.
     """
+    if archive is None:
+        return _open_alone(url, clock)
+    from binlog.archive.archive_log import ArchiveLog
+    from binlog.archive.archived_log import ArchivedLog
+
+    log = _open_alone(url, clock)
+    if isinstance(log, ArchiveLog):
+        return log
+    try:
+        kept = _open_archive(archive, clock)
+        try:
+            return ArchivedLog(log, kept, archive_first=archive_first)
+        except BaseException:
+            kept.close()
+            raise
+    except BaseException:
+        log.close()
+        raise
+
+
+def _open_alone(url: str, clock: Clock | None) -> Log:
     address = parse_address(url)
+    if address.scheme == "s3" or (address.scheme == "file" and is_archive_folder(address.path)):
+        return _open_archive(url, clock)
     if address.scheme == "file":
         from binlog.logs.directory import DirectoryLog  # not for `--help`
 
@@ -155,4 +194,31 @@ def open_log(url: str, *, clock: Clock | None = None) -> Log:
             "a log in memory belongs to the program that made it",
             do="write file:DIR; in a program, binlog.logs.MemoryLog",
         )
-    raise RefusedError(f"{url!r} is no log", do="write file:DIR or kinesis://STREAM")
+    raise RefusedError(
+        f"{url!r} is no log", do="write file:DIR or kinesis://STREAM, or an archive's address"
+    )
+
+
+def is_archive_folder(path: str) -> bool:
+    """Whether an archive, or what is left of one, is in that folder."""
+    from binlog.archive.keys import ROOT_KEY
+
+    folder = Path(path)
+    return (folder / ROOT_KEY).is_file() or (folder / "chain").is_dir()
+
+
+def _open_archive(url: str, clock: Clock | None) -> ArchiveLog:
+    from binlog.archive.archive import Archive
+    from binlog.archive.archive_log import ArchiveLog
+    from binlog.archive.cursors import AHEAD_AT_ONCE
+    from binlog.logs.kinesis_client import is_in_lambda
+    from binlog.objects.address import open_objects
+
+    objects = open_objects(url, clock=clock)
+    try:
+        # In a Lambda no thread of ours may be at work between two invocations (P8).
+        fetches = 0 if is_in_lambda() else AHEAD_AT_ONCE
+        return ArchiveLog(Archive.open(objects), fetches=fetches, clock=clock)
+    except BaseException:
+        objects.close()
+        raise

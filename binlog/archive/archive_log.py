@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from binlog.archive.archive import Archive
 from binlog.archive.chain_view import WHOLE, ChainView
-from binlog.archive.cursors import Ahead, Cursor
+from binlog.archive.cursors import AHEAD_AT_ONCE, Ahead, Cursor
 from binlog.archive.lineage import ordered
 from binlog.archive.merge import Merge
 from binlog.archive.seen import read_seen
@@ -42,7 +42,7 @@ class ArchiveLog:
         self,
         archive: Archive,
         *,
-        fetches: int | None = None,
+        fetches: int = AHEAD_AT_ONCE,
         clock: Clock | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -54,16 +54,13 @@ class ArchiveLog:
         self._pause = pause
         self._fetches = fetches
         self._lock = threading.RLock()
-        self._ahead = self._new_ahead()
+        self._ahead = Ahead(fetches)
         self._shards: dict[str, Shard] = {}
         self._views: dict[int, ChainView] = {}
         self._cursors: dict[int, Cursor] = {}
         self.last_arrival_ms = 0
         self._closed = False
         self._pid = os.getpid()
-
-    def _new_ahead(self) -> Ahead:
-        return Ahead() if self._fetches is None else Ahead(self._fetches)
 
     # -- the protocol ----------------------------------------------------------------------------
 
@@ -154,8 +151,13 @@ class ArchiveLog:
         """As `shards`; none, if nothing is archived yet."""
         with self._lock:
             self._check_open()
-            views = [self._view(p) for p in range(self.params.partitions)]
-            return ordered(self._shards, [view.way for view in views])
+            ways = self.ways()
+            return ordered(self._shards, ways)
+
+    def ways(self) -> dict[int, Sequence[str]]:
+        """By partition, the shards in which records of it stand that were archived."""
+        with self._lock:
+            return {p: self._view(p).way for p in range(self.params.partitions)}
 
     def view(self, partition: int) -> ChainView:
         """One partition's chain as it was last looked at."""
@@ -260,5 +262,5 @@ class ArchiveLog:
         if self._pid != os.getpid():  # what was on its way is in the parent
             self._pid = os.getpid()
             self._lock = threading.RLock()
-            self._ahead = self._new_ahead()
+            self._ahead = Ahead(self._fetches)
             self._cursors = {}

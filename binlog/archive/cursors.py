@@ -21,7 +21,7 @@ AHEAD_BYTES_MAX = 64 * 1024 * 1024  # of blocks that nobody has read yet, decomp
 class Ahead:
     """What all cursors of a log fetch ahead, together. ``at_once`` 0: nothing is."""
 
-    def __init__(self, at_once: int = AHEAD_AT_ONCE) -> None:
+    def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._lock = threading.Lock()
         self._running = 0

@@ -17,6 +17,7 @@ from binlog.cli.options import (
     Bound,
     BoundType,
     appliers_option,
+    archive_option,
     format_option,
     format_time,
     item_key,
@@ -48,10 +49,12 @@ FOLLOW_S = 1.0
     binlog cat file:log --table users --key '{"id": "ann"}' --json
     binlog cat file:log --partition 17 --after '{"17": 1000}' --json
     binlog cat file:log --through 2026-01-31T12:00:00Z
+    binlog cat kinesis://orders --archive s3://kept/orders --key '{"id": "ann"}' --table users
     binlog cat file:log --follow --type OrderPlaced --appliers shop.rules:appliers
     """,
 )
 @log_argument
+@archive_option
 @click.option("--table", metavar="T", help="Only events of this table.")
 @click.option(
     "--key", metavar="JSON", callback=item_key, help="""Only of this key, '{"id": "ann"}'."""
@@ -76,6 +79,7 @@ FOLLOW_S = 1.0
 def command(
     *,
     log: str,
+    archive: str | None,
     table: str | None,
     key: bytes | None,
     partition: int | None,
@@ -94,7 +98,7 @@ def command(
     or @FILE; or end. With --follow, new events are printed as they arrive.
     """
     schemas = _load_schemas(appliers)
-    with contextlib.closing(open_log(log)) as opened:
+    with contextlib.closing(open_log(log, archive)) as opened:
         params = opened.params
         chosen = Selection(
             table=table,

@@ -69,11 +69,11 @@ def command(
     IAM's simulator where it may be asked. Exit status 1 if anything is unhealthy; 3 if nothing is,
     but something could not be looked at.
     """
-    from binlog.address import LOG_SCHEMES, parse_address
+    from binlog.address import parse_address
     from consumers.health import Doctor
 
     schemes = [parse_address(each).scheme for each in (log, store) if each is not None]
-    if schemes[0] not in LOG_SCHEMES:
+    if schemes[0] not in ("file", "kinesis"):
         raise RefusedError(f"{log!r} is no log", do="write file:DIR or kinesis://STREAM")
     if other_reads and schemes[0] != "kinesis":
         raise RefusedError("--other-reads, and LOG is not a stream", log, "leave it out")

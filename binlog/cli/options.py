@@ -254,3 +254,15 @@ appliers_option = click.option(
     metavar="MODULE:OBJECT",
     help="Your appliers, whose upcasters bring old events up to date.",
 )
+
+
+def archive_option(function: _F) -> _F:
+    """``--archive URL``, passed as ``archive``."""
+    return click.option(
+        "--archive",
+        metavar="URL",
+        envvar="BINLOG_ARCHIVE",
+        show_envvar=True,
+        help="The archive of LOG, file:DIR or s3://BUCKET/PREFIX: what LOG has forgotten is read"
+        " there, and what is archived in whole segments as well.",
+    )(function)

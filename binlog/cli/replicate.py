@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from binlog.cli.options import log_argument, store_argument
+from binlog.cli.options import archive_option, log_argument, store_argument
 from binlog.cli.output import json_option, write_json
 from binlog.cli.pace_options import pace_options
 from binlog.cli.progress import progress
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 )
 @log_argument
 @store_argument()
+@archive_option
 @click.option("--once", is_flag=True, help="End at the log's end, instead of following it.")
 @pace_options
 @exclude_option
@@ -74,6 +75,7 @@ def command(
     *,
     log: str,
     store: str,
+    archive: str | None,
     once: bool,
     setting: Setting,
     excluded: tuple[str, ...],
@@ -107,7 +109,10 @@ def command(
         same_meaning=same_meaning,
         alone=alone,
     )
-    with contextlib.closing(open_log(log)) as opened, contextlib.closing(open_store(store)) as into:
+    with (
+        contextlib.closing(open_log(log, archive)) as opened,
+        contextlib.closing(open_store(store)) as into,
+    ):
         allow_units(into, store, max_units)
         with stopped_by_signals() as stop, progress("replicating" if once else "following") as show:
             with _figures(metrics, log, store) as told:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from binlog.cli.lag import duration_text, lag_document, lag_lines, runway_text
-from binlog.cli.options import DurationType, log_argument, store_argument
+from binlog.cli.options import DurationType, archive_option, log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.foreign import Place
@@ -34,6 +34,7 @@ FOREIGN_TOLD = 2  # and a line for people: one has 78 characters
 )
 @log_argument
 @store_argument(required=False)
+@archive_option
 @click.option(
     "--over",
     type=DurationType(),
@@ -43,7 +44,13 @@ FOREIGN_TOLD = 2  # and a line for people: one has 78 characters
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, *, log: str, store: str | None, over: int | None, as_json: bool
+    context: click.Context,
+    *,
+    log: str,
+    store: str | None,
+    archive: str | None,
+    over: int | None,
+    as_json: bool,
 ) -> None:
     """Print the offsets of LOG and, with STORE, how far the store is behind them.
 
@@ -65,7 +72,7 @@ def command(
     from consumers.pacer import read_setting
 
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log)))
+        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
         replica = None
         if store is not None:
             replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))

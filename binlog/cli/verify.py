@@ -14,7 +14,7 @@ from appliers.address import open_store
 from appliers.item import Row
 from appliers.store import Store
 from binlog.address import LOG_SCHEMES, open_log, parse_address
-from binlog.cli.options import format_option, store_argument
+from binlog.cli.options import archive_option, format_option, store_argument
 from binlog.cli.output import json_lines, json_option, stdout, write_text
 from binlog.cli.progress import progress
 from binlog.cli.rebuild import processors
@@ -41,6 +41,7 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
 )
 @store_argument()
 @store_argument("other")
+@archive_option
 @rules_option
 @format_option
 @json_option
@@ -50,6 +51,7 @@ def command(
     *,
     store: str,
     other: str,
+    archive: str | None,
     appliers: str | None,
     output_format: str,
     as_json: bool,
@@ -64,21 +66,23 @@ def command(
     differing key is printed and the exit status is 1.
     """
     form = _FORMATS[output_format]
-    with _compared(store, other, appliers) as verification:
+    with _compared(store, other, archive, appliers) as verification:
         equal = _write_json(verification, form) if as_json else _write_text(verification, form)
     if not equal:
         context.exit(1)
 
 
 @contextlib.contextmanager
-def _compared(store: str, other: str, appliers: str | None) -> Iterator[Verification]:
+def _compared(
+    store: str, other: str, archive: str | None, appliers: str | None
+) -> Iterator[Verification]:
     with _opened(store) as left:
         if parse_address(other).scheme not in LOG_SCHEMES:
             with _opened(other) as right, verify(left, right) as verification:
                 yield verification
             return
         rules = load_rules(appliers)
-        with contextlib.closing(open_log(other)) as log, contextlib.ExitStack() as stack:
+        with contextlib.closing(open_log(other, archive)) as log, contextlib.ExitStack() as stack:
             with progress("rebuilding to compare") as show:  # gone before the answer is written
                 whole = log.size_bytes()
 
