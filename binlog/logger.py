@@ -92,9 +92,8 @@ class _Logger:
             logging.getLogger(self._name),
             processors=[structlog.stdlib.filter_by_level, *_rendering(structlog)],
             wrapper_class=structlog.stdlib.BoundLogger,
-            **self._bound,
         )
-        return getattr(bound, method)
+        return getattr(bound.bind(**self._bound) if self._bound else bound, method)
 
 
 def _rendering(structlog: Any) -> list[Any]:
