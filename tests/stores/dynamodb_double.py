@@ -366,8 +366,12 @@ class DynamoDBDouble(Double):
             each for each in self._seen(table, request) if holds(expression, each[1], names, values)
         ]
         assert len({item[hash_key]["S"] for _, item in found}) <= 1, "a query is of one hash key"
-        found.sort(key=lambda each: each[1][range_key]["S"].encode())
-        return self._page(table, request, found)
+
+        def place(item: Mapping[str, Any]) -> bytes:
+            text: str = item[range_key]["S"]
+            return text.encode()
+
+        return self._page(table, request, found, place)
 
     def _data_scan(self, request: dict[str, Any]) -> dict[str, Any]:
         table = request["TableName"]
@@ -377,8 +381,9 @@ class DynamoDBDouble(Double):
             for each in self._seen(table, request)
             if segments == 1 or crc32(each[0].encode()) % segments == segment
         ]
-        found.sort(key=lambda each: each[0][::-1])  # an order, and not that of keys
-        reply = self._page(table, request, found)
+        schema = self._schema(table)
+        # An order, and not that of keys.
+        reply = self._page(table, request, found, lambda item: identity_of(item, schema)[::-1])
         projected = request.get("ProjectionExpression")
         if projected:
             wanted = [name.strip() for name in projected.split(",")]
@@ -393,13 +398,17 @@ class DynamoDBDouble(Double):
         return [(identity, item) for identity, item in stale.items() if item is not None]
 
     def _page(
-        self, table: str, request: Mapping[str, Any], found: list[tuple[str, dict[str, Any]]]
+        self,
+        table: str,
+        request: Mapping[str, Any],
+        found: list[tuple[str, dict[str, Any]]],
+        place: Callable[[Mapping[str, Any]], Any],
     ) -> dict[str, Any]:
         schema = self._schema(table)
+        found = sorted(found, key=lambda each: place(each[1]))
         start = request.get("ExclusiveStartKey")
-        if start is not None:
-            begun = identity_of(start, schema)
-            found = found[next(n for n, each in enumerate(found) if each[0] == begun) + 1 :]
+        if start is not None:  # which may be gone by now
+            found = [each for each in found if place(each[1]) > place(start)]
         limit = min(max(self.page_items, len(found) // 10), request.get("Limit", len(found) + 1))
         page = [item for _, item in found[:limit]]
         size = sum(map(size_of, page))
