@@ -7,7 +7,13 @@ import os
 
 import click
 
-from binlog.cli.options import Bound, BoundType, log_argument, store_argument
+from binlog.cli.options import (
+    Bound,
+    BoundType,
+    archive_option,
+    log_argument,
+    store_argument,
+)
 from binlog.cli.output import json_option, write_json
 from binlog.cli.progress import progress
 from binlog.cli.rebuild_options import (
@@ -56,6 +62,7 @@ def processors() -> int:
 )
 @log_argument
 @store_argument()
+@archive_option
 @click.option(
     "--table", "tables", multiple=True, metavar="T", help="Only this table; may be repeated."
 )
@@ -86,6 +93,7 @@ def command(
     *,
     log: str,
     store: str,
+    archive: str | None,
     tables: tuple[str, ...],
     until: Bound,
     excluded: tuple[str, ...],
@@ -120,7 +128,7 @@ def command(
     for table in tables:
         check_table(table)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log)))
+        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
         wanted = Wanted(
             tables=tuple(sorted(set(tables))) or None,
             target=until.target(opened.params),
@@ -154,7 +162,7 @@ def command(
             )
         summary = summarize(into)
     if as_json:
-        write_json({**report_document(report, summary), **start_document(report, begin)})
+        write_json(report_document(report, summary) | start_document(begin, report=report))
     else:
         write_start(report, begin)
         write_report(report, summary, what="rebuilt from")
