@@ -92,19 +92,19 @@ def beginning(
     return starting(log, objects, wanted, start=start)
 
 
-def start_document(report: Report | None, begin: Starting | None) -> dict[str, Any]:
-    """``start`` is the snapshot's id, ``null`` for the log's beginning; why no other one."""
-    manifest = None if begin is None else begin.plan.start
-    document: dict[str, Any] = {
-        "start": None if manifest is None else manifest.id,
-        "not_taken": []
-        if begin is None
-        else [
+def start_document(begin: Starting | None, *, report: Report | None = None) -> dict[str, Any]:
+    """``start`` is the snapshot's id, ``null`` for the log's beginning; why no other one.
+
+    Where nobody named snapshots nothing is said of them; ``resumed`` are groups of an earlier run.
+    """
+    document: dict[str, Any] = {}
+    if begin is not None:
+        document["start"] = None if begin.plan.start is None else begin.plan.start.id
+        document["not_taken"] = [
             {"id": each.id, "taken": format_time(each.taken_ms), "reason": each.reason}
             for each in begin.plan.not_taken
-        ],
-    }
-    if report is not None:
+        ]
+    if report is not None and report.resumed:
         document["resumed"] = report.resumed
     return document
 
@@ -113,8 +113,8 @@ def write_plan(begin: Starting | None, *, as_json: bool) -> None:
     """What ``--dry-run`` prints."""
     manifest = None if begin is None else begin.plan.start
     if as_json:
-        at = {} if manifest is None else {"vector": manifest.vector}
-        write_json({**start_document(None, begin), **at})
+        vector = {} if manifest is None else manifest.vector
+        write_json({"start": None, "not_taken": [], **start_document(begin), "vector": vector})
         return
     _write_start("would begin", begin, shown_max=None)
 
