@@ -112,9 +112,11 @@ class ArchivedLog:
     def shards(self) -> list[Shard]:
         now = self.log.shards()
         archived: list[Shard] = []
+        ways: dict[int, Sequence[str]] = {}
         if self._archive_first or self._lineage:
-            archived = self.archive.known_shards()
-        self._lineage = {shard.id: shard for shard in ordered({s.id: s for s in [*archived, *now]})}
+            archived, ways = self.archive.known_shards(), self.archive.ways()
+        known = {shard.id: shard for shard in [*archived, *now]}
+        self._lineage = {shard.id: shard for shard in ordered(known, ways)}
         self.archive.learn(now)
         return list(self._lineage.values())
 

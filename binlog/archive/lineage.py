@@ -7,22 +7,29 @@ from one shard to another that is no child of it, as far as is known, it is list
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from msgspec.structs import replace
 
-from binlog.archive.chain_view import ancestors
 from binlog.log import Shard
 
+_NO_WAYS: Mapping[int, Sequence[str]] = {}
 
-def ordered(shards: Mapping[str, Shard], ways: Iterable[Sequence[str]] = ()) -> list[Shard]:
-    """Parents before children; ``ways`` are the shards of each chain, in its order."""
+
+def ordered(
+    shards: Mapping[str, Shard], ways: Mapping[int, Sequence[str]] = _NO_WAYS
+) -> list[Shard]:
+    """Parents before children; ``ways`` are the shards of each partition's chain, in its order.
+
+    It is each partition's own way that must have no step missing: another one may have come from the
+    same shard to the same one by way of a third, which never held this partition.
+    """
     known = dict(shards)
-    for way in ways:
+    for partition, way in ways.items():
         for before, after in pairwise(way):
             shard = known[after]
-            if before not in ancestors(after, known):
+            if before not in _came_from(after, partition, known):
                 known[after] = replace(shard, parents=(*shard.parents, before))
     parents = {parent for shard in known.values() for parent in shard.parents}
     found: dict[str, Shard] = {}
@@ -38,3 +45,15 @@ def ordered(shards: Mapping[str, Shard], ways: Iterable[Sequence[str]] = ()) -> 
     for shard in known.values():
         add(shard)
     return list(found.values())
+
+
+def _came_from(shard: str, partition: int, known: Mapping[str, Shard]) -> list[str]:
+    """The shards in which the partition was before, as far as its own way is known."""
+    found = [shard]
+    for each in found:
+        found += [
+            parent
+            for parent in known[each].parents
+            if parent in known and partition in known[parent].partitions and parent not in found
+        ]
+    return found[1:]

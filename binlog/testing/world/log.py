@@ -59,7 +59,7 @@ class WorldLog(MemoryLog):
         end = len(shard.records) if shard.visible is None else max(shard.visible, start)
         taken = shard.records[start:end]
         if partitions is not None:
-            taken = [record for record in taken if record.partition in partitions]
+            taken = [r for r in taken if r.partition in partitions or r.partition < 0]
         closed = shard.closed and end == len(shard.records)
         if len(taken) > bytes_max:
             taken = taken[:bytes_max]
