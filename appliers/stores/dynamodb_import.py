@@ -47,6 +47,7 @@ from appliers.stores.dynamodb_tables import TableSpec
 from appliers.stores.dynamodb_tables_options import creation, missing_tags
 from appliers.stores.dynamodb_tables_spec import LOG_TAG
 from appliers.stores.sorted_runs import merged
+from binlog.aws.account import is_aws
 from binlog.aws.errors import error_code, trouble
 from binlog.errors import BinlogError, BusyError, ConflictError, DamageError, RefusedError
 from binlog.logger import get_logger
@@ -84,12 +85,12 @@ class Begun(msgspec.Struct, frozen=True):
 class Importer:
     """Loads tables of builds by way of ``objects``, in which it keeps data sets.
 
-    ``compression``: AWS's service takes both; stand-ins may know gzip only.
+    ``compression`` is zstd, or gzip where the service is not AWS's own: a stand-in knows no other.
     """
 
-    def __init__(self, objects: S3Objects, *, compression: Compression = "zstd") -> None:
+    def __init__(self, objects: S3Objects, *, compression: Compression | None = None) -> None:
         self.objects = objects
-        self.compression: Compression = compression
+        self._compression = compression
         self.left: list[Imported] = []  # what killed builds were importing
         self.done: list[Begun] = []
 
@@ -168,6 +169,7 @@ class Importer:
     ) -> tuple[str, DataSet]:
         """The data set of these rows: one that is complete already, or else one written now."""
         digest = digest_of(spec.table, spec.keys, runs)
+        compression = self._compression or compression_for(session.control)
         log_id = session.specification.log_id or ""
         slug = _NOT_IN_A_KEY.sub("_", spec.table)[:60]
         begin = f"{log_id}/{slug}/{digest[:32]}-"
@@ -178,7 +180,7 @@ class Importer:
             found = read_data_set(self.objects, prefix)
             if found is not None and (found.digest, found.log_id, found.compression) == (
                 *(digest, log_id),
-                self.compression,
+                compression,
             ):
                 check_data_set(self.objects, prefix, found)
                 return prefix, found
@@ -196,7 +198,7 @@ class Importer:
                 table=spec.table,
                 keys=spec.keys,
                 digest=digest,
-                compression=self.compression,
+                compression=compression,
                 object_raw_bytes=object_raw_bytes_for(sum(path.stat().st_size for path in runs)),
             )
         check_data_set(self.objects, prefix, made)
@@ -265,6 +267,11 @@ class Importer:
             physical=spec.physical,
             items=begun.data_set.items,
         )
+
+
+def compression_for(client: Any) -> Compression:
+    """What the service behind a client can read."""
+    return "zstd" if is_aws(str(client.meta.endpoint_url)) else "gzip"
 
 
 def token_of(source: str, physical: str) -> str:

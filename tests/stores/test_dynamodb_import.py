@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from appliers.importing import import_through
 from appliers.item import Row
 from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_import import Importer, token_of
 from appliers.stores.dynamodb_import_data import Compression
 from appliers.stores.dynamodb_tables_spec import Declared, KeySchema, Specification
-from appliers.stores.memory import MemoryStore
 from binlog.errors import ConflictError, DamageError, RefusedError, StorageError
 from binlog.objects.s3 import S3Objects
 from binlog.values import encode_item, encode_value
@@ -355,18 +353,6 @@ def test_a_token_is_of_the_rows_and_the_table() -> None:
     )
     assert "$" not in token_of("a", "b")
     assert len(token_of("a", "b")) <= 36
-
-
-@pytest.mark.parametrize(
-    ("url", "says"), [("file:imports", "is no bucket"), ("s3://Bad_Bucket/a", "no bucket's name")]
-)
-def test_what_cannot_be_imported_from_is_refused(url: str, says: str, double: ImportDouble) -> None:
-    store = store_on(double)
-    with pytest.raises(RefusedError, match=says):
-        import_through(store, url)
-    with pytest.raises(RefusedError, match="only DynamoDB has ImportTable"):
-        import_through(MemoryStore(), "s3://bucket/a")
-    store.close()
 
 
 def test_a_table_that_others_make_is_refused_before_anything_is_written(
