@@ -9,6 +9,7 @@ reader     finds the log and reads it; with a store reads that, too
 relay      reads an inbox; appends to the log, and reads there what it relayed
 applier    reads the log, writes a store's items and checkpoints; makes a table for what is new
 lambda     the same as a function: its mapping reads the stream for it; it looks at that, and logs
+kcl        the same as a worker of the KCL, which keeps its leases in tables and puts metrics
 operator   all of that, and makes logs, changes and deletes tables, rebuilds, resolves halts
 =========  ==========================================================================
 
@@ -24,15 +25,24 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-Role = Literal["producer", "reader", "relay", "applier", "lambda", "operator"]
+Role = Literal["producer", "reader", "relay", "applier", "lambda", "kcl", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
 _BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "operator")
 Resource = Literal[
-    "stream", "inbox", "control", "tables", "owned", "models", "mappings", "function_log"
+    "stream",
+    "inbox",
+    "control",
+    "tables",
+    "owned",
+    "models",
+    "mappings",
+    "function_log",
+    "leases",
+    "metrics",
 ]
 """A log's stream; one that is relayed from; a store's own table; its items' tables; those of them that
-others make; those that are only looked at, to make one like them; a function's event source mappings;
-and where it writes its log."""
+others make; those that are only looked at, to make one like them; a function's event source mappings,
+and where it writes its log; the KCL's tables of leases, and its metrics."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -144,6 +154,20 @@ _WRITE_FUNCTION_LOG = Grant(
 BY_LAMBDA = frozenset((*_BE_POLLED.actions, *_WRITE_FUNCTION_LOG.actions))
 """What Lambda itself calls under the function's role."""
 
+# docs/kcl-consumer.md. Metrics have no names that could be granted.
+_KEEP_LEASES = Grant(
+    "KeepLeases",
+    "leases",
+    (
+        *("dynamodb:CreateTable", "dynamodb:DescribeTable", "dynamodb:UpdateTable"),
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
+        *("dynamodb:Scan", "dynamodb:Query"),
+    ),
+)
+_PUT_METRICS = Grant("PutMetrics", "metrics", ("cloudwatch:PutMetricData",))
+BY_KCL = frozenset((*_KEEP_LEASES.actions, *_PUT_METRICS.actions))
+"""What the KCL calls, beside what a reader of the stream does."""
+
 GRANTS: Mapping[Role, tuple[Grant, ...]] = {
     "producer": (_FIND, _WRITE_LOG, _READ_LOG),
     "reader": (_FIND, _READ_LOG, *_READING),
@@ -153,6 +177,7 @@ GRANTS: Mapping[Role, tuple[Grant, ...]] = {
         *(_FIND, _READ_LOG, _BE_POLLED, *_APPLYING),
         *(_SEE_MAPPINGS, _WRITE_FUNCTION_LOG),
     ),
+    "kcl": (_FIND, _READ_LOG, *_APPLYING, _KEEP_LEASES, _PUT_METRICS),
     "operator": (
         *(_FIND, _READ_LOG, _WRITE_LOG, _MAKE),
         *(*_APPLYING, _SWEEP_CONTROL, _CHANGE_TABLES),
@@ -237,6 +262,16 @@ def function_targets(place: Place, name: str) -> list[Target]:
     return [
         Target("mappings", "lambda", place, ("*",)),
         Target("function_log", "logs", place, (group, f"{group}:*")),
+    ]
+
+
+def lease_targets(place: Place, application: str) -> list[Target]:
+    """What the KCL keeps for an application: its tables with their indexes, and its metrics."""
+    table = f"table/{application}"
+    names = (table, f"{table}/index/*", f"{table}-CoordinatorState", f"{table}-WorkerMetricStats")
+    return [
+        Target("leases", "dynamodb", place, tuple(place.arn("dynamodb", each) for each in names)),
+        Target("metrics", "cloudwatch", place, ("*",)),
     ]
 
 

@@ -14,6 +14,7 @@ from binlog.aws.policies import (
     Role,
     Target,
     function_targets,
+    lease_targets,
     policy_of,
     stream_target,
 )
@@ -33,6 +34,7 @@ _NONE = "none"
     binlog policy reader kinesis://orders?region=eu-west-1 --account 123456789012 --log-key none
     binlog policy relay kinesis://clicks kinesis://orders
     binlog policy lambda kinesis://orders dynamodb://live --function orders-applier
+    binlog policy kcl kinesis://orders dynamodb://replica --leases dynamodb://replica-leases
     binlog policy producer kinesis://orders > p.json && aws iam put-role-policy --role-name shop \\
       --policy-name binlog --policy-document file://p.json
     """,
@@ -63,6 +65,11 @@ _NONE = "none"
     metavar="NAME",
     help="The Lambda function whose role it is; else its log group may be any function's.",
 )
+@click.option(
+    "--leases",
+    metavar="URL",
+    help="The KCL's application, as binlog kcl run has it; else the name that it makes itself.",
+)
 @json_option
 def command(
     *,
@@ -74,6 +81,7 @@ def command(
     inbox_key: str | None,
     store_key: str | None,
     function: str | None,
+    leases: str | None,
     as_json: bool,
 ) -> None:
     """Print the IAM policy with which ROLE can do its work on LOG and STORE, and nothing more.
@@ -81,11 +89,12 @@ def command(
     A producer appends (and reads, to resolve what became of an append that was not answered). A
     reader reads the log; with STORE that, too. A relay reads INBOX and appends to LOG; without
     INBOX it relays the log's own foreign records. An applier carries STORE forward; a lambda is one
-    that is a function. An operator may do all of that but relay from elsewhere, and makes and rebuilds
+    that is a function, a kcl one that is a worker of the KCL. An operator may do all of that but relay from elsewhere, and makes and rebuilds
     logs and tables. With --account, and keys, nothing is called.
 
     Whoever may append can write any event: an application's permissions are not the log's.
     """
+    application = _leases(role, log, leases)
     if function is not None and role != "lambda":
         raise RefusedError(f"--function, and the role is {role}", log, "leave it out")
     if inbox_key is not None and (role != "relay" or other is None):
@@ -104,6 +113,8 @@ def command(
             targets += [
                 t for each in targets[:1] for t in function_targets(each.place, function or "*")
             ]
+        if role == "kcl":
+            targets += kcl_targets(log, other or "", application, account_id)
     if not any(target.resources for target in targets):
         raise RefusedError(
             "nothing here is a service's", log, "write kinesis://STREAM; files have permissions"
@@ -118,11 +129,38 @@ def command(
 def _check_store(role: Role, log: str, store: str | None) -> None:
     if role == "producer" and store is not None:
         raise RefusedError("a producer needs no store", store, "leave it out")
-    if role in {"applier", "lambda"} and store is None:
-        what = "an applier" if role == "applier" else "a lambda"
+    if role in {"applier", "lambda", "kcl"} and store is None:
+        what = {"applier": "an applier", "kcl": "a worker of the KCL"}.get(role, "a lambda")
         raise RefusedError(f"{what} needs a store", log, f"binlog policy {role} LOG STORE")
-    if role == "lambda" and not log.lower().startswith("kinesis:"):
-        raise RefusedError("a lambda has a stream's records", log, "write kinesis://STREAM")
+    if role in {"lambda", "kcl"} and not log.lower().startswith("kinesis:"):
+        what = "a lambda" if role == "lambda" else "the KCL"
+        raise RefusedError(f"{what} has a stream's records", log, "write kinesis://STREAM")
+    if role == "kcl" and not (store or "").lower().startswith("dynamodb:"):
+        raise RefusedError("workers of the KCL share a store", store or "", "dynamodb://PREFIX")
+
+
+def kcl_targets(
+    log: str, store: str, leases: Address | None, account_id: str | None
+) -> list[Target]:
+    """What the KCL keeps for itself, where `binlog kcl run` would have it."""
+    from consumers.kcl_plan import default_application
+    from consumers.kcl_settings import Settings
+
+    address = parse_address(log) if leases is None else leases
+    named = default_application(Settings(log=log, store=store)) if leases is None else leases.path
+    place = place_of(address.account, "dynamodb", str(address), account_id=account_id)
+    return lease_targets(place, named)
+
+
+def _leases(role: Role, log: str, url: str | None) -> Address | None:
+    """What ``--leases`` names."""
+    if url is None:
+        return None
+    if role != "kcl":
+        raise RefusedError(f"--leases, and the role is {role}", log, "leave it out")
+    from consumers.kcl_plan import parse_leases
+
+    return parse_leases(url)
 
 
 def log_targets(

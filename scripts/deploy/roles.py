@@ -20,10 +20,9 @@ from binlog.aws.policies import (
     Place,
     Role,
     Target,
-    document,
     function_targets,
+    lease_targets,
     policy_of,
-    statement,
     stream_target,
 )
 
@@ -42,14 +41,6 @@ _PREFIXES = (
 )  # a store's prefix may hold no ${..} while it is checked
 _KEY = "arn:StreamKeyArn"  # what begins so is one
 _OF_KEYS = ("UseKeyOfStream", "SeeKeyOfStream")
-
-LEASES = (
-    *("dynamodb:CreateTable", "dynamodb:DescribeTable", "dynamodb:UpdateTable"),
-    *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
-    *("dynamodb:Scan", "dynamodb:Query"),
-)
-"""What the KCL calls on its own tables, beside what the applier does (docs/kcl-consumer.md)."""
-
 
 def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
     """Of each role what it is for, and its policies by name."""
@@ -76,15 +67,8 @@ def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
 
 
 def kcl_policy() -> dict[str, Any]:
-    """Of the KCL itself: its tables, and its metrics, which cannot be granted by name."""
-    name = "table/${ReplicaApplication}"
-    tables = [name, f"{name}/index/*", f"{name}-CoordinatorState", f"{name}-WorkerMetricStats"]
-    return document(
-        [
-            statement("KeepLeases", LEASES, [_HERE.arn("dynamodb", each) for each in tables]),
-            statement("PutMetrics", ["cloudwatch:PutMetricData"], ["*"]),
-        ]
-    )
+    """Of the KCL itself: its tables, and its metrics."""
+    return policy_of("kcl", lease_targets(_HERE, "${ReplicaApplication}"))
 
 
 # -- YAML ------------------------------------------------------------------------------------------

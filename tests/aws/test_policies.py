@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from binlog.aws.policies import (
+    BY_KCL,
     GRANTS,
     ROLES,
     Place,
@@ -265,6 +266,43 @@ def test_a_function_may_see_its_mappings_and_write_its_own_log() -> None:
     ],
 )
 def test_a_policy_of_a_function_needs_a_stream_and_a_store(arguments: list[str], says: str) -> None:
+    ran = binlog("policy", *arguments)
+    assert ran.status == 2
+    assert says in ran.err
+
+
+def test_a_worker_of_the_kcl_keeps_the_leases_that_it_runs_by() -> None:
+    """The tables of that application, in its account and region; and no stream's but its own."""
+    store = "dynamodb://live?region=us-west-2"
+    options = (f"--account={ACCOUNT_ID}", "--log-key=none")
+    found = allowed(json.loads(binlog("policy", "kcl", LOG, store, *options).out))
+    table = f"arn:aws:dynamodb:eu-west-1:{ACCOUNT_ID}:table/binlog.orders.live"
+    assert found.pop("*") == {"cloudwatch:PutMetricData"}
+    for each in (table, f"{table}/index/*", f"{table}-CoordinatorState"):
+        assert (
+            found.pop(each)
+            == set(actions_of("kcl", "leases"))
+            == BY_KCL - {"cloudwatch:PutMetricData"}
+        )
+    found.pop(f"{table}-WorkerMetricStats")
+    applier = binlog("policy", "applier", LOG, store, *options)
+    assert found == allowed(json.loads(applier.out))
+    elsewhere = ("--leases", "dynamodb://mine?region=eu-north-1")
+    named = binlog("policy", "kcl", LOG, store, *options, *elsewhere)
+    assert f"arn:aws:dynamodb:eu-north-1:{ACCOUNT_ID}:table/mine" in allowed(json.loads(named.out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["kcl", LOG], "binlog policy kcl LOG STORE"),
+        (["kcl", "file:log", "dynamodb://live"], "write kinesis://STREAM"),
+        (["kcl", LOG, "sqlite:live.db"], "workers of the KCL share a store"),
+        (["kcl", LOG, "dynamodb://live", "--leases", "file:x"], "write dynamodb://APPLICATION"),
+        (["applier", LOG, "dynamodb://live", "--leases=x"], "--leases, and the role is applier"),
+    ],
+)
+def test_a_policy_of_the_kcl_needs_what_it_works_on(arguments: list[str], says: str) -> None:
     ran = binlog("policy", *arguments)
     assert ran.status == 2
     assert says in ran.err
