@@ -12,6 +12,7 @@ The same records in the same cut make the same bytes, whoever makes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import google_crc32c
@@ -23,7 +24,7 @@ from binlog.archive.keys import FIRST, PART_MAX, segment_key
 from binlog.archive.segment import HEADER_BYTES, LogOf, damaged, encode_segment
 from binlog.archive.segment_info import BlockInfo, SegmentInfo
 from binlog.arrival import Decisions
-from binlog.errors import RefusedError
+from binlog.errors import MismatchError, RefusedError
 from binlog.log import Position, Record, Shard
 from binlog.params import Params, genesis_hash
 from binlog.run import Run
@@ -145,7 +146,9 @@ class Cutter:
         # own without having been is not.
         accepted = held == self._held and any(run.sequence == record.sequence for run in runs)
         self._held = held
-        index = self._shards.setdefault(shard, len(self._shards))
+        index = self._shards.get(shard)
+        if index is None:
+            index = self._come_to(shard)
         builder = self._builder
         if not builder.records:
             self._block_first = Position(shard, record.sequence)
@@ -157,6 +160,29 @@ class Cutter:
         self._arrivals = min(low, record.arrival_ms), max(high, record.arrival_ms)
         if builder.raw_bytes >= BLOCK_RAW_BYTES:
             self._close_block()
+
+    def _come_to(self, shard: str) -> int:
+        """Number a shard, after those that the partition went through to it without a record."""
+        way, at = [shard], shard
+        while at != self._last.shard:
+            before = [
+                p for p in self._parents_of(at) if p not in self._shards or p == self._last.shard
+            ]
+            if not before:
+                break
+            at = before[0]
+            way.append(at)
+        for passed in reversed(way):
+            self._shards.setdefault(passed, len(self._shards))
+        return self._shards[shard]
+
+    def _parents_of(self, shard: str) -> list[str]:
+        """Those that held this partition, as far as anybody knows them still: one, or none."""
+        found = []
+        for parent in self._shard_of(shard).parents:
+            with suppress(MismatchError):
+                found += [parent] * (self.partition in self._shard_of(parent).partitions)
+        return found
 
     def _close_block(self) -> None:
         raw = self._builder.encode()

@@ -103,5 +103,6 @@ class Merge:
         if closed:
             self._at = max([self._at, *ends.values()])
         else:
-            ends = {p: end for p, end in ends.items() if end < self._at}
+            # At the end of all of them each is told: where one ends, another may go on in a child.
+            ends = {p: end for p, end in ends.items() if end < self._at or caught_up}
         return Page(self._records, Position(self._shard, self._at), caught_up, closed, ends)

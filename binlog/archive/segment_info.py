@@ -64,7 +64,8 @@ class SegmentInfo(msgspec.Struct, frozen=True):
     It begins at a record boundary, just after ``start``, and ends at one, ``end``: the place of its
     last record, with the sequencer's state there (``end.state``; in it, as `Reader.checkpoint` has
     it, the log's stamp of that record). ``last`` is ``first - 1`` where it holds no event. ``shards``
-    are those in which ``start`` and its records stand, parents first. ``bytes`` is the whole object.
+    are those in which ``start`` and its records stand, and those between in which the partition had
+    none, parents first. ``bytes`` is the whole object.
     """
 
     key: str
