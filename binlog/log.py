@@ -44,8 +44,8 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     with the children.
 
     A log that keeps each partition apart, as an archive does, may end in one of them before it ends
-    in another. ``ends`` names such partitions, of those asked for, by the sequence number up to which
-    the page has all of them: ``next`` is beyond what is known of them, and no place of theirs.
+    in another. ``ends`` names those, of the ones asked for, that end in this page, by the sequence
+    number up to which it has all of them: beyond that ``next`` is no place of theirs.
     """
 
     records: list[Record]

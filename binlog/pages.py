@@ -23,3 +23,9 @@ class Pages(Protocol):
         bytes_max: int = 4 * 1024 * 1024,
         wait_s: float = 0.0,
     ) -> Page: ...
+
+
+def goes_on(pages: Pages, place: Position, partition: int, *, wait_s: float = 0.0) -> bool:
+    """Whether there is more of a partition after a place, or its shard is over."""
+    page = pages.read(place, partitions=frozenset({partition}), bytes_max=1, wait_s=wait_s)
+    return bool(page.records) or page.closed or not page.caught_up

@@ -32,7 +32,7 @@ from binlog.halt import Halt, Halted, halted_error
 from binlog.homeless import HomelessShards
 from binlog.lineage import Lineage
 from binlog.log import Forgets, Log, Page, Position, ReadsAhead, Record, note_seen
-from binlog.pages import Pages
+from binlog.pages import Pages, goes_on
 from binlog.resolution import find_in_log
 from binlog.run import Run
 from binlog.sequencer import Sequencer
@@ -165,8 +165,8 @@ class Reader:
                     raise self._damage_ahead
                 if self._homeless is not None:
                     self.foreign += self._homeless.read()
-                self._ended = {p for p in self._ended if not self._has_more(p)}
-                return [] if self.foreign else None
+                if self.foreign or not self._look_at_ends(wait_s):
+                    return [] if self.foreign else None
 
     def _readable(self) -> list[str]:
         """Shards in which an active partition stands and whose parents none of ours stands in."""
@@ -186,11 +186,14 @@ class Reader:
         active = self._is_active
         return {p for p in self.partitions if self._positions[p].shard == shard and active(p)}
 
-    def _has_more(self, partition: int) -> bool:
-        """Whether a log that ended for a partition before it did for others goes on there by now."""
-        place, only = self._positions[partition], frozenset({partition})
-        page = self._pages.read(place, partitions=only, bytes_max=1)
-        return bool(page.records) or page.closed or not page.caught_up
+    def _look_at_ends(self, wait_s: float) -> bool:
+        """Whether a log that ended for some partition goes on there by now; it waits at the first."""
+        ended = sorted(self._ended)
+        waits = dict.fromkeys(ended[:1], wait_s)
+        for p in ended:
+            if goes_on(self._pages, self._positions[p], p, wait_s=waits.get(p, 0.0)):
+                self._ended.discard(p)
+        return len(self._ended) < len(ended)
 
     def _place(self, shard: str) -> Position:
         """Where reading goes on in a shard: after what the last of its partitions has."""
@@ -391,9 +394,5 @@ class Reader:
         return without_zeros(self._applied)
 
     def check_reached(self) -> None:
-        """That the target vector was reached; call it when `read` has given ``None``.
-
-        Raises:
-            ConflictError: the vector is beyond the log's end.
-        """
+        """That the target was reached, once `read` gave ``None``; `check_within` raises."""
         check_within(self._log, self._target.vector or {}, self._applied, self.partitions)
