@@ -12,9 +12,9 @@ from hashlib import sha256
 import msgspec
 
 from binlog.archive.chain import Chain
-from binlog.archive.keys import ROOT_KEY
+from binlog.archive.keys import OWN_PREFIXES, ROOT_KEY
 from binlog.archive.segment import LogOf, another_log, newer
-from binlog.errors import DamageError, NoLogError
+from binlog.errors import ConflictError, DamageError, NoLogError
 from binlog.objects.objects import Objects
 from binlog.params import Params, decode_genesis, genesis_hash
 
@@ -59,8 +59,11 @@ class Archive:
             MismatchError: there is one of another log.
             UpgradeError: of a newer format.
             DamageError: what stands there is no archive's root.
+            ConflictError: other things are kept there.
             StorageError, RefusedError: the storage's.
         """
+        if objects.get(ROOT_KEY, 0, 1) is None:
+            _check_empty(objects)
         if not objects.put_new(ROOT_KEY, encode_root(params, genesis)):
             found = cls.open(objects)
             if found.genesis != genesis:
@@ -100,6 +103,24 @@ class Archive:
     def close(self) -> None:
         """Close the storage."""
         self.objects.close()
+
+
+def _check_empty(objects: Objects) -> None:
+    """That nothing is there but what is an archive's own: it may be a log's folder.
+
+    Raises:
+        ConflictError: something is.
+    """
+    last = ""
+    while (entry := next(iter(objects.list(after=last)), None)) is not None:
+        own = next((each for each in OWN_PREFIXES if entry.key.startswith(each)), None)
+        if own is None:
+            raise ConflictError(
+                f"other things are kept there, {entry.key} for one",
+                objects.name,
+                "name an empty place for the archive",
+            )
+        last = own + "~"  # behind all of them
 
 
 def encode_root(params: Params, genesis: bytes) -> bytes:

@@ -18,10 +18,12 @@ quiet partition makes no segment: a note says how far it was seen (`binlog.archi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import msgspec
 
+from binlog.archive.announcement import announce
 from binlog.archive.archive import Archive
 from binlog.archive.cutter import Cutter
 from binlog.archive.record_reader import RecordReader
@@ -45,6 +47,7 @@ RETRY_S = 60.0  # between two looks for what lifts a halt
 NOTE_EVERY_MS = (
     3 * 3_600_000
 )  # how old a quiet partition's note may become: retentions begin at 24 h
+ANNOUNCE_EVERY_S = 6 * 3_600.0  # likewise
 
 _logger = get_logger(__name__)
 
@@ -57,6 +60,7 @@ class Archiving(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes_max: int = SEGMENT_BYTES_MAX  # compressed; a record more at most
     memory_bytes_max: int = MEMORY_BYTES_MAX  # of what waits to be cut
     page_bytes: int = PAGE_BYTES
+    announced: str | None = None  # the address to announce, and to announce again while it runs
 
 
 class Lane(msgspec.Struct):
@@ -80,6 +84,7 @@ class Report(msgspec.Struct, frozen=True):
     read_bytes: int  # of records, as the log has them
     seconds: float
     halts: tuple[Halt, ...] = ()
+    announced: int = 0  # records written that name the archive
 
     def total(self, name: str) -> int:
         """The sum of one of the numbers of `Lane`."""
@@ -132,6 +137,8 @@ class Archiver:
         self._halts_told: set[Halt] = set()
         self._trimmed_at: float | None = None
         self._lineage = Lineage(log)
+        self._announced = 0
+        self._announce_at = self._clock.monotonic()
         self._cutters: dict[int, Cutter] = {}
         starts: dict[int, Start] = {}
         self._lanes: dict[int, Lane] = {}
@@ -178,6 +185,7 @@ class Archiver:
         started = retry_at = self._clock.monotonic()
         reader = self._reader
         while not stop():
+            self._announce()
             try:
                 runs = reader.read(wait_s=self._wait_s())
             except BinlogError:
@@ -211,7 +219,17 @@ class Archiver:
             reader.bytes_read,
             self._clock.monotonic() - started,
             tuple(halt for _, halt in sorted(reader.halts.items())),
+            self._announced,
         )
+
+    def _announce(self) -> None:
+        """Name the archive in the log, and again before the log has forgotten it."""
+        now = self._clock.monotonic()
+        if self._how.announced is None or now < self._announce_at:
+            return
+        self._announced += announce(self._log, self._how.announced)
+        forgets = isinstance(self._log, Forgets)
+        self._announce_at = now + (ANNOUNCE_EVERY_S if forgets else math.inf)
 
     def _wait_s(self) -> float:
         if self._how.once:

@@ -23,6 +23,8 @@ from typing import NamedTuple
 from binlog.vector import OFFSET_MAX
 
 ROOT_KEY = "archive.json"
+OWN_PREFIXES = (ROOT_KEY, "chain/", "index/", "seen/")
+"""Of the keys of an archive, sorted."""
 PART_MAX = 9_999
 _SEGMENT = re.compile(r"chain/p(\d{4,})/(\d{20})-(\d{4})\.seg")
 

@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "append": "Append events from JSON Lines; print each once it is durable.",
         "cat": "Print the events of a log, by partition and offset.",
         "relay": "Bring in records of another stream, or foreign ones, as events.",
+        "archive": "Keep what a log will forget in immutable segments, once or for ever.",
     },
     "Replicas": {
         "rebuild": "Build tables anew from the log, in place in one step.",
