@@ -102,9 +102,11 @@ class ArchivedLog:
             return self.log.read(after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s)
         except TrimmedError as error:
             page = self._read_forgotten(after, wanted, bytes_max)
-            if page is None:
+            if page is not None:
+                return page
+            if not self._tell_seen(after, wanted):
                 raise self._trimmed(after, wanted, error) from error
-            return page
+            return self.log.read(after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s)
         except (RefusedError, MismatchError) as error:
             self._check_not_ahead(after, wanted, error)
             raise
@@ -195,6 +197,15 @@ class ArchivedLog:
             info = view.chain.info(view.outlines[-1].place)
             if ours and (theirs := SequencerState.decode(info.end.state).place) and ours != theirs:
                 raise _another(after, partition, self.name, info.key)
+
+    def _tell_seen(self, after: Position, partitions: Collection[int]) -> bool:
+        """Tell the log who saw that it ends there, if an archiver did, as of now."""
+        self.archive.refresh(partitions)
+        views = [self.archive.view(p) for p in partitions]
+        seen = [v.seen.seen_ms for v in views if v.seen is not None and v.seen.position == after]
+        if seen:
+            self._note_seen(after, max(seen))
+        return bool(seen)
 
     def _note_seen(self, place: Position, seen_ms: int) -> None:
         if isinstance(self.log, Forgets):
