@@ -41,6 +41,7 @@ from binlog.logs.kinesis_health import StreamHealth, probes, questions, reads_fi
 from binlog.logs.kinesis_service import Service
 from binlog.sequencer_state import SequencerState
 from consumers.aws_lambda_mapping import look_at
+from consumers.kcl_java import java_findings
 from consumers.lag import last_of_all
 
 _FREE_MIN_BYTES, _FREE_MIN_SHARE = 256 * 1024 * 1024, 0.02
@@ -90,6 +91,8 @@ class Doctor:
     def examine(self) -> Report:
         """All of it."""
         self._versions()
+        if self._role == "kcl":
+            self._add(*java_findings(os.environ))
         if self._log.scheme == "kinesis":
             self._stream()
         else:

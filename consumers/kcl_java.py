@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from binlog.errors import RefusedError
+from binlog.health import Finding, found
 
 VERSION_MIN = 8  # what the jars are compiled for
 ASK_S = 30.0
@@ -177,3 +178,20 @@ def check_jars(folder: Path, sizes: Mapping[str, int]) -> None:
             raise RefusedError(
                 f"the jar is damaged: {error}", str(path), again, jar=name
             ) from error
+
+
+def java_findings(environment: Mapping[str, str]) -> list[Finding]:
+    """Java and the jars, as `doctor` tells them: what `binlog kcl run` needs before it can start."""
+    findings = []
+    try:
+        java = find_java(environment)
+        findings.append(Finding("java", "ok", f"Java {java.version}", java.program))
+    except RefusedError as error:
+        findings.append(found("java", error))
+    try:
+        folder = jars_folder()
+        count = sum(1 for _ in folder.glob("*.jar"))
+        findings.append(Finding("jars", "ok", f"{count} jars, each whole", str(folder)))
+    except RefusedError as error:
+        findings.append(found("jars", error))
+    return findings

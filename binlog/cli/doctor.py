@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     binlog doctor kinesis://orders?reads=2 sqlite:replica.db --other-reads 2
     binlog doctor kinesis://orders --as producer --json
     binlog doctor kinesis://orders dynamodb://live --as lambda --function orders-applier
+    binlog doctor kinesis://orders dynamodb://replica --as kcl
     """,
 )
 @log_argument
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     "role",
     type=click.Choice(ROLES),
     help="Whose permissions are looked at (see binlog policy); else a reader's, or with a store"
-    " that is a service's an applier's.",
+    " that is a service's an applier's. Of a kcl's machine Java and the jars of the KCL, too.",
 )
 @click.option(
     "--other-reads",

