@@ -15,9 +15,11 @@ from appliers.fold import Fold
 from appliers.item import Rejection, Row
 from appliers.letters import DeadLetter, LetterPlace
 from appliers.store import Checkpoint
-from binlog.errors import DamageError
+from binlog.errors import ConflictError, DamageError
 from binlog.foreign import Foreign, Place
 from binlog.reader import Reader
+from binlog.sequencer_state import SequencerState
+from binlog.target import Target
 from binlog.vector import Vector, offset_of
 from snapshots.snapshot import Snapshot
 
@@ -115,6 +117,32 @@ def begin(fold: Fold, base: Base, tables: Iterable[str], partitions: Collection[
             raise DamageError(str(error), base.name, "begin elsewhere: --start") from error
 
 
+def check_before(base: Base, target: Target, partitions: Iterable[int]) -> None:
+    """That nothing in the base is beyond the target: it would stay in.
+
+    Raises:
+        ConflictError: something is.
+    """
+    for partition in partitions:
+        reached = base.exact.get(partition, 0)
+        if target.vector is not None and reached > target.vector.get(partition, 0):
+            what = f"offset {reached} of partition {partition}"
+            wanted = f"offset {target.vector.get(partition, 0)}"
+        elif target.time_ms is not None and partition in base.checkpoints:
+            mark = SequencerState.decode(base.checkpoints[partition].state).mark
+            if mark <= target.time_ms:
+                continue
+            what, wanted = f"what arrived at {mark} ms", f"{target.time_ms} ms"
+        else:
+            continue
+        raise ConflictError(
+            f"it holds {what}, the target is {wanted}",
+            base.name,
+            "begin at an earlier one: --start",
+            partition=partition,
+        )
+
+
 def check_exact(base: Base, reader: Reader) -> None:
     """That the log was replayed beyond every item that the base began with (N2).
 
@@ -128,7 +156,8 @@ def check_exact(base: Base, reader: Reader) -> None:
                 f"it holds offset {base.exact[partition]} of partition {partition}, and reading the"
                 f" log ended at {vector.get(partition, 0)}",
                 base.name,
-                "the log lacks what was applied: restore it, or begin elsewhere: --start",
+                "the log lacks what was applied, or the target is before it: begin at another one,"
+                " --start",
                 partition=partition,
             )
 

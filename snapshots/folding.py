@@ -25,7 +25,7 @@ from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
 from snapshots.adopt_base import KeptBases
-from snapshots.base import Base, begin, check_exact
+from snapshots.base import Base, begin, check_before, check_exact
 
 # What is read and folded at a time. Decoded, pages of 4 MiB do not fit the processor's caches:
 # the same work takes some 5 % longer.
@@ -98,6 +98,7 @@ def fold_partitions(
     )
     with without_collector():
         if base is not None:
+            check_before(base, wanted.target, partitions)
             begin(fold, base, wanted.of(base.tables), partitions)
         reader = Reader(
             log, partitions=partitions, starts=starts, target=wanted.target, page_bytes=_PAGE_BYTES
