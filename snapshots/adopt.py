@@ -100,6 +100,16 @@ class Adopting:
         self._in_log = adoption_log or AdoptionLog(log, table)
         self._check = ItemCheck(table, live.keys, live.name)
 
+    @property
+    def objects(self) -> Objects:
+        """Where the base is."""
+        return self._objects
+
+    @property
+    def missing(self) -> list[int]:
+        """Partitions whose record is missing, by what was read of the log."""
+        return self._in_log.missing
+
     def standing(self) -> Adoption | None:
         """Step 1: what the log says already.
 

@@ -48,13 +48,11 @@ class Ordered:
         self._partitions = partitions
         self._where = where
         self.items = 0
-        self.of_partition = [0] * partitions
 
     def add(self, key: bytes, value: bytes) -> None:
         partition = hash_to_partition(ordering_key(self._table, key), self._partitions)
         self._runs.add(partition.to_bytes(_PLACE_BYTES, "big") + key, value)
         self.items += 1
-        self.of_partition[partition] += 1
 
     def rows(self) -> Iterator[tuple[int, bytes, bytes]]:
         """Partition, key and value of each.
@@ -215,6 +213,15 @@ def open_base(objects: Objects, adoption: Adoption, genesis: bytes) -> Snapshot:
             "restore it from a copy",
         )
     return Snapshot(objects, manifest)
+
+
+def most_of(base: Snapshot, partitions: int) -> int:
+    """The items of the partition that has most."""
+    assert base.manifest.adopted is not None
+    counted = [0] * partitions
+    for _, row in base.rows(base.manifest.adopted):
+        counted[row.partition] += 1
+    return max(counted)
 
 
 class KeptBases:

@@ -28,7 +28,7 @@ from appliers.item import Rejection, Row, Write
 from appliers.letters import DeadLetter, Item, LetterPlace
 from appliers.store import Checkpoint, Generation, Reader
 from appliers.stores.dynamodb_adopted import Adopted, BaseHashes, check_untouched
-from appliers.stores.dynamodb_adopting import adopt_in_place
+from appliers.stores.dynamodb_adopting import adopt_in_place, check_declared, declared_name
 from appliers.stores.dynamodb_build import LANDING_S, DynamoDBBuild
 from appliers.stores.dynamodb_calls import MISSING, PATIENCE_S, WIDTH, Calls, Units
 from appliers.stores.dynamodb_commit import commit
@@ -109,6 +109,7 @@ class DynamoDBStore:
     ) -> None:
         """No call is made before the first use. ``width`` is the most calls at a time."""
         self.name = name or f"dynamodb://{specification.prefix}"
+        self._specification = specification
         self._connect = connect or connect_to(account or Account(), self.name)
         self._calls = Calls(
             lambda: self._connect(True),  # noqa: FBT003 - positional in a callable's type
@@ -210,6 +211,14 @@ class DynamoDBStore:
     def adopted(self, table: str) -> Adopted | None:
         """A table that was taken over as it was (`dynamodb_adopted`)."""
         return self._turns.catalog().adoption(table)
+
+    def name_of_owned(self, physical: str) -> str | None:
+        """The log's name of a table that the tables file declares as that physical one."""
+        return declared_name(self._specification, physical)
+
+    def check_adoptable(self, table: str, physical: str) -> None:
+        """That the tables file says what `adopt` asks for. Raises `RefusedError`."""
+        check_declared(self._specification, table, physical, self.name)
 
     def adopt(
         self,

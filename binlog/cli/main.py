@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "cat": "Print the events of a log, by partition and offset.",
         "relay": "Bring in records of another stream, or foreign ones, as events.",
         "archive": "Keep what a log will forget in immutable segments, once or for ever.",
+        "adopt": "Take in a table that is full, with its items as what it begins with.",
     },
     "Replicas": {
         "rebuild": "Build tables anew from the log, in place in one step.",

@@ -26,6 +26,7 @@ from snapshots.adopt import Adopted, Adopting
 from snapshots.adopt_base import TOUCHED
 from snapshots.adopt_items import ItemCheck
 from snapshots.adopt_log import AdoptionLog
+from snapshots.adopt_sources import Live
 
 PARAMS = Params(log_id="ad" * 16, partitions=4)
 KEYS = KeySchema(("id", "S"))
@@ -112,7 +113,7 @@ class Held:
         self.while_read(self.reads)
 
 
-def adopting(log: Log, objects: Objects, table: Held, *, name: str = "users") -> Adopting:
+def adopting_by(log: Log, objects: Objects, table: Live, *, name: str = "users") -> Adopting:
     clock = ManualClock()
 
     def pause(seconds: float) -> None:
@@ -123,7 +124,7 @@ def adopting(log: Log, objects: Objects, table: Held, *, name: str = "users") ->
 
 
 def adopt(log: Log, objects: Objects, table: Held, *, name: str = "users") -> Adopted:
-    return adopting(log, objects, table, name=name).run(table)
+    return adopting_by(log, objects, table, name=name).run(table)
 
 
 # -- an export ---------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ SECTION_11 = [
     "append",
     "cat",
     "relay",
+    "archive",
+    "adopt",
     "rebuild",
     "replicate",
     "pace",

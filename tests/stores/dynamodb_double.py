@@ -248,6 +248,14 @@ class DynamoDBDouble(Double):
         self._set(table, identity, item)
         return {"ConsumedCapacity": self._units(table, size_of(item), _WRITE_UNIT)}
 
+    def _data_delete_item(self, request: dict[str, Any]) -> dict[str, Any]:
+        table = request["TableName"]
+        identity = self._key_of(table, request["Key"])
+        old = self._get(table, identity, consistent=True)
+        self._condition(request, old)
+        self._set(table, identity, None)
+        return {"ConsumedCapacity": self._units(table, size_of(old), _WRITE_UNIT)}
+
     def _condition(self, request: dict[str, Any], old: dict[str, Any] | None) -> None:
         expression = request.get("ConditionExpression")
         names = request.get("ExpressionAttributeNames", {})

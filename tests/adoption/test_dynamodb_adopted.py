@@ -1,0 +1,365 @@
+"""A DynamoDB table taken over as it is: untouched items, first touches, and what others wrote between."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from appliers.stores import MemoryStore
+from appliers.stores.dynamodb import DynamoDBStore
+from appliers.stores.dynamodb_items import attributes_of
+from appliers.stores.dynamodb_physical import PhysicalTable, item_of
+from appliers.stores.dynamodb_tables_spec import Declared, Specification
+from appliers.summary import summarize
+from binlog.adoption import Adoption
+from binlog.errors import ConflictError, DamageError, PoisonError, RefusedError
+from binlog.input import InputLines
+from binlog.logs import DirectoryLog
+from binlog.objects.memory import MemoryObjects
+from binlog.producer import Producer
+from binlog.values import decode_value
+from consumers.local import Following, replicate
+from snapshots.adopt import Adopted, Adopting
+from snapshots.adopt_base import KeptBases, Stray, most_of
+from snapshots.adopt_restore import restore
+from snapshots.adopt_sources import TableSource
+from snapshots.rebuild import Wanted, rebuild
+from tests.adoption.adoption_world import (
+    add,
+    adopting_by,
+    append,
+    delete,
+    folded,
+    held,
+    item,
+    items,
+    new_log,
+    put,
+)
+from tests.stores.dynamodb_double import DynamoDBDouble
+
+PHYSICAL = "Users-2023"
+SPECIFICATION = Specification(
+    "shop", path="shop.toml", declared={"users": Declared(physical=PHYSICAL, owned=True)}
+)
+
+
+class Place:
+    """A full table on a double, a log, and a store that is to take it over."""
+
+    def __init__(self, folder: Path, content: dict[str, dict[str, Any]]) -> None:
+        self.folder = folder
+        self.log: DirectoryLog = new_log(folder / "log")
+        self.content = content
+        self.double = DynamoDBDouble()
+        self.objects = MemoryObjects()
+        self.double.create_table(
+            TableName=PHYSICAL,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        for each in content.values():
+            self.write(each)
+
+    def write(self, each: dict[str, Any]) -> None:
+        """As an application that knows of no log."""
+        self.double.put(PHYSICAL, attributes_of(each))
+
+    def remove(self, name: str) -> None:
+        self.double.wipe(PHYSICAL, {"id": {"S": name}})
+
+    def physical(self) -> PhysicalTable:
+        return PhysicalTable(
+            PHYSICAL,
+            self.double.connect,
+            where=f"dynamodb://{PHYSICAL}",
+            clock=self.double.clock,
+            pause=self.double.pause,
+            random=Random(1),
+        )
+
+    def store(self, specification: Specification = SPECIFICATION) -> DynamoDBStore:
+        return DynamoDBStore(
+            specification,
+            connect=self.double.connect,
+            clock=self.double.clock,
+            pause=self.double.pause,
+            random=Random(1),
+            width=1,
+            landing_s=0.0,
+        )
+
+    def source(self) -> TableSource:
+        table = self.physical()
+        return TableSource(table, table.describe(), rate=None)
+
+    def adopting(self) -> Adopting:
+        return adopting_by(self.log, self.objects, self.source())
+
+    def adopt(self) -> Adopted:
+        return self.adopting().run(self.source())
+
+    def strays(self) -> tuple[Adoption, list[Stray]]:
+        """What `binlog adopt --check` lists."""
+        adopting = self.adopting()
+        adoption = adopting.standing()
+        assert adoption is not None
+        return adoption, list(adopting.strays(adopting.base_of(adoption), touched=True))
+
+    def take_over(self, adopted: Adopted) -> DynamoDBStore:
+        store = self.store()
+        store.bind(self.log.genesis)
+        adoption = adopted.at.adoption
+        store.adopt(
+            adopted.at,
+            PHYSICAL,
+            most_of(self.bases.open(adoption), 4),
+            lambda p: self.bases.rows(adoption, p),
+            timeline=0,
+        )
+        store.close()
+        return self.store()
+
+    @property
+    def bases(self) -> KeptBases:
+        return KeptBases(self.log.genesis, self.objects)
+
+    def stored(self) -> dict[str, dict[str, Any]]:
+        return {each["id"]["S"]: each for each in self.double.items(PHYSICAL)}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, items(25))
+
+
+@pytest.fixture
+def taken(place: Place) -> DynamoDBStore:
+    return place.take_over(place.adopt())
+
+
+def follow(place: Place, store: DynamoDBStore) -> None:
+    replicate(place.log, store, Following(once=True))
+    store.close()
+
+
+EVENTS = [add("k001", 5), put("k002", 70), delete("k003"), put("new", 1), add("new", 2)]
+
+
+def test_nothing_is_written_to_the_table_by_an_adoption(place: Place) -> None:
+    """Applications read it as before, and it costs no write units."""
+    before = place.stored()
+    store = place.take_over(place.adopt())
+    follow(place, store)
+    assert place.stored() == before
+
+
+def test_an_item_without_marks_stands_at_the_record(place: Place, taken: DynamoDBStore) -> None:
+    """Digest, scan and verify have it there, as a rebuild has it."""
+    follow(place, taken)
+    rebuilt = MemoryStore()
+    rebuild(place.log, rebuilt, Wanted(bases=place.bases))
+    with place.store().view() as view:
+        assert held(view) == place.content
+    assert summarize(place.store()).tables == summarize(rebuilt).tables
+
+
+def test_before_its_record_is_applied_it_is_not_there(place: Place, taken: DynamoDBStore) -> None:
+    """What a store holds is what the log says up to its vector."""
+    store = place.store()
+    with store.view() as view:
+        assert list(view.scan("users")) == []
+
+
+def test_events_touch_what_was_adopted(place: Place, taken: DynamoDBStore) -> None:
+    """Each on the condition that it is as it was; the result is the rebuild's, marks and all."""
+    append(place.log, *EVENTS)
+    follow(place, taken)
+    rebuilt = MemoryStore()
+    rebuild(place.log, rebuilt, Wanted(bases=place.bases))
+    with place.store().view() as view:
+        assert held(view) == folded(place.content, EVENTS)
+    assert summarize(place.store()).tables == summarize(rebuilt).tables
+    marked = {name for name, each in place.stored().items() if "_binlog" in each}
+    assert marked == {"k001", "k002", "k003", "new"}
+
+
+def test_it_goes_on_after_it_began(place: Place, taken: DynamoDBStore) -> None:
+    """Second touches are like those of any table."""
+    for event in [*EVENTS, add("k001", 1), delete("k002"), put("k003", 9)]:
+        append(place.log, event)
+        follow(place, place.store())
+    whole = [*EVENTS, add("k001", 1), delete("k002"), put("k003", 9)]
+    with place.store().view() as view:
+        assert held(view) == folded(place.content, whole)
+
+
+@pytest.mark.parametrize(
+    ("stray", "says"),
+    [
+        (lambda place: place.write(item("k001", 99)), "was changed"),
+        (lambda place: place.write(item("k001", 1) | {"more": True}), "was changed"),
+        (lambda place: place.remove("k001"), "was deleted"),
+        (lambda place: (place.write(item("odd", 1)), append(place.log, add("odd", 1))), "was put"),
+    ],
+)
+def test_what_was_written_in_between_is_named_and_left(
+    place: Place, taken: DynamoDBStore, stray: Callable[[Place], object], says: str
+) -> None:
+    """An event that meets it stops, before its checkpoint; nothing is written over it."""
+    stray(place)
+    append(place.log, add("k001", 5)) if says != "was put" else None
+    before = place.stored()
+    with pytest.raises(PoisonError, match=rf"users is not the base's: it {says}.*--check") as error:
+        follow(place, taken)
+    assert error.value.stray in ("changed", "gone", "new")
+    assert place.stored() == before
+
+
+def test_a_put_finds_it_too(place: Place, taken: DynamoDBStore) -> None:
+    """A whole item would wipe out what was written in between without a word."""
+    place.write(item("k001", 99))
+    append(place.log, put("k001", 5))
+    with pytest.raises(PoisonError, match="was changed"):
+        follow(place, taken)
+    assert place.stored()["k001"]["n"] == {"N": "99"}
+
+
+@pytest.mark.parametrize("event", [add("k001", 5), put("k001", 5), delete("k001")])
+def test_a_write_between_the_look_and_the_touch_is_found(
+    place: Place, taken: DynamoDBStore, event: dict[str, Any]
+) -> None:
+    """The condition of the write says every attribute."""
+    append(place.log, event)
+
+    def before(request: dict[str, Any]) -> None:
+        if request["TableName"] == PHYSICAL and "#a0" in str(request):
+            place.double.hooks.clear()
+            place.write(item("k001", 99))
+
+    place.double.hooks["put_item"] = before
+    with pytest.raises(PoisonError, match="was changed"):
+        follow(place, taken)
+    assert place.stored()["k001"]["n"] == {"N": "99"}
+
+
+def test_what_comes_before_is_applied(place: Place, taken: DynamoDBStore) -> None:
+    """Like other poison: the checkpoint stands before the record that meets it."""
+    place.write(item("k001", 99))
+    for event in (add("k002", 1), add("k001", 5), add("k004", 1)):
+        append(place.log, event)
+    with pytest.raises(PoisonError):
+        follow(place, taken)
+    assert place.stored()["k002"]["n"] == {"N": "3"}
+
+
+def test_lost_replies_of_a_first_touch_are_read(place: Place, taken: DynamoDBStore) -> None:
+    """A put that was done, or not, and whose reply was lost."""
+    append(place.log, *EVENTS)
+    place.double.faults["put_item"] = deque(
+        [None, None, "lose reply", "lose request", "lose reply", None, "lose reply"]
+    )
+    follow(place, taken)
+    with place.store().view() as view:
+        assert held(view) == folded(place.content, EVENTS)
+
+
+def test_check_lists_all_of_them(place: Place, taken: DynamoDBStore) -> None:
+    """Touched items are the log's business, whatever they hold."""
+    append(place.log, *EVENTS)
+    follow(place, taken)
+    place.write(item("k010", 99))
+    place.remove("k011")
+    place.write(item("odd", 1))
+    _, found = place.strays()
+    assert sorted((each.kind, decode_value(each.key)["id"]) for each in found) == [
+        ("changed", "k010"),
+        ("gone", "k011"),
+        ("new", "odd"),
+    ]
+
+
+def test_restore_keeps_them_for_the_log_and_puts_the_base_back(
+    place: Place, taken: DynamoDBStore, tmp_path: Path
+) -> None:
+    """Appended, they are in every replica, this one too."""
+    follow(place, taken)
+    place.write(item("k010", 99))
+    place.remove("k011")
+    place.write(item("odd", 1))
+    path = tmp_path / "strays.jsonl"
+    adoption, strays = place.strays()
+    done = restore(strays, adoption, place.physical(), path)
+    assert (done.kept, done.restored, done.moved) == (3, 3, 0)
+    assert {name: item_of(each) for name, each in place.stored().items()} == place.content
+    reading = InputLines(input_format="dynamodb", now_ms=lambda: 1)
+    batch = reading.take(path.read_bytes())
+    assert batch.refused is None
+    with Producer(place.log) as producer:
+        producer.append_many(batch.envelopes)
+    follow(place, place.store())
+    wanted = {**place.content, "k010": item("k010", 99), "odd": item("odd", 1)}
+    del wanted["k011"]
+    with place.store().view() as view:
+        assert held(view) == wanted
+
+
+def test_restore_leaves_what_moved_meanwhile(
+    place: Place, taken: DynamoDBStore, tmp_path: Path
+) -> None:
+    """On the condition that the table still holds what was kept."""
+    place.write(item("k010", 99))
+    adoption, strays = place.strays()
+    place.write(item("k010", 100))
+    done = restore(strays, adoption, place.physical(), tmp_path / "kept")
+    assert (done.restored, done.moved) == (0, 1)
+    assert place.stored()["k010"]["n"] == {"N": "100"}
+
+
+def test_taken_over_twice_is_the_same(place: Place) -> None:
+    """Every step finds what is there."""
+    adopted = place.adopt()
+    place.take_over(adopted)
+    calls = place.double.counts["put_item"]
+    place.take_over(place.adopt())
+    assert place.double.counts["put_item"] - calls <= 8  # the hashes' rows, refused as there
+
+
+def test_a_chunk_that_is_gone_is_no_empty_one(place: Place, taken: DynamoDBStore) -> None:
+    """Else every item would seem put by somebody else, or none."""
+    for row in place.double.items("shop.binlog"):
+        if row["pk"]["S"].startswith("adopted#"):
+            place.double.wipe("shop.binlog", row)
+    append(place.log, add("k001", 5))
+    with pytest.raises(DamageError, match=r"says of partition .* is gone.*binlog adopt"):
+        follow(place, taken)
+
+
+def test_a_table_that_is_not_declared_as_owned_is_refused(place: Place) -> None:
+    """A rebuild would put another one in its place; the message has the line to write."""
+    store = place.store(Specification("shop"))
+    with pytest.raises(RefusedError, match=r'tables.users = \{ physical = "Users-2023", owned'):
+        store.check_adoptable("users", PHYSICAL)
+
+
+def test_without_an_adoption_nothing_is_touched(place: Place) -> None:
+    """As before: what nobody made is refused, and the verb is named."""
+    append(place.log, put("k001", 5))
+    with pytest.raises(ConflictError, match=r"no _binlog.*binlog adopt"):
+        follow(place, place.store())
+
+
+def test_a_store_follows_no_other_adoption(place: Place, taken: DynamoDBStore) -> None:
+    """Whose items would stand at versions that the log does not have."""
+    other = new_log(place.folder / "other")
+    append(other, put("a", 1, table="orders"))  # the same id of log: a copy that went on elsewhere
+    adopting = adopting_by(other, place.objects, place.source())
+    adopting.run(place.source())
+    with pytest.raises(ConflictError, match=r"adopted with base .*the log says"):
+        replicate(other, taken, Following(once=True))
