@@ -33,7 +33,7 @@ from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, MismatchError, TrimmedError
 from binlog.halt import Halt, halted_error
 from binlog.lineage import Lineage
-from binlog.log import Forgets, Log, Position
+from binlog.log import Forgets, Log
 from binlog.logger import get_logger
 from binlog.reader import PAGE_BYTES
 from binlog.standing import Start
@@ -169,7 +169,7 @@ class Archiver:
         if note is None:
             return start
         self._notes[partition] = note
-        if not is_ahead(note.position, start.position, self._lineage):
+        if note.end != start.position:
             return start  # it was written before the last segments were
         return Start(note.position, start.state, start.applied, note.seen_ms)
 
@@ -298,8 +298,11 @@ class Archiver:
             return
         for partition, cutter in self._cutters.items():
             seen_ms = self._reader.seen_ms(partition)
-            if cutter.records or seen_ms is None or partition in self._reader.halts:
+            if cutter.records or cutter.end is None or seen_ms is None:
                 continue
+            if partition in self._reader.halts:
+                continue
+            end = cutter.end.end.position
             place, known = self._reader.position(partition), self._notes.get(partition)
             if (
                 known is not None
@@ -307,7 +310,7 @@ class Archiver:
                 and seen_ms - known.seen_ms < NOTE_EVERY_MS
             ):
                 continue
-            note = self._notes[partition] = Seen(place, seen_ms)
+            note = self._notes[partition] = Seen(place, seen_ms, end)
             write_seen(self._archive.objects, partition, note)
 
     # -- what needs somebody ---------------------------------------------------------------------
@@ -348,15 +351,6 @@ def check_same_log(log: Log, into: Archive) -> None:
             f"{into.name}, {log.name}",
             "give each log an archive of its own",
         )
-
-
-def is_ahead(place: Position, end: Position, lineage: Lineage) -> bool:
-    """Whether ``place`` is the chain's end, or lies behind it, in its shard or in a later one."""
-    if place.shard == end.shard:
-        return place.sequence >= end.sequence
-    if place.shard not in lineage.shards:
-        lineage.refresh()
-    return end.shard in lineage.ancestors(place.shard)
 
 
 def hole_error(

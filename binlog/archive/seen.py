@@ -5,8 +5,9 @@ is forgotten nobody can tell what came after it, unless somebody saw that there 
 (`binlog.log.Forgets`). The archiver saw, and says so here: *between the chain's end and this place
 there is no record of the partition, and the log, at that time of its own, ended there*.
 
-That stays true whatever comes. A note that is behind the chain's end says nothing any more. It is
-the one thing in an archive that is replaced, and it may be lost: then a stream that was quiet for
+That stays true whatever comes. It is of the chain's end that it names, and says nothing of another one:
+whether its place lies beyond a later end only the lineage of shards would tell, and the stream
+forgets that too. It is the one thing in an archive that is replaced, and it may be lost: then a stream that was quiet for
 longer than it remembers is refused as trimmed, although nothing is missing.
 """
 
@@ -22,10 +23,14 @@ SEEN_FORMAT = 1
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
-    """``seen_ms`` is the log's own time; see `binlog.log.Forgets.seen_ms`."""
+    """``seen_ms`` is the log's own time; see `binlog.log.Forgets.seen_ms`.
+
+    ``end`` is where the chain ended when it was seen.
+    """
 
     position: Position
     seen_ms: int
+    end: Position
 
 
 class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +38,8 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shard: str
     sequence: str
     seen_ms: int
+    end_shard: str
+    end_sequence: str
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -40,8 +47,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def encode_seen(seen: Seen) -> bytes:
     """The note's bytes."""
-    place = seen.position
-    return _encode(_Note(SEEN_FORMAT, place.shard, str(place.sequence), seen.seen_ms)) + b"\n"
+    place, end = seen.position, seen.end
+    note = _Note(
+        SEEN_FORMAT, place.shard, str(place.sequence), seen.seen_ms, end.shard, str(end.sequence)
+    )
+    return _encode(note) + b"\n"
 
 
 def write_seen(objects: Objects, partition: int, seen: Seen) -> None:
@@ -66,6 +76,10 @@ def read_seen(objects: Objects, partition: int) -> Seen | None:
         note = msgspec.json.decode(data, type=_Note)
         if note.format != SEEN_FORMAT:
             return None
-        return Seen(Position(note.shard, int(note.sequence)), note.seen_ms)
+        return Seen(
+            Position(note.shard, int(note.sequence)),
+            note.seen_ms,
+            Position(note.end_shard, int(note.end_sequence)),
+        )
     except (msgspec.DecodeError, ValueError):
         return None
