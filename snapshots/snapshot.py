@@ -120,14 +120,12 @@ class Snapshot:
     def foreign(self) -> Iterator[Foreign]:
         """The foreign records that the store kept, and had not seen relayed."""
         for shard, sequence, key, arrival_ms, data in self._records("foreign", 5):
-            if data is not None:
-                yield Foreign(shard, int(sequence), key, arrival_ms, data)
+            yield Foreign(shard, int(sequence), key, arrival_ms, data)
 
     def relayed(self) -> Iterator[ForeignPlace]:
         """Places of foreign records that are in the log as events, as far as the store knew."""
-        for shard, sequence, _, _, data in self._records("foreign", 5):
-            if data is None:
-                yield shard, int(sequence)
+        for shard, sequence in self._records("relayed", 2):
+            yield shard, int(sequence)
 
     def _records(self, kind: str, length: int) -> Iterator[Record]:
         for part in self.parts(kind):

@@ -4,7 +4,7 @@ A snapshot of the id ``ID`` is one generation of a store, kept as objects below 
 
     parts/ID/begun                 `Begun`: the checkpoints, written before the first row is read (N1)
     parts/ID/rows/TTTT-SSSS-NNNNNN    parts: rows of table T, of segment S of its scan, one by one
-    parts/ID/letters/..  rejections/..  foreign/..    see `snapshots.snapshot_part`
+    parts/ID/letters/..  rejections/..  foreign/..  relayed/..    see `snapshots.snapshot_part`
     manifests/ID.json              `Manifest`: written last; until then the snapshot does not exist
 
 A sealed document is JSON on one line, then a line with the SHA-256 of the first in hexadecimal::
@@ -63,7 +63,7 @@ class Part(msgspec.Struct, frozen=True):
     """An object of a snapshot, and what it is checked by."""
 
     key: str
-    kind: str  # rows, letters, rejections, foreign
+    kind: str  # rows, letters, rejections, foreign, relayed
     table: str  # of rows; else ""
     rows: int
     first: int  # lowest and highest partition in it, inclusive; 0 and -1 where it is empty

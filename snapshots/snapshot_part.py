@@ -1,4 +1,4 @@
-"""A part: an object that holds rows, letters, rejections or foreign records of a snapshot.
+"""A part: an object that holds rows of a snapshot, or letters, rejections, foreign records.
 
 ::
 
@@ -14,7 +14,8 @@ msgpack array of arrays, rows sorted by key::
     rows         [key, version, partition, data, parked, tail]     data: nil for a tombstone
     letters      [table, partition, key, version, alone, id, type, reason, event]
     rejections   [partition, offset, table, key, id, expected, found]
-    foreign      [shard, sequence as text, partition key, arrival ms, data]    data nil: it was relayed
+    foreign      [shard, sequence as text, partition key, arrival ms, data]
+    relayed      [shard, sequence as text]
 
 A part of rows is a stretch of the scan of one segment of a table: ``through`` says where the scan goes
 on, nil at its end. So the parts of a segment are a chain, each next key is known, and whoever goes on

@@ -161,6 +161,8 @@ class Taking:
             self._copy("letters", self._kept_letters(read)),
             self._copy("rejections", self._kept_rejections(exact)),
             self._copy("foreign", self._foreign()),
+            # After them: of one that is relayed meanwhile at least the place is there.
+            self._copy("relayed", self._relayed()),
         ]
         self._source.check()
         return self._finish(data, rows, chains, exact)
@@ -317,15 +319,16 @@ class Taking:
 
     def _foreign(self) -> Iterator[_Record]:
         for record in self._source.foreign():
-            order = [0, record.shard, f"{record.sequence:060d}"]
+            order = [record.shard, f"{record.sequence:060d}"]
             fields = (
                 *(record.shard, str(record.sequence), record.partition_key),
                 *(record.arrival_ms, record.data),
             )
             yield _Record(order, 0, len(record.data) + 80, fields)
+
+    def _relayed(self) -> Iterator[_Record]:
         for shard, sequence in self._source.relayed():
-            order = [1, shard, f"{sequence:060d}"]
-            yield _Record(order, 0, 80, (shard, str(sequence), "", 0, None))
+            yield _Record([shard, f"{sequence:060d}"], 0, 80, (shard, str(sequence)))
 
     def _copy(self, kind: str, records: Iterator[_Record]) -> Chain:
         """A chain of all ``records``; of one that was begun, on behind its last one."""

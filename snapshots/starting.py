@@ -58,14 +58,14 @@ def starting(log: Log, objects: Objects, wanted: Wanted, *, start: str | None = 
     plan = choose(catalogue, question, LogFacts(log, objects))
     if plan.start is None:
         try:
-            _check_beginning(log)
+            check_beginning(log)
         except TrimmedError as error:
             raise out_of_reach(error, plan, catalogue) from error
         return Starting(plan, None)
     return Starting(plan, SnapshotBase(Snapshot(objects, plan.start)))
 
 
-def _check_beginning(log: Log) -> None:
+def check_beginning(log: Log) -> None:
     """That the log still has its first records.
 
     Raises:
