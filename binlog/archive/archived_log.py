@@ -22,6 +22,7 @@ do what the log can. Not `GivesWholeShards`: what is archived is kept by partiti
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Self, cast
 
@@ -104,9 +105,12 @@ class ArchivedLog:
             page = self._read_forgotten(after, wanted, bytes_max)
             if page is not None:
                 return page
-            if not self._tell_seen(after, wanted):
-                raise self._trimmed(after, wanted, error) from error
-            return self.log.read(after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s)
+            with suppress(TrimmedError):
+                if self._tell_seen(after, wanted):
+                    return self.log.read(
+                        after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s
+                    )
+            raise self._trimmed(after, wanted, error) from error
         except (RefusedError, MismatchError) as error:
             self._check_not_ahead(after, wanted, error)
             raise
