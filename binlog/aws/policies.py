@@ -1,188 +1,35 @@
-"""What each role may call, as IAM policies: the one table that policies and `doctor` go by.
-
-A test compares it with what the code calls (`tests/integration/test_aws_policies.py`): a call that
-is not here is refused in production, an action that nothing calls is a permission too many.
-
-=========  ==========================================================================
-producer   finds the log, appends; reads, to resolve what it could not know (P5)
-reader     finds the log and reads it; with a store reads that, too
-relay      reads an inbox; appends to the log, and reads there what it relayed
-applier    reads the log, writes a store's items and checkpoints; makes a table for what is new
-lambda     the same as a function: its mapping reads the stream for it; it looks at that, and logs
-kcl        the same as a worker of the KCL, which keeps its leases in tables and puts metrics
-operator   all of that, and makes logs, changes and deletes tables, rebuilds, resolves halts
-=========  ==========================================================================
-
-Resources are exact: one stream, a store's control table, and the tables under its prefix or that
-its tables file names. A key (KMS) of one's own may be used through the service, for this stream
-only; the service's own key needs no permission.
-"""
+"""The grants of roles (`binlog.aws.grants`) as IAM policies, on the resources that addresses name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 
-Role = Literal["producer", "reader", "relay", "applier", "lambda", "kcl", "operator"]
-ROLES: tuple[Role, ...] = get_args(Role)
-_BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "operator")
-Resource = Literal[
-    "stream",
-    "inbox",
-    "control",
-    "tables",
-    "owned",
-    "models",
-    "mappings",
-    "function_log",
-    "leases",
-    "metrics",
+from binlog.aws.grants import (
+    BY_KCL,
+    BY_LAMBDA,
+    GRANTS,
+    ROLES,
+    Grant,
+    Resource,
+    Role,
+)
+
+__all__ = [
+    "BY_KCL",
+    "BY_LAMBDA",
+    "GRANTS",
+    "ROLES",
+    "Grant",
+    "Place",
+    "Resource",
+    "Role",
+    "Target",
 ]
-"""A log's stream; one that is relayed from; a store's own table; its items' tables; those of them that
-others make; those that are only looked at, to make one like them; a function's event source mappings,
-and where it writes its log; the KCL's tables of leases, and its metrics."""
 
-
-class Grant(msgspec.Struct, frozen=True):
-    """Actions on one kind of resource, and the actions on its key that the service makes of them.
-
-    ``by_service`` are made on the caller's behalf, under the caller's permissions.
-    """
-
-    sid: str
-    on: Resource
-    actions: tuple[str, ...]
-    by_service: tuple[str, ...] = ()
-
-
-_FIND = Grant("FindLog", "stream", ("kinesis:DescribeStreamSummary", "kinesis:ListTagsForStream"))
-# Developer Guide, "Permissions to use user-generated KMS keys": producers need GenerateDataKey,
-# consumers Decrypt, administrators DescribeKey.
-_READ_LOG = Grant(
-    "ReadLog",
-    "stream",
-    ("kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords"),
-    by_service=("kms:Decrypt",),
-)
-# A log that is relayed from is found as any other; a plain stream is looked at in the same way.
-_READ_INBOX = Grant(
-    "ReadInbox", "inbox", (*_FIND.actions, *_READ_LOG.actions), by_service=_READ_LOG.by_service
-)
-_WRITE_LOG = Grant(
-    "WriteLog", "stream", ("kinesis:PutRecords",), by_service=("kms:GenerateDataKey",)
-)
-_MAKE = Grant(
-    "MakeLog",
-    "stream",
-    (
-        "kinesis:CreateStream",
-        "kinesis:AddTagsToStream",
-        "kinesis:IncreaseStreamRetentionPeriod",
-        "kinesis:StartStreamEncryption",
-    ),
-    by_service=("kms:DescribeKey",),
-)
-
-# A table's key has to let whoever makes it hand it on to the service by a grant; Developer Guide,
-# "Encryption at rest: how it works", key policy for a customer managed key.
-_SEE_CONTROL = Grant(
-    "SeeStore", "control", ("dynamodb:GetItem", "dynamodb:Query"), by_service=("kms:Decrypt",)
-)
-_KEEP_CONTROL = Grant(
-    "KeepStore",
-    "control",
-    ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PutItem"),
-)
-_SWEEP_CONTROL = Grant("SweepStore", "control", ("dynamodb:Scan", "dynamodb:UpdateTable"))
-_MADE = (
-    "dynamodb:CreateTable",
-    "dynamodb:DescribeContinuousBackups",
-    "dynamodb:DescribeTable",
-    "dynamodb:DescribeTimeToLive",
-    "dynamodb:ListTagsOfResource",
-    "dynamodb:TagResource",
-    "dynamodb:UpdateContinuousBackups",
-)
-_MADE_KEY = (
-    "kms:CreateGrant",
-    "kms:DescribeKey",
-    "kms:Encrypt",
-    "kms:GenerateDataKey",
-    "kms:ReEncryptFrom",
-    "kms:ReEncryptTo",
-)
-_MAKE_CONTROL = Grant("MakeStore", "control", _MADE, by_service=_MADE_KEY)
-_MAKE_TABLES = Grant("MakeTables", "tables", _MADE, by_service=_MADE_KEY)
-_CHANGE_TABLES = Grant(
-    "ChangeTables",
-    "tables",
-    ("dynamodb:BatchWriteItem", "dynamodb:DeleteTable", "dynamodb:UpdateTable"),
-)
-_LOOK = ("dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive")
-_READ = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan")
-_APPLY = (
-    *("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert"),
-    *("dynamodb:PutItem", "dynamodb:Scan"),
-)
-
-
-def _items(sid: str, actions: tuple[str, ...], look: tuple[str, ...] = ()) -> tuple[Grant, ...]:
-    """On the tables that we make, and on those that others make and that we only look at."""
-    tables = Grant(sid, "tables", actions, by_service=("kms:Decrypt",))
-    owned = Grant(f"{sid}OfOthers", "owned", actions + look, by_service=("kms:Decrypt",))
-    return tables, owned
-
-
-_MODELS = Grant("SeeModels", "models", ("dynamodb:DescribeTable",))
-_READING = (_SEE_CONTROL, *_items("ReadItems", _READ))
-_APPLYING = (
-    *(_SEE_CONTROL, _KEEP_CONTROL, _MAKE_CONTROL, _MAKE_TABLES, _MODELS),
-    *_items("ApplyItems", _APPLY, _LOOK),
-)
-
-# Of what the managed policy AWSLambdaKinesisExecutionRole has beside, a mapping that polls needs one
-# action (Developer Guide, "Using Lambda to process records from Kinesis", execution role).
-_BE_POLLED = Grant("LetMappingPoll", "stream", ("kinesis:DescribeStream",))
-_SEE_MAPPINGS = Grant("SeeMappings", "mappings", ("lambda:ListEventSourceMappings",))
-_WRITE_FUNCTION_LOG = Grant(
-    "WriteFunctionLog",
-    "function_log",
-    ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
-)
-BY_LAMBDA = frozenset((*_BE_POLLED.actions, *_WRITE_FUNCTION_LOG.actions))
-"""What Lambda itself calls under the function's role."""
-
-# docs/kcl-consumer.md. Metrics have no names that could be granted.
-_KEEP_LEASES = Grant(
-    "KeepLeases",
-    "leases",
-    (
-        *("dynamodb:CreateTable", "dynamodb:DescribeTable", "dynamodb:UpdateTable"),
-        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
-        *("dynamodb:Scan", "dynamodb:Query"),
-    ),
-)
-_PUT_METRICS = Grant("PutMetrics", "metrics", ("cloudwatch:PutMetricData",))
-BY_KCL = frozenset((*_KEEP_LEASES.actions, *_PUT_METRICS.actions))
-"""What the KCL calls, beside what a reader of the stream does."""
-
-GRANTS: Mapping[Role, tuple[Grant, ...]] = {
-    "producer": (_FIND, _WRITE_LOG, _READ_LOG),
-    "reader": (_FIND, _READ_LOG, *_READING),
-    "relay": (_FIND, _WRITE_LOG, _READ_LOG, _READ_INBOX),
-    "applier": (_FIND, _READ_LOG, *_APPLYING),
-    "lambda": (
-        *(_FIND, _READ_LOG, _BE_POLLED, *_APPLYING),
-        *(_SEE_MAPPINGS, _WRITE_FUNCTION_LOG),
-    ),
-    "kcl": (_FIND, _READ_LOG, *_APPLYING, _KEEP_LEASES, _PUT_METRICS),
-    "operator": (
-        *(_FIND, _READ_LOG, _WRITE_LOG, _MAKE),
-        *(*_APPLYING, _SWEEP_CONTROL, _CHANGE_TABLES),
-    ),
-}
+_BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "archive", "operator")
 # The store's own table is under its prefix, as those are that a rebuild deletes.
 _DELETE = "dynamodb:DeleteTable"
 _ON_THE_KEY = frozenset({"kms:CreateGrant", "kms:DescribeKey"})  # and not on anybody's data
@@ -216,6 +63,7 @@ class Target(msgspec.Struct, frozen=True):
     resources: tuple[str, ...]  # ARNs
     keys: tuple[str, ...] = ()
     context: tuple[str, str] | None = None  # of a key's use: name and value
+    prefix: str | None = None  # of a bucket: what may be listed
 
     @property
     def own_keys(self) -> tuple[str, ...]:
@@ -275,6 +123,48 @@ def lease_targets(place: Place, application: str) -> list[Target]:
     ]
 
 
+def objects_targets(
+    kind: Literal["archive", "snapshots", "data_sets"],
+    place: Place,
+    path: str,
+    keys: Iterable[str] = (),
+) -> list[Target]:
+    """The objects below ``BUCKET/PREFIX``, and the bucket as far as they are listed.
+
+    What encrypts them is used without a context: it is the bucket's ARN or the object's, as the
+    bucket has Bucket Keys or not.
+    """
+    bucket, _, prefix = path.partition("/")
+    begin = f"{prefix}/" if prefix else ""
+    arn = f"arn:{place.partition}:s3:::{bucket}"
+    listed: Resource = f"{kind}_bucket"  # type: ignore[assignment]
+    found = [
+        Target(kind, "s3", place, (f"{arn}/{begin}*",), tuple(keys)),
+        Target(listed, "s3", place, (arn,), prefix=begin),
+    ]
+    if kind == "archive":
+        found.append(Target("archive_notes", "s3", place, (f"{arn}/{begin}seen/*",)))
+    return found
+
+
+def import_targets(place: Place, tables: Iterable[str]) -> list[Target]:
+    """What an import of tables of these names, with ``*`` in them, needs beside its data sets."""
+    names = tuple(tables)
+    jobs = tuple(place.arn("dynamodb", f"table/{name}/import/*") for name in names)
+    log = place.arn("logs", "log-group:/aws-dynamodb/*")
+    return [
+        tables_target("imported", place, names),
+        Target("imports", "dynamodb", place, jobs),
+        Target("import_list", "dynamodb", place, ("*",)),
+        Target("import_log", "logs", place, (log,)),
+    ]
+
+
+def polled_target(stream: Target) -> Target:
+    """A log's stream as the mapping of an archiver that is a function polls it."""
+    return msgspec.structs.replace(stream, on="polled", keys=())
+
+
 # -- documents -----------------------------------------------------------------------------------
 
 
@@ -286,7 +176,10 @@ def policy_of(role: Role, targets: Sequence[Target]) -> dict[str, Any]:
         granted = [each for each in GRANTS[role] if each.on == target.on]
         if not target.resources or not granted:
             continue
-        statements += [statement(each.sid, each.actions, target.resources) for each in granted]
+        statements += [
+            statement(each.sid, each.actions, target.resources, **_condition(each, target))
+            for each in granted
+        ]
         if role == "operator" and target.on == "control":
             kept = statement("KeepTheStore", [_DELETE], target.resources)
             statements.append(kept | {"Effect": "Deny"})
@@ -297,6 +190,15 @@ def policy_of(role: Role, targets: Sequence[Target]) -> dict[str, Any]:
     for user, actions in of_keys.items():
         statements += key_statements(actions, user)
     return document(statements)
+
+
+def _condition(grant: Grant, target: Target) -> dict[str, Any]:
+    """What narrows a statement beside its resources."""
+    if grant.only_new:
+        return {"Condition": {"Null": {"s3:if-none-match": "false"}}}
+    if target.prefix and grant.actions == ("s3:ListBucket",):
+        return {"Condition": {"StringLike": {"s3:prefix": f"{target.prefix}*"}}}
+    return {}
 
 
 def document(statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -335,6 +237,7 @@ def key_statements(actions: set[str], target: Target) -> list[dict[str, Any]]:
             more["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": name}
             resource = place.arn("kms", "key/*")
         kind = {"stream": "Stream", "inbox": "Inbox"}.get(target.on, "Store")
+        kind = "Bucket" if target.service == "s3" else kind
         kind += str(number) if len(target.own_keys) > 1 else ""
         for sid, used, bound in (
             (f"UseKeyOf{kind}", actions - _ON_THE_KEY, context),
