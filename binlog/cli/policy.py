@@ -16,9 +16,17 @@ from binlog.aws.policies import (
     function_targets,
     lease_targets,
     policy_of,
+    polled_target,
     stream_target,
 )
 from binlog.cli.output import json_option, note, write_json, write_text
+from binlog.cli.policy_objects import (
+    OF_OBJECTS,
+    Places,
+    object_options,
+    sorted_out,
+    targets_of_places,
+)
 from binlog.cli.verb import Verb
 from binlog.errors import BinlogError, RefusedError
 
@@ -35,13 +43,17 @@ _NONE = "none"
     binlog policy relay kinesis://clicks kinesis://orders
     binlog policy lambda kinesis://orders dynamodb://live --function orders-applier
     binlog policy kcl kinesis://orders dynamodb://replica --leases dynamodb://replica-leases
+    binlog policy archive kinesis://orders s3://kept/orders
+    binlog policy audit s3://kept/orders dynamodb://live
+    binlog policy snapshot dynamodb://live s3://kept/snapshots
+    binlog policy operator kinesis://orders dynamodb://live --archive s3://kept/orders
     binlog policy producer kinesis://orders > p.json && aws iam put-role-policy --role-name shop \\
       --policy-name binlog --policy-document file://p.json
     """,
 )
 @click.argument("role", type=click.Choice(ROLES))
 @click.argument("log", metavar="[INBOX] LOG")
-@click.argument("other", metavar="[STORE]", required=False)
+@click.argument("other", metavar="[STORE|ARCHIVE]", required=False)
 @click.option(
     "--account",
     "account_id",
@@ -70,6 +82,7 @@ _NONE = "none"
     metavar="URL",
     help="The KCL's application, as binlog kcl run has it; else the name that it makes itself.",
 )
+@object_options
 @json_option
 def command(
     *,
@@ -82,6 +95,10 @@ def command(
     store_key: str | None,
     function: str | None,
     leases: str | None,
+    archive: str | None,
+    snapshots: str | None,
+    data_sets: str | None,
+    bucket_key: str | None,
     as_json: bool,
 ) -> None:
     """Print the IAM policy with which ROLE can do its work on LOG and STORE, and nothing more.
@@ -89,41 +106,77 @@ def command(
     A producer appends (and reads, to resolve what became of an append that was not answered). A
     reader reads the log; with STORE that, too. A relay reads INBOX and appends to LOG; without
     INBOX it relays the log's own foreign records. An applier carries STORE forward; a lambda is one
-    that is a function, a kcl one that is a worker of the KCL. An operator may do all of that but relay from elsewhere, and makes and rebuilds
+    that is a function, a kcl one that is a worker of the KCL. An archive adds to ARCHIVE what is in
+    LOG, and can replace nothing; an audit reads ARCHIVE and STORE's checkpoints; a snapshot reads STORE
+    and keeps snapshots. An operator may do all of that but relay from elsewhere, and makes and rebuilds
     logs and tables. With --account, and keys, nothing is called.
 
     Whoever may append can write any event: an application's permissions are not the log's.
     """
     application = _leases(role, log, leases)
-    if function is not None and role != "lambda":
+    places = Places(archive, snapshots, data_sets, bucket_key)
+    if function is not None and role not in {"lambda", "archive", "audit"}:
         raise RefusedError(f"--function, and the role is {role}", log, "leave it out")
     if inbox_key is not None and (role != "relay" or other is None):
         raise RefusedError("--inbox-key, and there is no INBOX", log, "leave it out")
-    if role == "relay":
+    if role in OF_OBJECTS:
+        found_log, store, places = sorted_out(role, log, other, places)
+        targets = [] if found_log is None else _log(found_log, account_id, log_key)
+        targets += [] if store is None else _store(store, account_id, store_key)
+        if function is not None:
+            targets += _function(targets, function, account_id, places)
+    elif role == "relay":
+        store = None
         inbox, into = parse_address(log), parse_address(log if other is None else other)
         targets = log_targets(into, account_id, log_key)
         if (inbox.scheme, inbox.path, inbox.account) != (into.scheme, into.path, into.account):
             targets += log_targets(inbox, account_id, inbox_key, on="inbox")
     else:
+        store = other
         _check_store(role, log, other)
-        targets = log_targets(parse_address(log), account_id, log_key)
+        targets = _log(log, account_id, log_key)
         if other is not None:
-            targets += store_targets(parse_address(other), account_id, store_key)
+            targets += _store(other, account_id, store_key)
         if role == "lambda":
             targets += [
                 t for each in targets[:1] for t in function_targets(each.place, function or "*")
             ]
         if role == "kcl":
             targets += kcl_targets(log, other or "", application, account_id)
+    kept = None if store is None else parse_address(store)
+    targets += targets_of_places(role, places, account_id, kept)
     if not any(target.resources for target in targets):
         raise RefusedError(
-            "nothing here is a service's", log, "write kinesis://STREAM; files have permissions"
+            "nothing here is a service's",
+            log,
+            "write kinesis://STREAM or s3://BUCKET; files have permissions",
         )
     found = policy_of(role, targets)
     if as_json:
         write_json(found)
     else:
         write_text(*json.dumps(found, indent=2).splitlines())
+
+
+def _log(url: str, account_id: str | None, key: str | None) -> list[Target]:
+    return log_targets(parse_address(url), account_id, key)
+
+
+def _store(url: str, account_id: str | None, key: str | None) -> list[Target]:
+    return store_targets(parse_address(url), account_id, key)
+
+
+def _function(
+    targets: list[Target], name: str, account_id: str | None, places: Places
+) -> list[Target]:
+    """What an archiver, or an audit, needs that is a function: its log, and a mapping that polls."""
+    if targets:
+        place = targets[0].place
+    else:
+        address = parse_address(places.archive or "")
+        place = place_of(address.account, "s3", str(address), account_id=account_id)
+    polled = [polled_target(each) for each in targets if each.on == "stream"]
+    return [*polled, *function_targets(place, name)]
 
 
 def _check_store(role: Role, log: str, store: str | None) -> None:

@@ -55,6 +55,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9_.=!*'()@:$,&;+-]+(?:/[A-Za-z0-9_.=!*'()@:$,&;+
 _PREFIX_BYTES_MAX = 400
 _STANDS, _CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
 _NO_RANGE = "InvalidRange"
+_DENIED = frozenset({"403", "AccessDenied"})
 _ODD = frozenset({"412", "409", "416"})  # codes of replies without a body
 
 Pause = Callable[[float], None]
@@ -186,11 +187,27 @@ class S3Objects:
                     return None
                 if error_code(error) in {_NO_RANGE, "416"}:
                     return b""
+                if error_code(error) in _DENIED and self._is_missing(key):
+                    return None
                 cause = translated(error, where)
                 if not cause.retriable or error_code(error) or attempt == READ_ATTEMPTS:
                     raise cause from error
             self._rest(attempt)
         raise AssertionError("unreachable")
+
+    def _is_missing(self, key: str) -> bool:
+        """Whether there is no such object, by a listing.
+
+        Who may list below a prefix only is told of what is not there that it is denied: the question
+        whether it may list the bucket is asked without a prefix then.
+        """
+        try:
+            reply = self.clients.calls.list_objects_v2(
+                Bucket=self.bucket, Prefix=self.prefix + key, MaxKeys=1
+            )
+        except Exception:  # noqa: BLE001 - the denial itself is told
+            return False
+        return all(each["Key"] != self.prefix + key for each in reply.get("Contents", ()))
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         # A start before the prefix is none: the service takes the later of the two.

@@ -84,6 +84,7 @@ class Client:
         self.asked: list[dict[str, Any]] = []
         self.meta = SimpleNamespace(endpoint_url=endpoint_url, region_name="eu-west-1")
         self.late: list[dict[str, Any]] = []
+        self.lists_by_prefix_only = False  # what is not there is then denied
         self.holds_late = False  # then what is late lands when the test says so
         self.closed = 0
 
@@ -139,6 +140,10 @@ class Client:
         if fate == "gone":
             self.bucket.held.pop(asked["Key"], None)
         found = self.bucket.held.get(asked["Key"])
+        if fate == "denied" or (found is None and self.lists_by_prefix_only):
+            said = "User: arn:aws:iam::1:user/me is not authorized to perform: "
+            said += "s3:GetObject" if found is not None else "s3:ListBucket"
+            raise refusal("AccessDenied", 403, "GetObject", said)
         if found is None:
             raise refusal("NoSuchKey", 404, "GetObject")
         if fate in {"InvalidObjectState", "NoSuchBucket", "PermanentRedirect"}:

@@ -168,6 +168,18 @@ def test_a_refused_read_says_what_to_do(code: str, says: str) -> None:
     assert raised.value.do
 
 
+def test_what_is_not_there_is_none_also_for_who_may_list_a_prefix_only() -> None:
+    """S3 says 403 then, of what is missing and of what may not be read alike."""
+    place = Place(gets={3: "denied"})
+    place.client.lists_by_prefix_only = True
+    assert place.objects.get("a") is None
+    place.objects.put_new("ab", b"x")
+    assert place.objects.get("a") is None
+    with pytest.raises(RefusedError, match="not permitted: s3:GetObject"):
+        place.objects.get("ab")
+    assert place.objects.put_new("a", b"new") is True
+
+
 def test_a_locked_object_is_named() -> None:
     place = Place()
     place.objects.put_new("a", b"x")
