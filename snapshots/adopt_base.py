@@ -261,6 +261,16 @@ class KeptBases:
             except BinlogError:
                 raise error from None
 
+    def size_bytes(self) -> int:
+        """Of the bases of the log that are where they are looked for first, decompressed.
+
+        0 where nobody said where that is: those that records name are not known before they are met.
+        """
+        if self._objects is None:
+            return 0
+        mine = [m for m in snapshots_in(self._objects) if m.adopted and m.genesis == self._genesis]
+        return sum(part.raw_bytes for manifest in mine for part in manifest.parts)
+
     def _open(self, adoption: Adoption) -> Objects:
         if adoption.address not in self._opened:
             try:

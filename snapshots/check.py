@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from appliers.adoption import Bases
 from appliers.applier import NO_RULES, Rules
 from appliers.store import Reader, Store
 from binlog.address import open_log, parse_address
@@ -42,6 +43,7 @@ from binlog.errors import (
     HaltedError,
     MismatchError,
     PoisonError,
+    RefusedError,
     TrimmedError,
     UpgradeError,
 )
@@ -68,6 +70,7 @@ def check(
     store: Store | None = None,
     *,
     rules: Rules = NO_RULES,
+    bases: Bases | None = None,
     workers: int = 1,
     tick: Tick | None = None,
 ) -> Iterator[Finding]:
@@ -92,7 +95,7 @@ def check(
             yield Finding("damage", error.where, error.what)
         return
     try:
-        for finding in check_log(log, store, rules=rules, workers=workers, tick=tick):
+        for finding in check_log(log, store, rules=rules, bases=bases, workers=workers, tick=tick):
             # The walk stops at damage that was found before, byte by byte.
             if finding.rule != "damage" or finding.where not in seen:
                 yield finding
@@ -105,6 +108,7 @@ def check_log(
     store: Store | None = None,
     *,
     rules: Rules = NO_RULES,
+    bases: Bases | None = None,
     workers: int = 1,
     tick: Tick | None = None,
 ) -> Iterator[Finding]:
@@ -139,7 +143,7 @@ def check_log(
                 except DamageError as error:
                     yield Finding("row", f"{error.where} table {table}", error.what)
         if any(table not in leave for g in view.generations() for table in g.tables) or not leave:
-            yield from _against_log(log, view, reached, rules, leave, workers, tick)
+            yield from _against_log(log, view, reached, rules, leave, bases, workers, tick)
 
 
 def _foreign(log: Log, walk: Walk, view: Reader | None) -> Iterator[Finding]:
@@ -161,6 +165,7 @@ def _against_log(
     reached: Vector,
     rules: Rules,
     leave: frozenset[str],
+    bases: Bases | None,
     workers: int,
     tick: Tick | None,
 ) -> Iterator[Finding]:
@@ -172,6 +177,7 @@ def _against_log(
                 rules=rules,
                 within=reached,
                 leave=leave,
+                bases=bases,
                 workers=workers,
                 progress=None if tick is None else lambda p: tick("rebuilding", p.events),
             ) as store,
@@ -180,7 +186,7 @@ def _against_log(
             yield from check_against(view, other, reached, leave)
     except (
         *(DamageError, HaltedError, MismatchError),
-        *(PoisonError, TrimmedError, UpgradeError),
+        *(PoisonError, RefusedError, TrimmedError, UpgradeError),
     ) as error:
         yield Finding("fold", view.name, f"items could not be compared with the log: {error}")
 

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from appliers.adoption import Bases
 from appliers.applier import NO_RULES, Rules
 from appliers.fingerprint import check_fingerprint, fingerprint
 from appliers.store import Generation, Reader, Store, vector_of
@@ -32,13 +33,14 @@ def counterpart(
     rules: Rules = NO_RULES,
     within: Vector | None = None,
     leave: Collection[str] = (),
+    bases: Bases | None = None,
     workers: int = 1,
     progress: OnProgress | None = None,
 ) -> Iterator[Store]:
     """The store that a replay of the log makes of what ``reader`` records; gone afterwards.
 
     ``within`` bounds the vectors, for a store whose checkpoints may lie. ``leave`` names tables
-    that are left out, since ``rules`` did not make them.
+    that are left out, since ``rules`` did not make them. ``bases`` are as in `Wanted`.
 
     Raises:
         ConflictError: made from another log, or by other rules.
@@ -69,6 +71,7 @@ def counterpart(
                 target=Target(vector=vector),
                 rules=rules,
                 excluded=generation.excluded,
+                bases=bases,
                 idle_exclusions="allow",  # what they name may have come later
                 poison="park",  # a store that never parked met nothing to park up to there
             )
@@ -97,6 +100,7 @@ def verify_against_log(
     log: Log,
     *,
     rules: Rules = NO_RULES,
+    bases: Bases | None = None,
     workers: int = 1,
     progress: OnProgress | None = None,
 ) -> Iterator[Verification]:
@@ -107,7 +111,9 @@ def verify_against_log(
     """
     with (
         store.view() as view,
-        counterpart(log, view, rules=rules, workers=workers, progress=progress) as rebuilt,
+        counterpart(
+            log, view, rules=rules, bases=bases, workers=workers, progress=progress
+        ) as rebuilt,
         rebuilt.view() as other,
     ):
         yield Verification(view, other)

@@ -256,6 +256,18 @@ appliers_option = click.option(
 )
 
 
+def snapshots_option(function: _F) -> _F:
+    """``--snapshots URL``, passed as ``snapshots``: for verbs that may need an adopted table's base."""
+    return click.option(
+        "--snapshots",
+        metavar="URL",
+        envvar="BINLOG_SNAPSHOTS",
+        show_envvar=True,
+        help="Where the bases of adopted tables are, if not where the log says: file:DIR or"
+        " s3://BUCKET/PREFIX.",
+    )(function)
+
+
 def archive_option(function: _F) -> _F:
     """``--archive URL``, passed as ``archive``."""
     return click.option(

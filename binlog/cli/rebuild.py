@@ -31,6 +31,7 @@ from binlog.cli.replay import (
     exclude_option,
     load_rules,
     max_units_option,
+    open_bases,
     park_option,
     report_document,
     rules_option,
@@ -135,6 +136,7 @@ def command(
             rules=rules,
             excluded=excluded,
             poison="park" if park else "stop",
+            bases=open_bases(opened, snapshots, stack),
         )
         begin = beginning(opened, snapshots, wanted, start=start, stack=stack)
         if dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import click
@@ -13,6 +14,8 @@ from binlog.errors import RefusedError
 if TYPE_CHECKING:
     from appliers.applier import Rules
     from appliers.summary import Summary
+    from binlog.log import Log
+    from snapshots.adopt_base import KeptBases
     from snapshots.rebuild import Report
 
 rules_option = click.option(
@@ -63,6 +66,17 @@ def allow_units(store: object, name: str, units: int | None) -> None:
     if not isinstance(store, Billed):
         raise RefusedError("--max-units: nothing is paid by the unit there", name, "leave it out")
     store.write_units_max = units
+
+
+def open_bases(log: Log, url: str | None, stack: contextlib.ExitStack) -> KeptBases:
+    """The bases of adopted tables: at ``url``, if that is given, then where the log says."""
+    from binlog.objects.address import open_objects
+    from snapshots.adopt_base import KeptBases
+
+    objects = None
+    if url is not None:
+        objects = stack.enter_context(contextlib.closing(open_objects(url)))
+    return stack.enter_context(contextlib.closing(KeptBases(log.genesis, objects)))
 
 
 def load_rules(appliers: str | None) -> Rules:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from binlog.cli.options import archive_option, log_argument, store_argument
+from binlog.cli.options import archive_option, log_argument, snapshots_option, store_argument
 from binlog.cli.output import json_option, write_json
 from binlog.cli.pace_options import pace_options
 from binlog.cli.progress import progress
@@ -20,6 +20,7 @@ from binlog.cli.replay import (
     exclude_option,
     load_rules,
     max_units_option,
+    open_bases,
     park_option,
     report_document,
     rules_option,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 @exclude_option
 @park_option
 @max_units_option
+@snapshots_option
 @rules_option
 @click.option(
     "--same-meaning",
@@ -81,6 +83,7 @@ def command(
     excluded: tuple[str, ...],
     park: bool,
     max_units: int | None,
+    snapshots: str | None,
     appliers: str | None,
     same_meaning: bool,
     alone: bool,
@@ -100,20 +103,21 @@ def command(
     from binlog.address import open_log
     from consumers.local import Following, replicate
 
-    how = Following(
-        once=once,
-        setting=setting,
-        rules=load_rules(appliers),
-        excluded=excluded,
-        poison="park" if park else "stop",
-        same_meaning=same_meaning,
-        alone=alone,
-    )
-    with (
-        contextlib.closing(open_log(log, archive)) as opened,
-        contextlib.closing(open_store(store)) as into,
-    ):
+    rules = load_rules(appliers)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+        into = stack.enter_context(contextlib.closing(open_store(store)))
         allow_units(into, store, max_units)
+        how = Following(
+            once=once,
+            setting=setting,
+            rules=rules,
+            excluded=excluded,
+            poison="park" if park else "stop",
+            same_meaning=same_meaning,
+            alone=alone,
+            bases=open_bases(opened, snapshots, stack),
+        )
         with stopped_by_signals() as stop, progress("replicating" if once else "following") as show:
             with _figures(metrics, log, store) as told:
                 report = replicate(opened, into, how, stop=stop, progress=show, metrics=told)

@@ -14,11 +14,11 @@ from appliers.address import open_store
 from appliers.item import Row
 from appliers.store import Store
 from binlog.address import LOG_SCHEMES, open_log, parse_address
-from binlog.cli.options import archive_option, format_option, store_argument
+from binlog.cli.options import archive_option, format_option, snapshots_option, store_argument
 from binlog.cli.output import json_lines, json_option, stdout, write_text
 from binlog.cli.progress import progress
 from binlog.cli.rebuild import processors
-from binlog.cli.replay import load_rules, rules_option
+from binlog.cli.replay import load_rules, open_bases, rules_option
 from binlog.cli.verb import Verb
 from binlog.errors import BinlogError
 from binlog.json_values import encode_json, plain, typed_item
@@ -42,6 +42,7 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
 @store_argument()
 @store_argument("other")
 @archive_option
+@snapshots_option
 @rules_option
 @format_option
 @json_option
@@ -52,6 +53,7 @@ def command(
     store: str,
     other: str,
     archive: str | None,
+    snapshots: str | None,
     appliers: str | None,
     output_format: str,
     as_json: bool,
@@ -66,7 +68,7 @@ def command(
     differing key is printed and the exit status is 1.
     """
     form = _FORMATS[output_format]
-    with _compared(store, other, archive, appliers) as verification:
+    with _compared(store, other, archive, snapshots, appliers) as verification:
         equal = _write_json(verification, form) if as_json else _write_text(verification, form)
     if not equal:
         context.exit(1)
@@ -74,7 +76,7 @@ def command(
 
 @contextlib.contextmanager
 def _compared(
-    store: str, other: str, archive: str | None, appliers: str | None
+    store: str, other: str, archive: str | None, snapshots: str | None, appliers: str | None
 ) -> Iterator[Verification]:
     with _opened(store) as left:
         if parse_address(other).scheme not in LOG_SCHEMES:
@@ -91,7 +93,12 @@ def _compared(
 
                 verification = stack.enter_context(
                     verify_against_log(
-                        left, log, rules=rules, workers=processors(), progress=advance
+                        left,
+                        log,
+                        rules=rules,
+                        bases=open_bases(log, snapshots, stack),
+                        workers=processors(),
+                        progress=advance,
                     )
                 )
             yield verification
