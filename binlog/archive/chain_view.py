@@ -79,8 +79,11 @@ class ChainView:
 
     @property
     def way(self) -> Sequence[str]:
-        """The shards on its way, as far as its records stand in them."""
-        return tuple(self._numbers)
+        """The shards on its way, as far as its records stand in them, and where it was seen last."""
+        beyond = self.seen_beyond
+        if beyond is None or beyond.shard in self._numbers or beyond.shard not in self._shards:
+            return tuple(self._numbers)
+        return (*self._numbers, beyond.shard)
 
     def rank(self, position: Position) -> Rank | None:
         """How far along that is; ``None``: nobody knows of such a shard on this way."""
@@ -116,20 +119,28 @@ class ChainView:
 
         `WHOLE`: the partition has gone on to a child, and all is here. ``None``: nothing of it.
         """
-        number = self._number(shard)
-        if number is None or not self._ends:
+        if not self._ends:
             return None
+        number = self._number(shard)
         last_number, last = self._ends[-1]
-        if number < last_number:
+        if number is not None and number < last_number:
             return WHOLE
         found: float | None = last if number == last_number else None
-        if self.seen is not None:
-            place = self.seen.position
-            if place.shard == shard:
-                found = place.sequence if found is None else max(found, place.sequence)
-            elif place.shard in self._after(shard):
-                return WHOLE
+        beyond = self.seen_beyond
+        if beyond is not None:
+            if beyond.shard == shard:
+                found = beyond.sequence if found is None else max(found, beyond.sequence)
+            elif beyond.shard in self._shards and (
+                number == last_number or beyond.shard in self._after(shard)
+            ):
+                return WHOLE  # else nobody could go on from there
         return found
+
+    @property
+    def seen_beyond(self) -> Position | None:
+        """Up to where there is known to be nothing behind the chain's end."""
+        seen = self.seen
+        return None if seen is None or seen.end != self.end else seen.position
 
     def segment_after(self, rank: Rank) -> int:
         """The index of the segment that holds what comes after a place; beyond all: their number."""

@@ -7,13 +7,16 @@ there is no record of the partition, and the log, at that time of its own, ended
 
 That stays true whatever comes. It is of the chain's end that it names, and says nothing of another one:
 whether its place lies beyond a later end only the lineage of shards would tell, and the stream
-forgets that too. It is the one thing in an archive that is replaced, and it may be lost: then a stream that was quiet for
-longer than it remembers is refused as trimmed, although nothing is missing.
+forgets that too. It is the one thing in an archive that is replaced, and it may be lost: then a stream
+that was quiet for longer than it remembers is refused as trimmed, although nothing is missing. What it
+says is believed, so it has a checksum (CRC-32C of the note with ``crc`` 0), and names its partition.
 """
 
 from __future__ import annotations
 
+import google_crc32c
 import msgspec
+from msgspec.structs import replace
 
 from binlog.archive.keys import seen_key
 from binlog.log import Position
@@ -35,23 +38,31 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
 
 class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
+    partition: int
     shard: str
     sequence: str
     seen_ms: int
     end_shard: str
     end_sequence: str
+    crc: int = 0
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def encode_seen(seen: Seen) -> bytes:
+def encode_seen(seen: Seen, partition: int) -> bytes:
     """The note's bytes."""
     place, end = seen.position, seen.end
     note = _Note(
-        SEEN_FORMAT, place.shard, str(place.sequence), seen.seen_ms, end.shard, str(end.sequence)
+        SEEN_FORMAT,
+        partition,
+        place.shard,
+        str(place.sequence),
+        seen.seen_ms,
+        end.shard,
+        str(end.sequence),
     )
-    return _encode(note) + b"\n"
+    return _encode(replace(note, crc=google_crc32c.value(_encode(note)))) + b"\n"
 
 
 def write_seen(objects: Objects, partition: int, seen: Seen) -> None:
@@ -60,7 +71,7 @@ def write_seen(objects: Objects, partition: int, seen: Seen) -> None:
     Raises:
         StorageError, RefusedError: the storage's.
     """
-    objects.put(seen_key(partition), encode_seen(seen))
+    objects.put(seen_key(partition), encode_seen(seen, partition))
 
 
 def read_seen(objects: Objects, partition: int) -> Seen | None:
@@ -74,12 +85,12 @@ def read_seen(objects: Objects, partition: int) -> Seen | None:
         return None
     try:
         note = msgspec.json.decode(data, type=_Note)
-        if note.format != SEEN_FORMAT:
-            return None
-        return Seen(
+        seen = Seen(
             Position(note.shard, int(note.sequence)),
             note.seen_ms,
             Position(note.end_shard, int(note.end_sequence)),
         )
     except (msgspec.DecodeError, ValueError):
         return None
+    # The very bytes that were written for it, whatever was changed.
+    return seen if data == encode_seen(seen, partition) else None
