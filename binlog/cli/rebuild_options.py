@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from snapshots.starting import Starting
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+ASIDE_SUFFIX = ".rebuild"  # of a store's file: the folder in which its work is kept
 _SHOWN_MAX = 10  # snapshots that are not taken, for people
 
 
@@ -163,13 +166,20 @@ def kept_work(
     if url is None:
         if where.scheme != "sqlite":
             return None
-        url = f"file:{where.path}.rebuild"
-    if url.startswith("file:"):
+        url = f"file:{where.path}{ASIDE_SUFFIX}"
+        stack.push(partial(_remove_folder, parse_address(url).path))
+    elif url.startswith("file:"):
         stack.callback(_remove_empty, parse_address(url).path)
     objects = stack.enter_context(contextlib.closing(open_objects(url)))
     if where.scheme == "sqlite":
         store = str(Path(where.path).resolve())  # the same from whichever directory
     return KeptWork(objects, store=store, plan=plan, optional=optional)
+
+
+def _remove_folder(folder: str, failed: object, *_: object) -> None:
+    """Remove the folder beside a store when its rebuild is done."""
+    if failed is None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_empty(folder: str) -> None:
