@@ -36,6 +36,9 @@ class Bases(Protocol):
             StorageError: it cannot be read now.
         """
 
+    def size_bytes(self) -> int:
+        """Of all bases of the log, decompressed, as far as that is known before they are met."""
+
 
 def adoption_at(run: Run, index: int) -> Adoption | None:
     """What the ADOPT record at ``index`` says; ``None``: it has no effect."""

@@ -26,13 +26,22 @@ _COMPRESSED = 8  # times: by so much what a base says of itself is more than the
 
 
 def groups_of(
-    log: Log, workers: int, *, base: Base | None = None, group_bytes: int = GROUP_BYTES
+    log: Log,
+    workers: int,
+    *,
+    base: Base | None = None,
+    more_bytes: int = 0,
+    group_bytes: int = GROUP_BYTES,
 ) -> list[list[int]]:
-    """All partitions, each in one group, ascending."""
+    """All partitions, each in one group, ascending.
+
+    ``more_bytes`` of items, decompressed, come in on the way: bases of adopted tables.
+    """
     partitions = log.params.partitions
     size = log.size_bytes()  # of which a base may be most: then it is an upper bound
     if base is not None:
-        size += base.size_bytes() // _COMPRESSED
+        more_bytes += base.size_bytes()
+    size += more_bytes // _COMPRESSED
     passes = -(-size // (group_bytes * workers)) or 1
     count = min(partitions, workers * passes)
     if not isinstance(log, GivesWholeShards):

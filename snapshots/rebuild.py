@@ -305,6 +305,7 @@ def _grouped(source: Source, workers: int) -> tuple[Source, list[list[int]]]:
         source.log,
         workers,
         base=source.base,
+        more_bytes=_adopted_bytes(source),
         group_bytes=KEPT_BYTES if is_wanted else GROUP_BYTES,
     )
     if work is None:
@@ -312,6 +313,12 @@ def _grouped(source: Source, workers: int) -> tuple[Source, list[list[int]]]:
     if not is_wanted and len(groups) <= workers and not work.is_begun:
         return msgspec.structs.replace(source, work=None), groups
     return source, work.groups(groups)
+
+
+def _adopted_bytes(source: Source) -> int:
+    """Of what a rebuild from the log's beginning takes in from bases, as far as it is known now."""
+    bases = source.wanted.bases
+    return bases.size_bytes() if bases is not None and source.base is None else 0
 
 
 def _fold_forked(
