@@ -19,7 +19,7 @@ quiet partition makes no segment: a note says how far it was seen (`binlog.archi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -28,7 +28,8 @@ from binlog.archive.archive import Archive
 from binlog.archive.cutter import Cutter
 from binlog.archive.record_reader import RecordReader
 from binlog.archive.seen import Seen, read_seen, write_seen
-from binlog.archive.writer import Writer
+from binlog.archive.threads import WRITES_AT_ONCE, Threads
+from binlog.archive.writer import Writer, Written
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, MismatchError, TrimmedError
 from binlog.halt import Halt, halted_error
@@ -40,7 +41,7 @@ from binlog.standing import Start
 from binlog.vector import Vector, without_zeros
 
 SEGMENT_EVERY_S = 60.0
-SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 MEMORY_BYTES_MAX = 128 * 1024 * 1024
 WAIT_S = 0.5  # for new records, and so how late a stop or a time to cut is noticed
 RETRY_S = 60.0  # between two looks for what lifts a halt
@@ -57,7 +58,7 @@ class Archiving(msgspec.Struct, frozen=True, kw_only=True):
 
     once: bool = False  # stop at the log's end as it is then
     segment_every_s: float = SEGMENT_EVERY_S
-    segment_bytes_max: int = SEGMENT_BYTES_MAX  # compressed; a record more at most
+    segment_bytes_max: int = SEGMENT_BYTES_MAX  # before compression; a page more at most
     memory_bytes_max: int = MEMORY_BYTES_MAX  # of what waits to be cut
     page_bytes: int = PAGE_BYTES
     announced: str | None = None  # the address to announce, and to announce again while it runs
@@ -131,7 +132,8 @@ class Archiver:
         self._archive = into
         self._how = how
         self._clock: Clock = SystemClock() if clock is None else clock
-        self._writer = Writer(log, into)
+        self._threads = Threads()
+        self._writer = Writer(log, into, at_once=self._threads.at_once)
         self._since: dict[int, float] = {}  # when the oldest record that waits was read
         self._notes: dict[int, Seen] = {}
         self._halts_told: set[Halt] = set()
@@ -151,6 +153,7 @@ class Archiver:
                 root=self._lineage.root(partition) if end is None else end.end.position,
                 shard_of=self._lineage.find,
                 end=end,
+                later=self._threads.compress_later,
             )
             self._lanes[partition] = Lane(partition, cutter.sequencer.offset)
             if end is not None:
@@ -182,6 +185,10 @@ class Archiver:
         progress: Callable[[int], None] | None = None,
     ) -> Report:
         """Until the log's end, or until told to stop; see `archive`."""
+        with self._threads:
+            return self._run(stop, progress)
+
+    def _run(self, stop: Callable[[], bool], progress: Callable[[int], None] | None) -> Report:
         started = retry_at = self._clock.monotonic()
         reader = self._reader
         while not stop():
@@ -246,34 +253,40 @@ class Archiver:
 
     def _write_due(self, now: float) -> None:
         how = self._how
-        due = [
+        due = {
             partition
             for partition, since in self._since.items()
-            if self._cutters[partition].stored_bytes >= how.segment_bytes_max
+            if self._cutters[partition].raw_bytes >= how.segment_bytes_max
             or (not how.once and now - since >= how.segment_every_s)
-        ]
-        for partition in due:
-            self._write(partition)
-        waiting = sorted(self._since, key=lambda p: self._cutters[p].memory_bytes)
-        total = sum(self._cutters[p].memory_bytes for p in waiting)
-        while waiting and total > how.memory_bytes_max:
-            largest = waiting.pop()
-            total -= self._cutters[largest].memory_bytes
-            self._write(largest)
+        }
+        sizes = {p: self._cutters[p].memory_bytes for p in self._since if p not in due}
+        total = sum(sizes.values())
+        for partition in sorted(sizes, key=lambda p: -sizes[p]):
+            if total <= how.memory_bytes_max:
+                break
+            total -= sizes[partition]
+            due.add(partition)
+        self._write(due)
 
     def _write_all(self) -> bool:
         """Write everything that waits; whether all of it was ours to write."""
-        is_ours = True
-        for partition in sorted(self._since):
-            is_ours = self._write(partition) and is_ours
+        return self._write(self._since)
+
+    def _write(self, partitions: Collection[int]) -> bool:
+        wanted, is_ours = sorted(partitions), True
+        for begin in range(0, len(wanted), WRITES_AT_ONCE):
+            some = wanted[begin : begin + WRITES_AT_ONCE]
+            written = self._writer.write([self._cutters[p] for p in some])
+            for partition, each in zip(some, written, strict=True):
+                self._note_written(partition, each)
+                is_ours = is_ours and each.is_ours
         return is_ours
 
-    def _write(self, partition: int) -> bool:
-        cutter, lane = self._cutters[partition], self._lanes[partition]
-        info, is_ours = self._writer.write(cutter)
+    def _note_written(self, partition: int, written: Written) -> None:
+        info, lane = written.info, self._lanes[partition]
         del self._since[partition]
-        lane.offset = cutter.sequencer.offset
-        if is_ours:
+        lane.offset = self._cutters[partition].sequencer.offset
+        if written.is_ours:
             lane.segments += 1
             lane.records += info.records
             lane.events += info.events
@@ -284,7 +297,6 @@ class Archiver:
             for shard in info.shards:
                 self._lineage.shards.setdefault(shard.id, shard)
             self._reader.reset(partition)
-        return is_ours
 
     # -- quiet partitions ------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ The same records in the same cut make the same bytes, whoever makes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import google_crc32c
 from msgspec.structs import replace
 
 from binlog.archive.block import BLOCK_RAW_BYTES, BlockBuilder
-from binlog.archive.compression import compress
+from binlog.archive.compression import Later, at_once
 from binlog.archive.keys import FIRST, PART_MAX, segment_key
 from binlog.archive.segment import HEADER_BYTES, LogOf, damaged, encode_segment
 from binlog.archive.segment_info import BlockInfo, SegmentInfo
@@ -32,6 +32,7 @@ from binlog.sequencer import Sequencer
 from binlog.standing import Checked
 
 _NO_DECISIONS: Decisions = {}
+_UNDER_WAY_MAX = 2  # blocks of a partition that are being compressed
 
 
 class Cut(NamedTuple):
@@ -46,7 +47,8 @@ class Cutter:
     """Cuts segments of one partition, from the end of its chain on.
 
     ``root`` is where the partition begins in the log, ``end`` the last segment of its chain, if it
-    has any; ``shard_of`` tells of a shard what the segments are to keep of it.
+    has any; ``shard_of`` tells of a shard what the segments are to keep of it. ``later`` compresses,
+    while the next records come.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Cutter:
         root: Position,
         shard_of: Callable[[str], Shard],
         end: SegmentInfo | None = None,
+        later: Later = at_once,
     ) -> None:
         self.partition = partition
+        self._later = later
         self._params = params
         self._genesis = genesis
         self._log = LogOf(bytes.fromhex(params.log_id), genesis_hash(genesis), params.timeline)
@@ -87,15 +91,14 @@ class Cutter:
         self._digest_before = self.sequencer.digest
         self._last = self._start
         self._shards: dict[str, int] = {self._start.shard: 0}
-        self._blocks: list[BlockInfo] = []
-        self._stored: list[bytes] = []
+        self._blocks: list[_Block] = []
         self._builder = BlockBuilder()
         self._block_first = self._start
         self._records = self._foreign = 0
         self._arrivals: tuple[int, int] | None = None
         self._held = self.sequencer.counters.held
-        self.stored_bytes = 0
-        """Of the blocks that are closed, compressed."""
+        self._closed_bytes = self._packed_bytes = self._packed_raw_bytes = 0
+        self._packed_blocks = 0  # of the blocks, those that are known to be compressed
 
     # -- in --------------------------------------------------------------------------------------
 
@@ -110,9 +113,14 @@ class Cutter:
         return self.sequencer.offset - (self._place.first - 1)
 
     @property
+    def raw_bytes(self) -> int:
+        """About how much what waits is, before it is compressed."""
+        return self._closed_bytes + self._builder.raw_bytes
+
+    @property
     def memory_bytes(self) -> int:
-        """About how much what waits takes."""
-        return self.stored_bytes + self._builder.raw_bytes
+        """About how much memory what waits takes."""
+        return self.raw_bytes - self._packed_raw_bytes + self._packed_bytes
 
     @property
     def arrival_first_ms(self) -> int | None:
@@ -186,24 +194,24 @@ class Cutter:
 
     def _close_block(self) -> None:
         raw = self._builder.encode()
-        stored = compress(raw)
-        at = HEADER_BYTES + self.stored_bytes
-        crc = google_crc32c.value(stored)
         self._blocks.append(
-            BlockInfo(
-                at,
-                len(stored),
+            _Block(
+                self._later(raw),
                 len(raw),
                 self._builder.records,
-                crc,
                 self._block_first,
                 self._last,
                 self.sequencer.offset,
             )
         )
-        self._stored.append(stored)
-        self.stored_bytes += len(stored)
+        self._closed_bytes += len(raw)
         self._builder = BlockBuilder()
+        # Few are on their way at once, or they would pile up where compressing is the slower part.
+        while self._packed_blocks < len(self._blocks) - _UNDER_WAY_MAX:
+            block = self._blocks[self._packed_blocks]
+            self._packed_blocks += 1
+            self._packed_bytes += len(block.packed())
+            self._packed_raw_bytes += block.raw_bytes
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -225,6 +233,7 @@ class Cutter:
             )
         if self._builder.records:
             self._close_block()
+        stored = [block.packed() for block in self._blocks]
         sequencer = self.sequencer
         first, offset = self._place.first, sequencer.offset
         state = sequencer.encode_state(place=stamp)
@@ -243,12 +252,12 @@ class Cutter:
             arrival_first_ms=self._arrivals[0],
             arrival_last_ms=self._arrivals[1],
             bytes=0,
-            raw_bytes=sum(block.raw_bytes for block in self._blocks),
+            raw_bytes=self._closed_bytes,
             shards=tuple(self._told(shard) for shard in self._shards),
-            blocks=tuple(self._blocks),
+            blocks=tuple(_table(self._blocks, stored)),
             timeline=self._params.timeline,
         )
-        data = encode_segment(info, self._stored, self._log)
+        data = encode_segment(info, stored, self._log)
         return Cut(info.key, data, replace(info, bytes=len(data)))
 
     def _told(self, shard: str) -> Shard:
@@ -273,3 +282,31 @@ class Cutter:
     def go_on_at(self, end: SegmentInfo | None) -> None:
         """Stand at the end of a chain, and give up all that waits."""
         self._stand_at(end)
+
+
+class _Block(NamedTuple):
+    """A block that is closed, while it is compressed."""
+
+    packed: Callable[[], bytes]
+    raw_bytes: int
+    records: int
+    first: Position
+    last: Position
+    offset: int
+
+
+def _table(blocks: Sequence[_Block], stored: Sequence[bytes]) -> Iterator[BlockInfo]:
+    at = HEADER_BYTES
+    for block, data in zip(blocks, stored, strict=True):
+        crc = google_crc32c.value(data)
+        yield BlockInfo(
+            at,
+            len(data),
+            block.raw_bytes,
+            block.records,
+            crc,
+            block.first,
+            block.last,
+            block.offset,
+        )
+        at += len(data)

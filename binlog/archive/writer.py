@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from binlog.archive.archive import Archive
@@ -20,25 +22,48 @@ class Written(NamedTuple):
     is_ours: bool
 
 
-class Writer:
-    """Of one archive; one thread at a time."""
+Call = Callable[[], bool]
 
-    def __init__(self, log: Log, archive: Archive) -> None:
+
+def one_by_one(calls: Sequence[Call]) -> list[bool]:
+    """Their results, for who has no threads."""
+    return [call() for call in calls]
+
+
+class Writer:
+    """Of one archive; one thread at a time. ``at_once`` makes several writes at the same time."""
+
+    def __init__(
+        self,
+        log: Log,
+        archive: Archive,
+        *,
+        at_once: Callable[[Sequence[Call]], list[bool]] = one_by_one,
+    ) -> None:
         self._log = log
         self._archive = archive
+        self._at_once = at_once
         self._indexer = Indexer(archive)
 
-    def write(self, cutter: Cutter) -> Written:
-        """Make a segment of all that waits in a cutter; it is durable on return.
+    def write(self, cutters: Sequence[Cutter]) -> list[Written]:
+        """Make a segment of all that waits in each of these cutters; they are durable on return.
 
         Raises:
-            StorageError: unknown whether it was written: the very same may be tried again, by
-                anybody.
+            StorageError: of some it is unknown whether they were written; the very same may be tried
+                again, by anybody.
             RefusedError, DamageError, MismatchError, UpgradeError: of what stands there.
         """
-        cut = cutter.cut(stamp=self._log.stamp(cutter.position))
+        cuts = [cutter.cut(stamp=self._log.stamp(cutter.position)) for cutter in cutters]
+        put_new = self._archive.objects.put_new
+        are_ours = self._at_once([partial(put_new, cut.key, cut.data) for cut in cuts])
+        return [
+            self._settle(cutter, cut, is_ours=is_ours)
+            for cutter, cut, is_ours in zip(cutters, cuts, are_ours, strict=True)
+        ]
+
+    def _settle(self, cutter: Cutter, cut: Cut, *, is_ours: bool) -> Written:
         chain = self._archive.chain(cutter.partition)
-        if self._archive.objects.put_new(cut.key, cut.data):
+        if is_ours:
             cutter.settle(cut)
             chain.note_end(cut.info)
             self._indexer.note(cut.info)

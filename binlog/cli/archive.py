@@ -49,9 +49,10 @@ _LANES = ("partition", "offset", "segments", "records", "events", "bytes")
     "bytes_max",
     metavar="N",
     type=click.IntRange(min=64 * 1024, max=4 * 1024**3),
-    default=16 * 1024 * 1024,
+    default=64 * 1024 * 1024,
     show_default=True,
-    help="How large a segment becomes at most, compressed: then it is cut before its time.",
+    help="How large a segment becomes before it is compressed, mostly to a fifth: then it is cut before"
+    " its time.",
 )
 @click.option(
     "--announce",
@@ -232,5 +233,5 @@ def _write_prices(
     write_text(f"reckoned for {params.partitions} partitions; {busy}; {paid}")
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: Any) -> Any:
     return round(value, 2) if isinstance(value, float) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -51,15 +52,15 @@ class Rushed(MemoryObjects):
     def __init__(self) -> None:
         super().__init__()
         self.before: Callable[[], object] = lambda: None
-        self.puts = 0
+        self._writing = threading.RLock()
 
     def put_new(self, key: str, data: bytes) -> bool:
-        if key.startswith("chain/"):
-            self.puts += 1
-            before, self.before = self.before, lambda: None
-            before()
-            self.before = before
-        return super().put_new(key, data)
+        with self._writing:
+            if key.startswith("chain/"):
+                before, self.before = self.before, lambda: None
+                before()
+                self.before = before
+            return super().put_new(key, data)
 
 
 def test_archives_every_record_and_then_has_nothing_to_do() -> None:
@@ -336,7 +337,7 @@ def test_what_the_stream_forgot_unarchived_is_refused_by_name() -> None:
     archiver = Archiver(world.open(), into, ONCE, clock=world.clock)
     cutter = archiver._cutters[3]
     archiver._reader.read()
-    archiver._writer.write(cutter)  # of one partition, and then it was killed
+    archiver._writer.write([cutter])  # of one partition, and then it was killed
     append_to(world, 2, 3)
     world.clock.advance(10 * HOUR_MS)
     late = world.open()
