@@ -110,6 +110,10 @@ class Exclusions:
         """The partitions that rules name."""
         return frozenset(self._ranges)
 
+    def names(self, partition: int, offset: int) -> bool:
+        """Whether a rule names that very offset, whatever is there."""
+        return any(first <= offset <= last for first, last in self._ranges.get(partition, ()))
+
     def matches(self, run: Run) -> frozenset[int] | None:
         """The indexes of the run's events that are left out; ``None`` if it has none.
 

@@ -207,6 +207,16 @@ class Store(Sink, Reader, Protocol):
     @property
     def keeps_moments(self) -> bool: ...
 
+    def describe(
+        self,
+        generation: str,
+        *,
+        fingerprint: str,
+        types: Iterable[str],
+        excluded: Iterable[str] = (),
+    ) -> None:
+        """As a sink's; ``excluded`` are rules that join those it was made under."""
+
     def view(self) -> AbstractContextManager[Reader]: ...
 
     def build(

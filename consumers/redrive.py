@@ -17,14 +17,14 @@ is what a rebuild that parks would by the same rules.
 
 An event that stands alone has no place in an order: later events of whatever it concerns were applied.
 It goes if today's rules have nothing to do with it; else a rebuild takes it in its place, or an
-exclusion passes it.
+exclusion passes it. A letter that an exclusion of its generation names (`consumers.leaving_out`) is passed
+over, and goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import groupby, islice
-from typing import Literal, TypeAlias
+from itertools import islice
 
 import msgspec
 
@@ -36,75 +36,32 @@ from appliers.item import Row, Write
 from appliers.letters import DeadLetter, run_of
 from appliers.refold import fold_letter
 from appliers.routing import Routing
-from appliers.store import Generation, Reader, Shareable, Store
+from appliers.store import Generation, Shareable, Store
 from binlog.errors import ConflictError, PoisonError
 from binlog.logger import get_logger
 from binlog.params import decode_genesis
 from binlog.vector import offset_of
+from consumers.leaving_out import LeftOut, check_left_out, find_left_out
+from consumers.waiting import Outcome, Redriven, Waiting, waiting_in
+
+__all__ = ["CHUNK", "TRIES_MAX", "Redrive", "Redriven", "Waiting", "waiting_in"]
 
 CHUNK = 500  # letters of an item in memory, and in one write of it
 TRIES_MAX = 8  # of one item against others who move it
 
 _logger = get_logger(__name__)
 
-Outcome: TypeAlias = Literal["back", "partly", "stays", "gone", "rebuild"]
-"""All is applied; some is; nothing is; nothing was left to apply; only a rebuild can."""
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """What waits of one item, or stands alone under a key."""
-
-    table: str
-    partition: int
-    key: bytes
-    alone: bool
-    count: int
-    first: DeadLetter  # without its event
-    last_offset: int
-
-    @property
-    def reason(self) -> str:
-        """Why the first of them could not be applied."""
-        return self.first.reason
-
-
-class Redriven(msgspec.Struct, frozen=True):
-    """What became of one item's letters, or would."""
-
-    waiting: Waiting
-    outcome: Outcome
-    applied: int = 0  # letters, rejected ones among them
-    rejected: int = 0
-    left: int = 0
-    stopped: DeadLetter | None = None  # that still cannot be applied; with the reason of now
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left."""
-        return self.outcome in ("back", "gone")
-
-
-def waiting_in(reader: Reader, table: str | None = None) -> Iterator[Waiting]:
-    """What waits, by table, partition and key; one key's letters are never in memory together."""
-    for (name, partition, key, alone), group in groupby(
-        reader.letters(table), key=lambda x: (x.table, x.partition, x.key, x.alone)
-    ):
-        first, count, last_offset = None, 0, 0
-        for count, letter in enumerate(group, 1):  # noqa: B007 - the last one counts
-            first = first or msgspec.structs.replace(letter, event=b"")
-            last_offset = letter.offset
-        assert first is not None
-        yield Waiting(name, partition, key, alone, count, first, last_offset)
-
 
 class Redrive:
     """Puts back what waits in ``store``, or says what would come of it.
 
-    ``tables`` and ``key`` (canonical bytes) narrow it down. ``dry_run`` writes nothing.
+    ``tables`` and ``key`` (canonical bytes) narrow it down. ``without`` are ids of events that wait,
+    and that are left out of their generations from now on (`consumers.leaving_out`). ``dry_run`` writes
+    nothing.
 
     Raises:
         MismatchError: the rules are not those that the store was made by.
-        ConflictError: the store belongs to no log.
+        ConflictError: the store belongs to no log; an event cannot be left out.
     """
 
     def __init__(
@@ -114,6 +71,7 @@ class Redrive:
         *,
         tables: Collection[str] | None = None,
         key: bytes | None = None,
+        without: Collection[str] = (),
         same_meaning: bool = False,
         dry_run: bool = True,
         between: Callable[[], object] = lambda: None,
@@ -127,7 +85,10 @@ class Redrive:
         self._rules = rules
         self._tables = tables
         self._key = key
+        self._without = without
         self._same_meaning = same_meaning
+        self.left_out: list[LeftOut] = []
+        """The events that are left out from now on, once `run` is through."""
         self._dry_run = dry_run
         self._between = between
 
@@ -137,12 +98,14 @@ class Redrive:
         Raises:
             MismatchError: see the class; nothing of that generation was touched.
             LostError: the generation was replaced meanwhile.
+            ConflictError: an event cannot be left out; nothing of its generation was touched.
         """
         current = fingerprint(self._rules)
         if not self._dry_run and isinstance(self._store, Shareable) and self._store.shared:
             self._store.share()
         generations = self._store.generations()
         taken = [table for each in generations if not each.open for table in each.tables]
+        left_out = find_left_out(self._store, generations, self._without) if self._without else {}
         for generation in generations:
             names = [*([""] if generation.open else ()), *generation.tables]
             wanted = [name for name in names if self._tables is None or name in self._tables]
@@ -156,15 +119,23 @@ class Redrive:
                 tables=generation.tables,
                 same_meaning=self._same_meaning,
             )
-            if generation.fingerprint != current and not self._dry_run:
-                self._store.describe(generation.id, fingerprint=current, types=())
+            events = left_out.get(generation.id, [])
+            rules = {each.rule for each in events}.difference(generation.excluded)
             routing = Routing(
                 self._params,
                 rules=self._rules,
                 tables=None if generation.open else generation.tables,
                 without=taken if generation.open else (),
-                exclusions=parse_exclusions(generation.excluded),
+                exclusions=parse_exclusions((*generation.excluded, *rules)),
             )
+            if events:
+                checkpoints = self._store.checkpoints(generation.id)
+                check_left_out(self._store, generation, routing, events, checkpoints)
+                self.left_out += events
+            if (generation.fingerprint != current or rules) and not self._dry_run:
+                self._store.describe(
+                    generation.id, fingerprint=current, types=(), excluded=sorted(rules)
+                )
             for table in wanted:
                 yield from _Table(self._store, generation, routing, table).redrive(
                     self._key, dry_run=self._dry_run, between=self._between
@@ -217,6 +188,10 @@ class _Table:
                 return self._stopped(waiting, begin, applied, rejected, None)  # `check` says why
             step = self._fold(row, letters)
             found = self._row_after(row, step, letters)
+            if not (found.parked or found.version):
+                reason = "no event is left that made the item: rebuild the table"
+                nothing = msgspec.structs.replace(letters[0], reason=reason)
+                return self._stopped(waiting, begin, applied, rejected, nothing)
             if not self._write(row, found, letters, step):
                 tries += 1
                 if tries < TRIES_MAX:
@@ -262,6 +237,8 @@ class _Table:
         whole = msgspec.structs.replace(row, parked=False, tail=0)
         fold.preload(first.partition, self._table, {first.key: whole})
         for taken, letter in enumerate(letters):
+            if self._is_left_out(letter):
+                continue
             try:
                 if not fold_letter(fold, letter):
                     reason = (
@@ -275,6 +252,10 @@ class _Table:
             if fold.parking.letters:
                 return _Step(fold, taken, fold.parking.letters[0])
         return _Step(fold, len(letters), None)
+
+    def _is_left_out(self, letter: DeadLetter) -> bool:
+        exclusions = self._routing.exclusions
+        return exclusions is not None and exclusions.names(letter.partition, letter.offset)
 
     def _row_after(self, row: Row, step: _Step, letters: Sequence[DeadLetter]) -> Row:
         [after] = [row for _, row in step.fold.rows(self._table)]
@@ -343,6 +324,9 @@ class _Table:
         stopped: DeadLetter | None = None
         rebuild = False
         for letter in self._letters(waiting, after=0, through=1 << 63):
+            if self._is_left_out(letter):
+                gone.append(letter)
+                continue
             fold = Fold(self._routing, parks=True, after=None)
             try:
                 fold.add(run_of(letter))

@@ -318,11 +318,18 @@ class DynamoDBStore:
             session.change(generations=(*live, made))
         return made
 
-    def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
+    def describe(
+        self,
+        generation: str,
+        *,
+        fingerprint: str,
+        types: Iterable[str],
+        excluded: Iterable[str] = (),
+    ) -> None:
         session = self._turns.writing()
         known = session.catalog.live(generation, self.name)
         with self._turns.losing():
-            session.change_generation(described(known, fingerprint, types))
+            session.change_generation(described(known, fingerprint, types, excluded))
 
     def commit(
         self,

@@ -63,10 +63,16 @@ def with_tables(generation: Generation, *tables: Iterable[str]) -> Generation:
     return msgspec.structs.replace(generation, tables=met)
 
 
-def described(generation: Generation, fingerprint: str, types: Iterable[str]) -> Generation:
-    """The generation under another fingerprint, having met ``types`` too."""
-    met = sorted_names(generation.types, types)
-    return msgspec.structs.replace(generation, fingerprint=fingerprint, types=met)
+def described(
+    generation: Generation, fingerprint: str, types: Iterable[str], excluded: Iterable[str] = ()
+) -> Generation:
+    """The generation under another fingerprint, having met ``types``, and without more events."""
+    return msgspec.structs.replace(
+        generation,
+        fingerprint=fingerprint,
+        types=sorted_names(generation.types, types),
+        excluded=sorted_names(generation.excluded, excluded),
+    )
 
 
 def after_build(

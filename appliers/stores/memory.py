@@ -267,13 +267,20 @@ class MemoryStore:
             self._keep(foreign, relayed)
             return []
 
-    def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
+    def describe(
+        self,
+        generation: str,
+        *,
+        fingerprint: str,
+        types: Iterable[str],
+        excluded: Iterable[str] = (),
+    ) -> None:
         self.lock()
         with self._mutex:
             known = self._content.generations.get(generation)
             if known is None:
                 raise lost_generation(self.name, generation)
-            self._content.generations[generation] = described(known, fingerprint, types)
+            self._content.generations[generation] = described(known, fingerprint, types, excluded)
 
     def build(
         self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]

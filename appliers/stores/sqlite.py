@@ -183,17 +183,29 @@ class SQLiteStore:
                 create_table(connection, generation.id, table)
         return generation
 
-    def describe(self, generation: str, *, fingerprint: str, types: Iterable[str]) -> None:
+    def describe(
+        self,
+        generation: str,
+        *,
+        fingerprint: str,
+        types: Iterable[str],
+        excluded: Iterable[str] = (),
+    ) -> None:
         connection = self._writing()
         reader = SQLiteReader(connection, self.name)
         with translated(self.name), transaction(connection):
             known = next((g for g in reader.generations() if g.id == generation), None)
             if known is None:
                 raise lost_generation(self.name, generation)
-            made = described(known, fingerprint, types)
+            made = described(known, fingerprint, types, excluded)
             connection.execute(
-                "UPDATE _binlog_generations SET fingerprint = ?, types = ? WHERE id = ?",
-                (made.fingerprint, msgspec.json.encode(made.types).decode(), generation),
+                "UPDATE _binlog_generations SET fingerprint = ?, types = ?, excluded = ? WHERE id = ?",
+                (
+                    made.fingerprint,
+                    msgspec.json.encode(made.types).decode(),
+                    msgspec.json.encode(made.excluded).decode(),
+                    generation,
+                ),
             )
 
     def commit(

@@ -33,6 +33,7 @@ _RULES_SHOWN = 3
     binlog parked sqlite:replica.db
     binlog redrive sqlite:replica.db --appliers shop.rules:appliers --same-meaning
     binlog redrive sqlite:replica.db --appliers shop.rules:appliers --same-meaning --yes
+    binlog redrive sqlite:replica.db --without 8c1f --yes
     """,
 )
 @store_argument()
@@ -46,6 +47,13 @@ _RULES_SHOWN = 3
     is_flag=True,
     help="The source of the appliers changed, and of all other events they compute what they did.",
 )
+@click.option(
+    "--without",
+    metavar="ID",
+    multiple=True,
+    help="Leave that event out, for ever: one that waits, and that no other item took. May be"
+    " repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would come of it; it does without --yes.")
 @click.option("--yes", is_flag=True, help="Do it.")
 @json_option
@@ -58,6 +66,7 @@ def command(
     key: bytes | None,
     appliers: str | None,
     same_meaning: bool,
+    without: tuple[str, ...],
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -68,11 +77,17 @@ def command(
     left is parked no longer. Workers of Lambda and KCL may go on meanwhile; binlog replicate, which
     has a store to itself, is to be stopped first. Nothing is written without --yes. Exit status 1 if
     anything stays.
+
+    With --without an event that can never be applied is passed over, and its offset joins the rules that
+    the tables are made under, as if they had been rebuilt with --exclude. Where that alone would not do,
+    because another item took the event say, it is refused.
     """
     from appliers.address import open_store
 
     if dry_run and yes:
         raise click.UsageError("--dry-run, or --yes")
+    if without and (tables or key is not None):
+        raise click.UsageError("--without is for all that wait: leave out --table and --key")
     rules = load_rules(appliers)
     with contextlib.closing(open_store(store, must_exist=True)) as opened:
         redrive = Redrive(
@@ -80,16 +95,21 @@ def command(
             rules,
             tables=tables or None,
             key=key,
+            without=without,
             same_meaning=same_meaning,
             dry_run=not yes,
         )
         done = list(redrive.run())
     if as_json:
-        write_json({"written": yes, "redriven": [redriven_document(each) for each in done]})
+        left_out = {"without": [each.rule for each in redrive.left_out]} if without else {}
+        redriven = [redriven_document(each) for each in done]
+        write_json({"written": yes, "redriven": redriven, **left_out})
     else:
         _write_text(done, nothing="nothing is parked" + " of these" * bool(tables or key))
         if any(each.applied or each.outcome == "gone" for each in done) and not yes:
             note("binlog: nothing was written; --yes does it")
+        for event in redrive.left_out:
+            note(f"binlog: event {event.id} is left out{'' if yes else ' then'}: {event.rule}")
     if not all(each.is_done for each in done):
         context.exit(1)
 
@@ -144,7 +164,7 @@ def _write_text(done: Sequence[Redriven], *, nothing: str) -> None:
     more = "" if len(stopped) <= _RULES_SHOWN else f" and so on, {len(stopped):,} of them (--json)"
     write_text(
         "",
-        "what stays needs other appliers; where an event never can be applied, pass it by rebuilding:",
+        "what stays needs other appliers; an event that never can be applied is passed by --without ID, or",
         f"  binlog rebuild LOG STORE {' '.join(few)}{more}",
     )
 

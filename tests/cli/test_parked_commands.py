@@ -189,3 +189,23 @@ def test_check_finds_what_does_not_belong_together(
 
 def test_a_dry_run_that_is_meant_is_refused() -> None:
     assert binlog("redrive", "sqlite:a.db", "--dry-run", "--yes").status == 2
+
+
+def test_an_event_that_never_fits_is_left_out_and_recorded(parked: tuple[str, str]) -> None:
+    """Without a rebuild; what comes out verifies against the log by the rule that is recorded."""
+    log, store = parked
+    parks = with_rules("replicate", log, store, "--once", "--park")
+    assert parks.status == 0, parks.err
+    refused = with_rules("redrive", store, "--without", "i2", "--table", "orders")
+    assert (refused.status, "--without is for all" in refused.err) == (2, True)
+    unknown = with_rules("redrive", store, "--without", "i9")
+    assert (unknown.status, "no event 'i9' waits" in unknown.err) == (2, True)
+    ran = with_rules("redrive", store, "--without", "i2", "--yes", "--json")
+    assert ran.status == 0, ran.err
+    [document] = ran.lines
+    [rule] = document["without"]
+    assert rule.startswith("offsets=")
+    assert [each["outcome"] for each in document["redriven"]] == ["back"]
+    assert with_rules("verify", store, log).status == 0
+    [status] = binlog("status", log, store, "--json").lines
+    assert status["excluded"] == [{"tables": ["orders"], "open": True, "rules": [rule]}]

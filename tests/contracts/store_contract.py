@@ -530,9 +530,10 @@ def test_event_types_met_stay_with_their_generation(handles: Handles) -> None:
     store.bind(GENESIS)
     generation = store.create(tables=None, fingerprint="f1", excluded=()).id
     store.describe(generation, fingerprint="f2", types=["Paid", "Asked"])
-    store.describe(generation, fingerprint="f3", types=["Paid", "Sent"])
-    assert [(g.fingerprint, g.types) for g in handles().generations()] == [
-        ("f3", ("Asked", "Paid", "Sent"))
+    store.describe(generation, fingerprint="f3", types=["Paid", "Sent"], excluded=["id=2", "id=1"])
+    store.describe(generation, fingerprint="f3", types=[], excluded=["id=2"])
+    assert [(g.fingerprint, g.types, g.excluded) for g in handles().generations()] == [
+        ("f3", ("Asked", "Paid", "Sent"), ("id=1", "id=2"))
     ]
     store.build(tables=None, fingerprint="f4", excluded=()).finish(
         {}, tables=["users"], types=["Lost"]
