@@ -47,10 +47,14 @@ class Sizes(msgspec.Struct, frozen=True):
     rounds: int
     long: bool
     """MariaDB too."""
+    small: bool = False
+    """For CI: of what takes a process each only the most telling."""
     seed: int = SEED
 
 
-SMALL = Sizes(events=20_000, singles=200, workers=20_000, puts=5_000, rounds=3, long=False)
+SMALL = Sizes(
+    events=20_000, singles=200, workers=20_000, puts=5_000, rounds=3, long=False, small=True
+)
 NORMAL = Sizes(events=100_000, singles=2_000, workers=1_000_000, puts=100_000, rounds=5, long=False)
 LONG = Sizes(events=1_000_000, singles=10_000, workers=1_000_000, puts=200_000, rounds=3, long=True)
 
@@ -110,7 +114,7 @@ class Bench:
     @cached_property
     def log(self) -> Path:
         """Our log of the history, as a producer writes it that is given all it can take."""
-        return self._log_of(self.spec)
+        return self.log_of(self.spec)
 
     @cached_property
     def lambda_events(self) -> list[lambda_event.Event]:
@@ -127,7 +131,7 @@ class Bench:
     @cached_property
     def workers_log(self) -> Path:
         """Its log."""
-        return self.log if self.workers_spec == self.spec else self._log_of(self.workers_spec)
+        return self.log if self.workers_spec == self.spec else self.log_of(self.workers_spec)
 
     @cached_property
     def workers_expected(self) -> str:
@@ -165,7 +169,7 @@ class Bench:
     @cached_property
     def memory_logs(self) -> list[Path]:
         """Our logs of the two."""
-        return [self._log_of(self.memory_spec(grown=grown)) for grown in (False, True)]
+        return [self.log_of(self.memory_spec(grown=grown)) for grown in (False, True)]
 
     @cached_property
     def memory_expected(self) -> list[str]:
@@ -212,7 +216,8 @@ class Bench:
             )
         return self._sources[settings.name]
 
-    def _log_of(self, spec: History) -> Path:
+    def log_of(self, spec: History) -> Path:
+        """Our log of a history, a new one."""
         folder = self.new("log")
         ours.write_log(folder, spec)
         return folder

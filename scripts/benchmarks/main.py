@@ -18,6 +18,7 @@ from scripts.benchmarks.figures_kcl import kcl_contests
 from scripts.benchmarks.figures_kinesis import kinesis_contests
 from scripts.benchmarks.figures_lambda import lambda_contests
 from scripts.benchmarks.figures_pace import pace_contests
+from scripts.benchmarks.figures_recovery import recovery_contests
 from scripts.benchmarks.measure import ROUNDS_MIN, WrongResultError, contest
 from scripts.benchmarks.report import Line, document, lines_of, machine, markdown, print_table
 
@@ -39,6 +40,13 @@ KEYS = (
     "rate",
     "max-behind",
     "max-behind-peak",
+    "snapshot",
+    "snapshot-wide",
+    "archive-workers",
+    "memory-archive",
+    "memory-from-archive",
+    "memory-snapshot",
+    "memory-from-snapshot",
 )
 
 DESCRIPTION = """\
@@ -73,7 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines: list[Line] = []
     try:
         services = [*kinesis_contests(bench), *lambda_contests(bench), *kcl_contests(bench)]
-        for one in [*contests(bench), *services, *pace_contests(bench)]:
+        for one in [
+            *contests(bench),
+            *services,
+            *pace_contests(bench),
+            *recovery_contests(bench),
+        ]:
             if not options.only or one.key in options.only:
                 lines += _measure(one, sizes, errors)
     except WrongResultError as error:
