@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from appliers.item import Rejection, Row
@@ -27,7 +26,8 @@ from appliers.store import Checkpoint, Generation, Reader, Store
 from binlog.errors import ConflictError, RefusedError
 from binlog.foreign import Foreign, Place
 
-_PAGE_ROWS = 1_000
+PAGE_ROWS = 1_000
+PAGE_BYTES = 1024 * 1024  # of keys and items, at which a page ends as well
 
 
 class Page(NamedTuple):
@@ -174,11 +174,15 @@ class MomentSurvey:
         after: bytes | None = None,
     ) -> Iterator[Page]:
         rows = self._view.scan(table, after=after) if segment == 0 else iter(())
-        while True:
-            some = list(islice(rows, _PAGE_ROWS))
-            yield Page(some, some[-1][0] if len(some) == _PAGE_ROWS else None)
-            if len(some) < _PAGE_ROWS:
-                return
+        some: list[tuple[bytes, Row]] = []
+        size = 0
+        for key, row in rows:
+            some.append((key, row))
+            size += len(key) + len(row.data or b"")
+            if len(some) >= PAGE_ROWS or size >= PAGE_BYTES:
+                yield Page(some, key)
+                some, size = [], 0
+        yield Page(some, None)
 
     def rejections(self) -> Iterator[Rejection]:
         for table in self.generation.tables:

@@ -105,11 +105,10 @@ class LiveWorld:
                 if kind < 0.4:
                     producer.append(event("Paid", key, self.random.randrange(5), table="orders"))
                 elif kind < 0.6:
-                    item = {**key, "total": self.number}
-                    producer.append(put_item("orders", item, key="id"))
+                    producer.append(put_item("orders", {**key, "total": self.number}, key="id"))
                 elif kind < 0.75:
                     expected = self.random.choice([0, 1, self.number])
-                    item = {**key, "total": self.number, "paid": []}
+                    item: dict[str, Any] = {**key, "total": self.number, "paid": []}
                     producer.append(put_item("orders", item, key="id", expect=expected))
                 elif kind < 0.9:
                     producer.append(delete_item("orders", key))
