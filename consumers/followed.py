@@ -30,7 +30,7 @@ def followed(
     if following is None:
         store.create(tables=None, fingerprint=current, excluded=wanted)
         generations = store.generations()
-    elif wanted and wanted != following.excluded:
+    elif not set(wanted).issubset(following.excluded):  # redrive may have added some
         raise ConflictError(
             f"the store was made with the exclusions {', '.join(following.excluded) or 'none'}",
             store.name,

@@ -204,3 +204,16 @@ def test_a_checkpoint_that_is_not_beyond_it_is_waited_for(log: DirectoryLog) -> 
     events = [LeftOut("bad", waiting.partition, waiting.first.offset)]
     with pytest.raises(ConflictError, match="is not beyond it yet"):
         check_left_out(store, generation, None, events, {})  # type: ignore[arg-type]
+
+
+def test_a_consumer_that_names_some_of_the_stores_exclusions_goes_on(log: DirectoryLog) -> None:
+    """What it was told to leave out is left out; others joined since, and its settings did not."""
+    store = MemoryStore()
+    following = Following(once=True, rules=RULES, poison="park", excluded=("id=nobody",))
+    append(log, paid("bad", "a"), order("a"))
+    replicate(log, store, following)
+    put_back(store, "bad")
+    replicate(log, store, following)
+    more = Following(once=True, rules=RULES, poison="park", excluded=("id=nobody", "id=x"))
+    with pytest.raises(ConflictError, match="made with the exclusions"):
+        replicate(log, store, more)
