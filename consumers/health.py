@@ -30,8 +30,8 @@ from binlog.aws.health import (
     skew_finding,
 )
 from binlog.aws.identity import Identity, endpoint_of, place_of
-from binlog.aws.permissions import Permission, Probe, examine, missing
-from binlog.aws.policies import Role, Target, stream_target
+from binlog.aws.permissions import Permission, Probe, examine, missing, simulate
+from binlog.aws.policies import GRANTS, Role, Target, objects_targets, stream_target
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
 from binlog.health import Finding, State, found
@@ -39,6 +39,7 @@ from binlog.log import Log
 from binlog.logs.kinesis import READS_PER_S
 from binlog.logs.kinesis_health import StreamHealth, probes, questions, reads_finding
 from binlog.logs.kinesis_service import Service
+from binlog.objects.s3_health import BucketHealth, deletes_finding
 from binlog.sequencer_state import SequencerState
 from consumers.aws_lambda_mapping import look_at
 from consumers.kcl_java import java_findings
@@ -63,7 +64,7 @@ class Doctor:
 
     ``role`` is whose permissions are looked at, ``other_reads`` the budgets of the stream's other
     readers, in GetRecords calls a second and shard, ``function`` the Lambda function (name or ARN) that
-    the stream is delivered to.
+    the stream is delivered to, ``archive`` and ``snapshots`` where those are.
 
     Raises:
         RefusedError: addresses that are none of a log and a store.
@@ -77,9 +78,16 @@ class Doctor:
         role: Role = "reader",
         other_reads: Sequence[float] = (),
         function: str | None = None,
+        archive: str | None = None,
+        snapshots: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.report = Report([])
+        self._objects = {
+            kind: parse_address(url)
+            for kind, url in (("archive", archive), ("snapshots", snapshots))
+            if url is not None
+        }
         self._log_url, self._store_url = log, store
         self._log = parse_address(log)
         self._store = None if store is None else parse_address(store)
@@ -99,6 +107,8 @@ class Doctor:
             self._directory()
         if self._store is not None and self._store.scheme == "dynamodb":
             self._tables(self._store)
+        for kind, address in self._objects.items():
+            self._kept(kind, address)
         return self.report
 
     def _add(self, *findings: Finding) -> None:
@@ -111,6 +121,7 @@ class Doctor:
             ours = "not installed"
         self._add(Finding("versions", "ok", f"binlog {ours}, Python {platform.python_version()}"))
         schemes = {self._log.scheme, self._store.scheme if self._store else ""}
+        schemes |= {each.scheme for each in self._objects.values()}
         if schemes & {"kinesis", "dynamodb", "s3"}:
             self._add(sdk_finding())
 
@@ -299,3 +310,51 @@ class Doctor:
                 asked = [(target, store.probes(target.on)) for target in targets]
                 self._permissions(address, asked, identity)
             self._add(*store.findings())
+
+    # -- an archive, snapshots ---------------------------------------------------------------------
+
+    def _kept(self, kind: str, address: Address) -> None:
+        if address.scheme != "s3":
+            self._disk(Path(address.path), str(address))
+            return
+        usable, identity = self._credentials(address)
+        if not usable:
+            return
+        try:
+            bucket = BucketHealth(address.path, address.account, str(address))
+        except BinlogError as error:
+            self._add(found("bucket", error))
+            return
+        with contextlib.closing(bucket):
+            try:
+                account_id = identity.account_id if identity else None
+                place = place_of(address.account, "s3", str(address), account_id=account_id)
+            except BinlogError:
+                place = None  # a stand-in's: there are no permissions to look at
+            region = None
+            if self._log.scheme == "kinesis" and place is not None:
+                region = self._log.account.region or place.region
+            self._add(*bucket.findings(region=region))
+            if place is None:
+                return
+            targets = objects_targets("archive", place, address.path)
+            if kind == "snapshots":
+                targets = objects_targets("snapshots", place, address.path)
+            role_has = {each.on for each in GRANTS[self._role]}
+            asked = [(each, bucket.probes(each.on)) for each in targets if each.on in role_has]
+            self._permissions(address, asked, identity)
+            if kind == "archive":
+                self._add(_deletes(address, identity, targets[0]))
+
+
+def _deletes(address: Address, identity: Identity | None, target: Target) -> Finding:
+    """Whether somebody who reads or writes an archive could remove it."""
+    where = str(address)
+    if identity is None:
+        return deletes_finding(None, "unknown", where)
+    action = "s3:DeleteObject"
+    try:
+        said = simulate(address.account, identity, [action], target, where)
+    except BinlogError as error:
+        return deletes_finding(error, "unknown", where)
+    return deletes_finding(None, said[action].state if action in said else "unknown", where)

@@ -31,7 +31,8 @@ from appliers.store import Checkpoint, Generation, Part
 from appliers.stores.dynamodb_calls import INVALID
 from appliers.stores.dynamodb_catalog import BUILD, Gone, Place, rejections_pk
 from appliers.stores.dynamodb_commit import keep_foreign, keep_rejections, put_checkpoint
-from appliers.stores.dynamodb_import import Imported, Importer, remove_imported
+from appliers.stores.dynamodb_import import Importer
+from appliers.stores.dynamodb_imported import Imported, remove_imported
 from appliers.stores.dynamodb_items import Attributes, Keys, check_key, stored_item
 from appliers.stores.dynamodb_leftovers import remove_left, sweep
 from appliers.stores.dynamodb_letters import letters_pk, write_letters

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,16 @@ from appliers.stores.dynamodb_import_data import (
     remove_data_set,
     write_data_set,
 )
+from appliers.stores.dynamodb_imported import Imported, describe, import_from, place_of_table, tag
 from appliers.stores.dynamodb_items import check_key
 from appliers.stores.dynamodb_reader import unpack_row
 from appliers.stores.dynamodb_session import Session
 from appliers.stores.dynamodb_tables import TableSpec
-from appliers.stores.dynamodb_tables_options import creation, missing_tags
-from appliers.stores.dynamodb_tables_spec import LOG_TAG
+from appliers.stores.dynamodb_tables_options import creation
 from appliers.stores.sorted_runs import merged
 from binlog.aws.account import is_aws
 from binlog.aws.errors import error_code, trouble
-from binlog.errors import BinlogError, BusyError, ConflictError, DamageError, RefusedError
+from binlog.errors import ConflictError, DamageError, RefusedError
 from binlog.logger import get_logger
 from binlog.objects.s3 import S3Objects
 
@@ -65,12 +65,6 @@ _NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_OF_IMPORTS = ("Tags", "DeletionProtectionEnabled")
 
 _logger = get_logger(__name__)
-
-
-class Imported(Gone, frozen=True, omit_defaults=True):
-    """A table that a build makes, noted before it is; ``source``: the bucket and prefix it is from."""
-
-    source: str = ""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -223,7 +217,7 @@ class Importer:
                 },
             },
         }
-        where = _where(session, spec.physical)
+        where = place_of_table(session, spec.physical)
         begun = session.calls.clock.monotonic()
         while True:
             try:
@@ -240,8 +234,8 @@ class Importer:
             return str(reply["ImportTableDescription"]["ImportArn"])
 
     def _started(self, session: Session, spec: TableSpec, prefix: str) -> str:
-        found = _describe(session, spec.physical)
-        arn = None if found is None else _import_from(session, found, self._source(prefix))
+        found = describe(session, spec.physical)
+        arn = None if found is None else import_from(session, found, self._source(prefix))
         if arn is None:
             raise ConflictError(
                 f"the table {spec.physical} is there, and was not imported from this data set",
@@ -257,7 +251,7 @@ class Importer:
         """Wait for it, hold its counts against the manifest, and make the table one of ours."""
         spec = begun.spec
         found = await_import(session, begun.arn, spec.physical)
-        check_counts(found, begun.data_set, _where(session, spec.physical))
+        check_counts(found, begun.data_set, place_of_table(session, spec.physical))
         tag(session, spec, str(found["TableArn"]))
         session.ensure(spec)
         _logger.info(
@@ -292,20 +286,6 @@ def _checked(spec: TableSpec, key: bytes, row: Row, name: str) -> tuple[bytes, R
     return key, row
 
 
-def _where(session: Session, physical: str) -> str:
-    return f"{session.name}: table {physical}"
-
-
-def _describe(session: Session, physical: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = session.control.describe_table(TableName=physical)["Table"]
-    except Exception as error:
-        if error_code(error) == _MISSING:
-            return None
-        raise trouble(error, _where(session, physical)) from error
-    return found
-
-
 # -- what becomes of an import -----------------------------------------------------------------------
 
 
@@ -320,7 +300,7 @@ def await_import(session: Session, arn: str, physical: str) -> dict[str, Any]:
         try:
             reply = session.control.describe_import(ImportArn=arn)
         except Exception as error:
-            raise trouble(error, _where(session, physical)) from error
+            raise trouble(error, place_of_table(session, physical)) from error
         found: dict[str, Any] = reply["ImportTableDescription"]
         if found["ImportStatus"] not in {_IN_PROGRESS, "CANCELLING"}:
             return found
@@ -355,85 +335,3 @@ def check_counts(found: Mapping[str, Any], data_set: DataSet, where: str) -> Non
             where,
             "run it again; nothing was made live",
         )
-
-
-def tag(session: Session, spec: TableSpec, arn: str) -> None:
-    """Give a table that was imported the tags of ours."""
-    pause_s, left = POLL_FIRST_S, 20
-    while True:
-        try:
-            session.control.tag_resource(ResourceArn=arn, Tags=missing_tags(spec, {}))
-            return
-        except Exception as error:
-            left -= 1
-            if error_code(error) not in {_IN_USE, _MISSING} or not left:
-                raise trouble(error, _where(session, spec.physical)) from error
-        session.calls.pause(pause_s)
-
-
-def _import_from(session: Session, table: Mapping[str, Any], source: str) -> str | None:
-    """The import that has made a table, if it was from ``source``."""
-    more: dict[str, Any] = {}
-    while True:
-        try:
-            reply = session.control.list_imports(TableArn=table["TableArn"], **more)
-        except Exception as error:
-            raise trouble(error, session.name) from error
-        for each in reply.get("ImportSummaryList", ()):
-            named = each.get("S3BucketSource", {})
-            if f"{named.get('S3Bucket')}/{named.get('S3KeyPrefix', '')}" == source:
-                return str(each["ImportArn"])
-        if not reply.get("NextToken"):
-            return None
-        more = {"NextToken": reply["NextToken"]}
-
-
-# -- what killed builds left -------------------------------------------------------------------------
-
-
-def claim(session: Session, left: Imported) -> bool:
-    """Make a table that was imported, and not tagged yet, one that can be removed as ours.
-
-    Whether it can: the service may not tell (any more) where it is from.
-
-    Raises:
-        BusyError: it is being imported, which nobody can stop.
-    """
-    table = _describe(session, left.physical)
-    if table is None:
-        return True
-    try:
-        reply = session.control.list_tags_of_resource(ResourceArn=table["TableArn"])
-    except Exception as error:
-        raise trouble(error, session.name) from error
-    if any(each["Key"] == LOG_TAG for each in reply.get("Tags", ())):
-        return True
-    arn = _import_from(session, table, left.source)
-    if arn is None:
-        return False
-    status = session.control.describe_import(ImportArn=arn)["ImportTableDescription"]
-    if status["ImportStatus"] == _IN_PROGRESS:
-        raise BusyError(
-            f"the table {left.physical} is being imported",
-            session.name,
-            "DynamoDB lets nobody stop that: try again when it is done",
-            table=left.table,
-        )
-    tag(session, session.spec_of_gone(left), str(table["TableArn"]))
-    return True
-
-
-def remove_imported(session: Session, left: Iterable[Imported]) -> list[Imported]:
-    """Remove tables that killed builds imported; those that cannot be yet, or not by us."""
-    kept: list[Imported] = []
-    for each in left:
-        try:
-            if claim(session, each):
-                session.remove(each)
-                continue
-            why = "nothing says that it was imported for this store"
-        except BinlogError as error:
-            why = str(error)
-        _logger.warning("table.left", store=session.name, table=each.physical, why=why)
-        kept.append(each)
-    return kept

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from appliers.stores.dynamodb_catalog import BUILD, checkpoints_pk
-from appliers.stores.dynamodb_import import Imported, remove_imported
+from appliers.stores.dynamodb_imported import Imported, remove_imported
 from appliers.stores.dynamodb_items import Attributes
 from appliers.stores.dynamodb_letters import LETTERS
 from appliers.stores.dynamodb_session import Session

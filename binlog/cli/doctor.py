@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     binlog doctor kinesis://orders --as producer --json
     binlog doctor kinesis://orders dynamodb://live --as lambda --function orders-applier
     binlog doctor kinesis://orders dynamodb://replica --as kcl
+    binlog doctor kinesis://orders --as archive --archive s3://kept/orders
     """,
 )
 @log_argument
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="The Lambda function that LOG is delivered to: its event source mapping is looked at.",
 )
+@click.option(
+    "--archive",
+    metavar="URL",
+    help="The archive of LOG: rules that delete or freeze it, versions, who may delete.",
+)
+@click.option("--snapshots", metavar="URL", help="The same of where snapshots are kept.")
 @json_option
 @click.pass_context
 def command(
@@ -60,6 +67,8 @@ def command(
     role: Role | None,
     other_reads: tuple[float, ...],
     function: str | None,
+    archive: str | None,
+    snapshots: str | None,
     as_json: bool,
 ) -> None:
     """Look at credentials, permissions, limits, retention, budgets and clocks. Changes nothing.
@@ -78,13 +87,27 @@ def command(
         raise RefusedError(f"{log!r} is no log", do="write file:DIR or kinesis://STREAM")
     if other_reads and schemes[0] != "kinesis":
         raise RefusedError("--other-reads, and LOG is not a stream", log, "leave it out")
-    if role is not None and not set(schemes) & {"kinesis", "dynamodb"}:
+    kept = [parse_address(each).scheme for each in (archive, snapshots) if each is not None]
+    for scheme, url in zip(kept, filter(None, (archive, snapshots)), strict=True):
+        if scheme not in ("file", "s3"):
+            raise RefusedError(
+                f"{url!r} holds no objects", do="write file:DIR or s3://BUCKET/PREFIX"
+            )
+    if role is not None and not {*schemes, *kept} & {"kinesis", "dynamodb", "s3"}:
         raise RefusedError(f"--as {role}, and LOG is not a service's", log, "leave it out")
     if role is None:
         role = "applier" if "dynamodb" in schemes else "reader"
     if function is not None and schemes[0] != "kinesis":
         raise RefusedError("--function, and LOG is not a stream", log, "leave it out")
-    doctor = Doctor(log, store, role=role, other_reads=other_reads, function=function)
+    doctor = Doctor(
+        log,
+        store,
+        role=role,
+        other_reads=other_reads,
+        function=function,
+        archive=archive,
+        snapshots=snapshots,
+    )
     report = doctor.examine()
     if as_json:
         write_json(

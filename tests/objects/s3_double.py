@@ -109,6 +109,10 @@ class Client:
     def put_object(self, **asked: Any) -> dict[str, Any]:
         fate = self._fate("put", asked)
         lost = ConnectionClosedError(endpoint_url=self.meta.endpoint_url)
+        if fate == "denied":
+            said = "User: arn:aws:iam::1:user/me is not authorized to perform: s3:PutObject"
+            said += ' on resource: "arn:aws:s3:::bucket/a" because no identity-based policy allows'
+            raise refusal("AccessDenied", 403, "PutObject", said + " the s3:PutObject action")
         value = struct.pack(">I", google_crc32c.value(bytes(asked["Body"])))
         if asked.get("ChecksumCRC32C", base64.b64encode(value).decode()) != (
             base64.b64encode(value).decode()
@@ -118,10 +122,6 @@ class Client:
             raise refusal("ConditionalRequestConflict", 409, "PutObject")
         if fate == "503":
             raise refusal("SlowDown", 503, "PutObject")
-        if fate == "denied":
-            said = "User: arn:aws:iam::1:user/me is not authorized to perform: s3:PutObject"
-            said += ' on resource: "arn:aws:s3:::bucket/a" because no identity-based policy allows'
-            raise refusal("AccessDenied", 403, "PutObject", said + " the s3:PutObject action")
         if fate in {"never", "cut"}:
             raise lost
         if fate == "late":
