@@ -174,7 +174,7 @@ def open_log(
 
 def _open_alone(url: str, clock: Clock | None) -> Log:
     address = parse_address(url)
-    if address.scheme == "s3" or (address.scheme == "file" and is_archive_folder(address.path)):
+    if is_archive_address(address):
         return _open_archive(url, clock)
     if address.scheme == "file":
         from binlog.logs.directory import DirectoryLog  # not for `--help`
@@ -199,12 +199,14 @@ def _open_alone(url: str, clock: Clock | None) -> Log:
     )
 
 
-def is_archive_folder(path: str) -> bool:
-    """Whether an archive, or what is left of one, is in that folder."""
+def is_archive_address(address: Address) -> bool:
+    """Whether that is of an archive, or of what is left of one, and of no log that can grow."""
     from binlog.archive.keys import ROOT_KEY
 
-    folder = Path(path)
-    return (folder / ROOT_KEY).is_file() or (folder / "chain").is_dir()
+    folder = Path(address.path)
+    return address.scheme == "s3" or (
+        address.scheme == "file" and ((folder / ROOT_KEY).is_file() or (folder / "chain").is_dir())
+    )
 
 
 def _open_archive(url: str, clock: Clock | None) -> ArchiveLog:

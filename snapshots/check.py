@@ -26,18 +26,22 @@ fold                  not the fold of its events up to the vector; missing, or t
 rejection             recorded and not rejected, or the other way round (I5)
 ====================  =========================================================================
 
+Of an archive: see `snapshots.check_archive`.
+
 Mentioned without being broken: ``torn-tail``, ``unnoted``, ``note-lost``, ``aside``; see
 `binlog.logs.directory_check`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from appliers.adoption import Bases
 from appliers.applier import NO_RULES, Rules
 from appliers.store import Reader, Store
-from binlog.address import open_log, parse_address
+from binlog.address import is_archive_address, open_log, parse_address
+from binlog.archive.archived_log import ArchivedLog
 from binlog.errors import (
     DamageError,
     HaltedError,
@@ -49,7 +53,10 @@ from binlog.errors import (
 )
 from binlog.log import Log, Position
 from binlog.logs.directory_check import Finding, check_directory_log
+from binlog.objects.address import open_objects
 from binlog.vector import Vector
+from snapshots.check_archive import check_archive
+from snapshots.check_chain import check_beside
 from snapshots.check_letters import check_letters
 from snapshots.check_log import Walk
 from snapshots.check_store import (
@@ -69,6 +76,7 @@ def check(
     url: str,
     store: Store | None = None,
     *,
+    archive: str | None = None,
     rules: Rules = NO_RULES,
     bases: Bases | None = None,
     workers: int = 1,
@@ -76,31 +84,50 @@ def check(
 ) -> Iterator[Finding]:
     """What is wrong with the log at ``url``, and with ``store``; see the table above.
 
+    What is there may be an archive; or one is beside it, at the address ``archive``: then both, and
+    that they are one history (`snapshots.check_archive`).
+
     Raises:
         RefusedError: there is nothing.
         MismatchError: what is there is no log; the store was made from another one.
     """
-    seen: set[str] = set()
     address = parse_address(url)
-    if address.scheme == "file":
+    is_kept = is_archive_address(address)
+    seen: set[str] = set()
+    if is_kept or archive is not None:
+        kept = list(_archive(url if is_kept else archive or "", tick))
+        yield from kept
+        seen = {finding.where for finding in kept}
+        is_broken = any(finding.broken for finding in kept)
+        if is_kept and (is_broken or store is None):
+            return  # what is broken is not read for more, and what was walked not once more
+        archive = None if is_broken else archive
+    if address.scheme == "file" and not is_kept:
         for finding in check_directory_log(address.path):
             # Where a segment ends too soon, its walk says so and so does the look at the tail.
             if finding.rule != "damage" or finding.where not in seen:
                 yield finding
             seen.add(finding.where)
     try:
-        log = open_log(url)
+        log = open_log(url, archive)
     except DamageError as error:
         if error.where not in seen:
             yield Finding("damage", error.where, error.what)
         return
     try:
+        if isinstance(log, ArchivedLog):
+            yield from check_beside(log.log, log.archive)
         for finding in check_log(log, store, rules=rules, bases=bases, workers=workers, tick=tick):
             # The walk stops at damage that was found before, byte by byte.
             if finding.rule != "damage" or finding.where not in seen:
                 yield finding
     finally:
         log.close()
+
+
+def _archive(url: str, tick: Tick | None) -> Iterator[Finding]:
+    with contextlib.closing(open_objects(url)) as objects:
+        yield from check_archive(objects, tick=_named(tick, "walking the archive"))
 
 
 def check_log(

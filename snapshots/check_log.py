@@ -8,7 +8,7 @@ for byte. Foreign records are gathered, and whether a checkpoint has gone beyond
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -24,6 +24,7 @@ from binlog.partition import ordering_key, partition_of
 from binlog.reader import Reader
 from binlog.run import Run
 from binlog.sequencer_state import SequencerState
+from binlog.standing import Start
 from binlog.values import is_canonical
 from binlog.vector import Vector
 
@@ -52,10 +53,20 @@ class Met(msgspec.Struct, frozen=True, gc=False):
 
 
 class Walk(Reader):
-    """Reads a log to its end, or to each halt; ``found`` grows while it does."""
+    """Reads a log to its end, or to each halt; ``found`` grows while it does.
 
-    def __init__(self, log: Log, watches: Iterable[Watch] = ()) -> None:
-        super().__init__(log)
+    ``partitions`` and ``starts`` are those of a `Reader`.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        watches: Iterable[Watch] = (),
+        *,
+        partitions: Iterable[int] | None = None,
+        starts: Mapping[int, Start] | None = None,
+    ) -> None:
+        super().__init__(log, partitions=partitions, starts=starts)
         self.found: list[Finding] = []
         self._watches: dict[int, list[Watch]] = {}
         for watch in watches:
@@ -63,7 +74,8 @@ class Walk(Reader):
         self._visited: dict[int, set[str]] = {}  # shards that each partition was read in
         self.met: dict[Place, Met] = {}  # foreign records, but those relayed
         self._stopped: dict[int, Position] = {}  # records that ended a partition, halts apart
-        self._expected: dict[int, int] = {}  # the next offset of each partition
+        # The next offset of each partition, where it is not 1.
+        self._expected = {p: start.applied + 1 for p, start in (starts or {}).items()}
 
     def run(self, tick: Callable[[int], None] | None = None) -> Vector:
         """Walk to the end; the vector that can be read. ``tick`` gets the events so far."""
@@ -84,7 +96,7 @@ class Walk(Reader):
             self._report("damage", error.where, error.what)
         for partition in self.partitions:
             self._end_watches(partition)
-            if partition not in self._visited:
+            if partition not in self._visited and not self.sequencers[partition].mark:
                 where = f"{self._log.name} partition {partition}"
                 self._report("genesis", where, "it has no record that can be read")
         for _, halt in sorted(self.halts.items()):
@@ -197,17 +209,21 @@ class Walk(Reader):
                     f"{watch.shard}:{watch.sequence}, the log can be read up to {here}",
                 )
 
-    def _compare(self, watch: Watch, partition: int) -> None:
+    def _compare_state(self, watch: Watch, partition: int, *, rule: str) -> None:
         sequencer, checkpoint = self.sequencers[partition], watch.checkpoint
-        for rule, stored, own in (
-            ("checkpoint-offset", checkpoint.offset, sequencer.offset),
-            ("checkpoint-digest", checkpoint.digest, sequencer.digest),
-            ("checkpoint-state", _without_place(checkpoint.state), sequencer.encode_state()),
+        for name, stored, own in (
+            ("offset", checkpoint.offset, sequencer.offset),
+            ("digest", checkpoint.digest, sequencer.digest),
+            ("state", _without_place(checkpoint.state), sequencer.encode_state()),
         ):
             if stored != own:
-                self._report(rule, watch.where, f"{_shown(stored)}, the log gives {_shown(own)}")
+                detail = f"{_shown(stored)}, the log gives {_shown(own)}"
+                self._report(f"{rule}-{name}", watch.where, detail)
+
+    def _compare(self, watch: Watch, partition: int) -> None:
+        self._compare_state(watch, partition, rule="checkpoint")
         position = Position(watch.shard, watch.sequence)
-        place = _place(checkpoint.state)
+        place = _place(watch.checkpoint.state)
         if not holds(self._log, position):
             self._report("checkpoint-position", watch.where, f"{position}, no record stands there")
         elif place and (found := self._log.stamp(position)) and found != place:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from binlog.cli.options import log_argument, store_argument
+from binlog.cli.options import archive_option, log_argument, store_argument
 from binlog.cli.output import json_option, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.rebuild import processors
@@ -25,19 +25,29 @@ if TYPE_CHECKING:
     binlog check file:log
     binlog check file:log sqlite:replica.db
     binlog check file:log sqlite:replica.db --appliers shop.rules:appliers --json
+    binlog check s3://kept/orders
+    binlog check kinesis://orders --archive s3://kept/orders
     """,
 )
 @log_argument
 @store_argument(required=False)
+@archive_option
 @rules_option
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, *, log: str, store: str | None, appliers: str | None, as_json: bool
+    context: click.Context,
+    *,
+    log: str,
+    store: str | None,
+    archive: str | None,
+    appliers: str | None,
+    as_json: bool,
 ) -> None:
     """Walk LOG, and STORE, and report every broken invariant. Changes nothing.
 
-    Of the log: every byte, every event, the numbering, halts. Of the store: that it can be read,
+    Of the log: every byte, every event, the numbering, halts. LOG may be an archive; with --archive
+    both are walked, and have to be one history: no gap, no overlap. Of the store: that it can be read,
     that its checkpoints are what the log gives there, and that every item is the fold of its
     events, which is rebuilt into a temporary file (see TMPDIR). Exit status 1 if anything is broken;
     what is only worth a mention, such as a torn tail, is no such thing.
@@ -55,6 +65,7 @@ def command(
             check(
                 log,
                 replica,
+                archive=archive,
                 rules=rules,
                 workers=processors(),
                 tick=lambda what, count: show(count, what=what),

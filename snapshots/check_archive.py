@@ -1,0 +1,221 @@
+"""Every broken invariant of an archive, and of an archive beside its log.
+
+Nothing is believed that can be recomputed: the keys are listed and compared with what they should be,
+every byte is held against its checksum, and the records are sequenced anew from the genesis on, and
+compared with what each segment says of its end. A finding does not end the search.
+
+====================  =========================================================================
+archive-root          what the archive is and of which log: not there, or not what was written
+archive-extra         an object that is no part of an archive, or a segment off its chain
+archive-hole          a segment is missing: the ones before and behind it are there
+archive-damage        bytes of a segment, an index page or a note are not what was written, or stand
+                      under another name
+archive-foreign       a segment or an index page of another log
+archive-order         a segment does not go on where the one before it ends
+archive-index         an index page lists what the segments do not say
+archive-offset, ..    offset, digest or state at a segment's end: not what its records give
+-digest, -state
+archive-log           the log has, in the same place, another history
+archive-gap           the log has forgotten what comes after the end of a chain
+upgrade               written by a newer version than this code reads
+====================  =========================================================================
+
+What the events themselves break has the names that it has in a log (`snapshots.check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from binlog.archive import Archive
+from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.chain import Chain
+from binlog.archive.index import decode_page
+from binlog.archive.keys import (
+    FIRST,
+    ROOT_KEY,
+    Place,
+    chain_prefix,
+    index_prefix,
+    next_place,
+    parse_segment_key,
+    seen_key,
+    segment_key,
+)
+from binlog.archive.seen import read_seen
+from binlog.archive.segment_info import Outline
+from binlog.errors import BinlogError, DamageError, MismatchError, UpgradeError
+from binlog.logs.directory_check import Finding
+from binlog.objects.objects import Objects
+from snapshots.check_chain import walk_chain
+
+Tick = Callable[[int], None]
+
+
+def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Finding]:
+    """What is wrong with the archive there; ``tick`` gets the events so far.
+
+    Raises:
+        NoLogError: there is none.
+        StorageError, RefusedError: the storage's.
+    """
+    try:
+        archive = Archive.open(objects)
+    except (DamageError, UpgradeError) as error:
+        yield Finding(_rule(error, "archive-root"), error.where or objects.name, error.what)
+        return
+    yield from _extra(archive)
+    log = ArchiveLog(archive)
+    events = 0
+    for partition in range(archive.params.partitions):
+        found = list(_chain(archive, partition))
+        yield from found
+        if not any(each.rule in _UNREADABLE for each in found):
+            walk = walk_chain(log, partition)
+            if walk is not None:
+                events += walk.run().get(partition, 0)
+                found = [_named(each, archive) for each in walk.found]
+                yield from found
+        if any(each.rule in _UNREADABLE for each in found):
+            told = {each.where for each in found}
+            yield from (each for each in _blocks(archive, partition) if each.where not in told)
+        if tick is not None:
+            tick(events)
+
+
+def _named(found: Finding, archive: Archive) -> Finding:
+    """A walk's finding, by the names that an archive's objects have here."""
+    if found.rule != "damage":
+        return found
+    key = found.where.removesuffix(f" of {archive.name}")
+    return Finding("archive-damage", _at(archive, key), found.detail)
+
+
+_UNREADABLE = frozenset(
+    {"archive-hole", "archive-damage", "archive-foreign", "archive-order", "upgrade"}
+)
+
+
+# -- keys and what stands under them -----------------------------------------------------------------
+
+
+def _extra(archive: Archive) -> Iterator[Finding]:
+    """Objects that no archive has."""
+    count = archive.params.partitions
+    notes = {seen_key(partition) for partition in range(count)}
+    folders = tuple(prefix(p) for p in range(count) for prefix in (chain_prefix, index_prefix))
+    for entry in archive.objects.list():
+        key = entry.key
+        known = key == ROOT_KEY or key in notes or (key.startswith(folders) and _place(key))
+        if not known:
+            yield Finding("archive-extra", _at(archive, key), "no part of an archive")
+
+
+def _place(key: str) -> Place | None:
+    """Of a segment's or an index page's key."""
+    if key.startswith("index/") and key.endswith(".idx"):
+        key = "chain" + key[len("index") : -len(".idx")] + ".seg"
+    parsed = parse_segment_key(key)
+    return None if parsed is None else parsed[1]
+
+
+def _chain(archive: Archive, partition: int) -> Iterator[Finding]:
+    """Of one partition: its keys, what each segment says of itself, the index and the note."""
+    chain = archive.chain(partition)
+    expected, before = FIRST, None
+    outlines: dict[Place, Outline] = {}
+    for entry in archive.objects.list(chain_prefix(partition)):
+        parsed = parse_segment_key(entry.key)
+        if parsed is None:
+            continue  # told as extra
+        place, where = parsed[1], _at(archive, entry.key)
+        if place < expected:
+            yield Finding("archive-extra", where, "a segment within another one, off the chain")
+            continue
+        if place > expected:
+            missing = _at(archive, segment_key(partition, expected))
+            detail = f"missing; the next one there is begins at {place.first}-{place.part}"
+            yield Finding("archive-hole", missing, detail)
+            before = None
+        expected = next_place(place, place.first)  # of one that cannot be read: at least that
+        try:
+            info = chain.info(place, size=entry.size)
+        except (DamageError, MismatchError, UpgradeError) as error:
+            yield Finding(_rule(error), where, error.what)
+            before, expected = None, _after(archive, partition, place)
+            continue
+        outline = outlines[place] = info.outline()
+        expected = info.next_place
+        if before is None:
+            pass
+        elif (outline.start, outline.digest_before) != (before.end, before.digest):
+            yield Finding("archive-order", where, f"it does not go on where {before.key} ends")
+        before = outline
+    yield from _index(archive, chain, outlines)
+    yield from _note(archive, partition)
+
+
+def _after(archive: Archive, partition: int, place: Place) -> Place:
+    """The place behind one that cannot be read: the next there is, as nobody can tell better."""
+    key = segment_key(partition, place)
+    following = next(iter(archive.objects.list(chain_prefix(partition), after=key)), None)
+    parsed = None if following is None else parse_segment_key(following.key)
+    return next_place(place, place.first) if parsed is None else parsed[1]
+
+
+def _index(archive: Archive, chain: Chain, outlines: dict[Place, Outline]) -> Iterator[Finding]:
+    for entry in archive.objects.list(index_prefix(chain.partition)):
+        place, where = _place(entry.key), _at(archive, entry.key)
+        if place is None:
+            continue
+        try:
+            page = decode_page(archive.objects, archive.log, chain.partition, place)
+        except (DamageError, MismatchError, UpgradeError) as error:
+            yield Finding(_rule(error), where, error.what)
+            continue
+        wrong = [o for o in page.outlines if outlines.get(o.place, o) != o]
+        gone = [o for o in page.outlines if o.place not in outlines]
+        if wrong:
+            yield Finding("archive-index", where, f"of {wrong[0].key} it says what that does not")
+        if gone and not _stands(archive, gone[-1].key):
+            # At the end of a chain nothing else says that there was one more.
+            yield Finding("archive-hole", _at(archive, gone[-1].key), "missing; the index lists it")
+
+
+def _stands(archive: Archive, key: str) -> bool:
+    return archive.objects.get(key, 0, 1) is not None
+
+
+def _note(archive: Archive, partition: int) -> Iterator[Finding]:
+    key = seen_key(partition)
+    if _stands(archive, key) and read_seen(archive.objects, partition) is None:
+        detail = "this note cannot be read; the next archiver replaces it, and it may be lost"
+        yield Finding("archive-damage", _at(archive, key), detail)
+
+
+def _blocks(archive: Archive, partition: int) -> Iterator[Finding]:
+    """What the walk did not come to: every block of every segment that says where they are."""
+    chain = archive.chain(partition)
+    for entry in archive.objects.list(chain_prefix(partition)):
+        parsed = parse_segment_key(entry.key)
+        if parsed is None:
+            continue
+        try:
+            info = chain.info(parsed[1], size=entry.size)
+        except (DamageError, MismatchError, UpgradeError):
+            continue  # told
+        try:
+            for index in range(len(info.blocks)):
+                chain.read_block(info, index)
+        except (DamageError, MismatchError) as error:
+            yield Finding(_rule(error), _at(archive, entry.key), error.what)
+
+
+def _rule(error: BinlogError, damage: str = "archive-damage") -> str:
+    if isinstance(error, UpgradeError):
+        return "upgrade"
+    return "archive-foreign" if isinstance(error, MismatchError) else damage
+
+
+def _at(archive: Archive, key: str) -> str:
+    return f"{archive.name} {key}"
