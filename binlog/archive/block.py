@@ -39,6 +39,8 @@ from binlog.log import Record
 
 BLOCK_RAW_BYTES = 1024 * 1024
 """A block is closed when it reaches that size; one record may make it larger."""
+RAW_BYTES_MAX = 256 * 1024 * 1024
+"""What is read of any block: one record, and what `BLOCK_RAW_BYTES` allows before it, is far below."""
 AS_IT_CAME, STRIPPED, FOREIGN, SPLIT = 0, 1, 2, 3
 _RECORD_BYTES = 24  # of the small columns, about
 _PARTS, _IDS = 8, 2
@@ -163,7 +165,7 @@ def decode_block(
     Raises:
         ValueError: it is not what such a block can be. Its checksum is for the caller to compare.
     """
-    raw = decompress(stored, raw_bytes)
+    raw = decompress(stored, raw_bytes) if 0 <= raw_bytes <= RAW_BYTES_MAX else None
     if raw is None:
         raise ValueError(f"it does not decompress to its {raw_bytes} bytes")
     try:

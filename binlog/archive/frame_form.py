@@ -22,6 +22,9 @@ from binlog.frame import FLAG_COMPRESSED, HEADER_BYTES, MAGIC
 HEAD_BYTES = HEADER_BYTES - 8
 """Of a header without its two checksums, and with the stored size that of the body given back."""
 
+BODY_BYTES_MAX = 64 * 1024 * 1024
+"""Of a body that is kept decompressed; a log may have pinned more (`Params.body_bytes_max`)."""
+
 _STORED = 124  # where the header keeps the body's size as stored, then as decompressed
 _sizes = struct.Struct(">II").unpack_from
 _crc, _extend = google_crc32c.value, google_crc32c.extend
@@ -36,6 +39,8 @@ def strip_frame(data: bytes) -> tuple[bytes, bytes] | None:
         return None
     flags = data[5]
     stored_bytes, body_bytes = _sizes(data, _STORED)
+    if body_bytes > BODY_BYTES_MAX:
+        return None
     body: bytes | None = data[HEADER_BYTES:]
     if flags & FLAG_COMPRESSED:
         body = decompress(data[HEADER_BYTES:], body_bytes)
