@@ -174,6 +174,8 @@ class Archiver:
         self._notes[partition] = note
         if note.end != start.position:
             return start  # it was written before the last segments were
+        for shard in note.shards:  # the log may list them no more
+            self._lineage.shards.setdefault(shard.id, shard)
         return Start(note.position, start.state, start.applied, note.seen_ms)
 
     # -- the run ---------------------------------------------------------------------------------
@@ -322,7 +324,8 @@ class Archiver:
                 and seen_ms - known.seen_ms < NOTE_EVERY_MS
             ):
                 continue
-            note = self._notes[partition] = Seen(place, seen_ms, end)
+            way = tuple(cutter.told(shard) for shard in cutter.way_to(place.shard))
+            note = self._notes[partition] = Seen(place, seen_ms, end, way)
             write_seen(self._archive.objects, partition, note)
 
     # -- what needs somebody ---------------------------------------------------------------------

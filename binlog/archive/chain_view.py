@@ -56,6 +56,8 @@ class ChainView:
         count, seen = len(self.outlines), self.seen
         # The note first: what it says is true of a chain that has all that it had by then.
         self.seen = self._read_seen()
+        for shard in () if self.seen is None else self.seen.shards:
+            self._shards.setdefault(shard.id, shard)
         last = self.outlines[-1].place if self.outlines else None
         for outline in self.chain.outlines(after=last):
             self._add(outline)

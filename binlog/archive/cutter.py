@@ -171,6 +171,12 @@ class Cutter:
 
     def _come_to(self, shard: str) -> int:
         """Number a shard, after those that the partition went through to it without a record."""
+        for passed in self.way_to(shard):
+            self._shards.setdefault(passed, len(self._shards))
+        return self._shards[shard]
+
+    def way_to(self, shard: str) -> list[str]:
+        """The shards that the partition went through to this one, and it, from where it stands on."""
         way, at = [shard], shard
         while at != self._last.shard:
             before = [
@@ -180,9 +186,7 @@ class Cutter:
                 break
             at = before[0]
             way.append(at)
-        for passed in reversed(way):
-            self._shards.setdefault(passed, len(self._shards))
-        return self._shards[shard]
+        return way[::-1]
 
     def _parents_of(self, shard: str) -> list[str]:
         """Those that held this partition, as far as anybody knows them still: one, or none."""
@@ -253,14 +257,15 @@ class Cutter:
             arrival_last_ms=self._arrivals[1],
             bytes=0,
             raw_bytes=self._closed_bytes,
-            shards=tuple(self._told(shard) for shard in self._shards),
+            shards=tuple(self.told(shard) for shard in self._shards),
             blocks=tuple(_table(self._blocks, stored)),
             timeline=self._params.timeline,
         )
         data = encode_segment(info, stored, self._log)
         return Cut(info.key, data, replace(info, bytes=len(data)))
 
-    def _told(self, shard: str) -> Shard:
+    def told(self, shard: str) -> Shard:
+        """What is kept of a shard."""
         found = self._shard_of(shard)
         return Shard(found.id, found.parents, found.partitions)
 

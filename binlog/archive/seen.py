@@ -19,7 +19,8 @@ import msgspec
 from msgspec.structs import replace
 
 from binlog.archive.keys import seen_key
-from binlog.log import Position
+from binlog.archive.segment import partitions_of, ranges_of
+from binlog.log import Position, Shard
 from binlog.objects.objects import Objects
 
 SEEN_FORMAT = 1
@@ -28,12 +29,18 @@ SEEN_FORMAT = 1
 class Seen(msgspec.Struct, frozen=True, gc=False):
     """``seen_ms`` is the log's own time; see `binlog.log.Forgets.seen_ms`.
 
-    ``end`` is where the chain ended when it was seen.
+    ``end`` is where the chain ended when it was seen; ``shards`` those from there to ``position``, whose
+    lineage the stream forgets, parents first.
     """
 
     position: Position
     seen_ms: int
     end: Position
+    shards: tuple[Shard, ...] = ()
+
+
+_Shard = tuple[str, list[str], list[tuple[int, int]]]
+"""Id, parents, ranges of partitions."""
 
 
 class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +51,7 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen_ms: int
     end_shard: str
     end_sequence: str
+    shards: list[_Shard] = []
     crc: int = 0
 
 
@@ -61,6 +69,7 @@ def encode_seen(seen: Seen, partition: int) -> bytes:
         seen.seen_ms,
         end.shard,
         str(end.sequence),
+        [(each.id, list(each.parents), ranges_of(each.partitions)) for each in seen.shards],
     )
     return _encode(replace(note, crc=google_crc32c.value(_encode(note)))) + b"\n"
 
@@ -89,6 +98,7 @@ def read_seen(objects: Objects, partition: int) -> Seen | None:
             Position(note.shard, int(note.sequence)),
             note.seen_ms,
             Position(note.end_shard, int(note.end_sequence)),
+            tuple(Shard(id_, tuple(up), partitions_of(held)) for id_, up, held in note.shards),
         )
     except (msgspec.DecodeError, ValueError):
         return None
