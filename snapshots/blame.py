@@ -7,6 +7,7 @@ time, for events that would have been the item's.
 
 ============  ====================================================================================
 applied       folded into the item, whether it changed anything or not
+snapshot      what the item was in the snapshot at which this begins: the log has forgotten the rest
 adopted       the item was in the base that its table began with
 excluded      left out by a rule, which is named
 rejected      expected another version than the item had (I5)
@@ -27,12 +28,12 @@ what it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from appliers.adoption import Bases, adoption_at
+from appliers.adoption import adoption_at
 from appliers.entries import content_of
 from appliers.exclusion import Exclusions
 from appliers.fold import Fold
@@ -40,19 +41,24 @@ from appliers.item import Row
 from appliers.letters import letter_of
 from appliers.refold import fold_letter
 from appliers.routing import Op, Routing
+from appliers.starts import starts_of
 from appliers.transform import UntellableError
 from appliers.transforming import failures_of
 from binlog.envelope import PUT_ITEM, UPDATE_ITEM
 from binlog.log import Log
+from binlog.reader import Start
 from binlog.run import Run
 from binlog.values import decode_value, encode_value
-from binlog.vector import version_of
+from binlog.vector import offset_of, version_of
+from snapshots.adopt_base import KeptBases
+from snapshots.base import Base
 from snapshots.dropped import WHY, Drop, DroppingReader
 from snapshots.rebuild import OnProgress, Progress, Wanted
 from snapshots.touches import Cause, cause_of, touches
 
 Outcome: TypeAlias = (
-    Literal["applied", "adopted", "excluded", "rejected", "parked", "waits", "alone"] | Drop
+    Literal["applied", "snapshot", "adopted", "excluded", "rejected", "parked", "waits", "alone"]
+    | Drop
 )
 
 
@@ -82,8 +88,8 @@ class Origin(msgspec.Struct):
 class Blame:
     """What made the item of ``key`` in ``table``, up to ``wanted.target``, by its rules and exclusions.
 
-    Take `events` to their end; then `item` and `attributes` say how it is. ``begin`` is where the
-    item's table has its content from, if it was adopted.
+    Take `events` to their end; then `item` and `attributes` say how it is. ``base`` is where it begins,
+    if the log no longer has its own beginning.
 
     Raises:
         HaltedError, DamageError, TrimmedError, UpgradeError: the log cannot be read that far.
@@ -97,13 +103,14 @@ class Blame:
         key: bytes,
         wanted: Wanted,
         *,
-        bases: Bases | None = None,
+        base: Base | None = None,
         progress: OnProgress | None = None,
     ) -> None:
         self._log = log
         self.table, self.key = table, key
         self._target = wanted.target
-        self._bases = bases
+        self._bases = wanted.bases or KeptBases(log.genesis)
+        self._base = base
         self.progress = progress
         # Without the exclusions, which are laid on event by event: what they leave out is told.
         self._routing = Routing(log.params, rules=wanted.rules, tables=wanted.tables)
@@ -113,6 +120,7 @@ class Blame:
         self.attributes: dict[str, Origin] = {}
         """Of the item as it is, by name in the order of the item."""
         self.partitions = self._find_partitions()
+        self._begun_at = 0  # offset up to which a snapshot's item has its events
         for partition in self.partitions:
             self._fold.preload(partition, table, {key: None})
 
@@ -133,7 +141,14 @@ class Blame:
 
     def events(self) -> Iterator[Told]:
         """All that there is to tell, in the order of the log; what is held still comes last."""
-        reader = DroppingReader(self._log, partitions=self.partitions, target=self._target)
+        starts: Mapping[int, Start] = {}
+        if self._base is not None:
+            yield from self._begin(self._base)
+            checkpoints = {p: c for p, c in self._base.checkpoints.items() if p in self.partitions}
+            starts = starts_of(self._log, self._base.name, checkpoints, what="base")
+        reader = DroppingReader(
+            self._log, partitions=self.partitions, starts=starts, target=self._target
+        )
         while (runs := reader.read()) is not None:
             dropped = reader.take_dropped()
             for run in runs:
@@ -151,6 +166,19 @@ class Blame:
         for outcome, run in reader.left_over():
             yield from self._told_dropped(outcome, run)
 
+    def _begin(self, base: Base) -> Iterator[Told]:
+        """The item as a snapshot has it, if it does."""
+        if self.table not in base.tables:
+            return
+        for key, row in base.rows(self.table, self.partitions):
+            if key == self.key:
+                self._fold.preload(row.partition, self.table, {key: row})
+                self._begun_at = offset_of(row.version)
+                cause = Cause(row.partition, self._begun_at, "", "", 0, 0, "", 0)
+                values = self._note(cause, None, row.data, frozenset())
+                detail = f"as {base.name} has it"
+                yield Told(cause, "snapshot", detail, values, deleted=row.data is None)
+
     # -- what was numbered -----------------------------------------------------------------------
 
     def _told(self, run: Run) -> Iterator[Told]:
@@ -161,7 +189,7 @@ class Blame:
             rule = self._rule_of(run, index)
             if rule is not None:
                 yield Told(cause_of(run, index), "excluded", f"by {rule}")
-            else:
+            elif run.first_offset + index > self._begun_at:
                 yield self._step(run, prepared, index)
 
     def _rule_of(self, run: Run, index: int) -> str | None:
@@ -177,7 +205,7 @@ class Blame:
             return
         for index, kind in enumerate(run.columns.index):
             adoption = adoption_at(run, index) if plan.ops[kind] is Op.ADOPT else None
-            if adoption is None or adoption.table != self.table or self._bases is None:
+            if adoption is None or adoption.table != self.table:
                 continue
             version = version_of(self._routing.params.timeline, run.first_offset + index)
             for key, data in self._bases.rows(adoption, run.partition):
@@ -211,7 +239,8 @@ class Blame:
             if letters[0].reason:
                 self._parked_at = cause.offset
                 return Told(cause, "parked", letters[0].reason)
-            return Told(cause, "waits", f"behind offset {self._parked_at}")
+            behind = f"offset {self._parked_at}" if self._parked_at else "one that the snapshot has"
+            return Told(cause, "waits", f"behind {behind}")
         after = self._row(run.partition)
         data = None if after is None else after.data
         written = _written(prepared, index)

@@ -19,20 +19,33 @@ from appliers.store import Reader, vector_of
 from appliers.stores.generations import no_table
 from binlog.address import LOG_SCHEMES, open_log, parse_address
 from binlog.cli.diff import KEYS, VALUES, Form, cause_document
-from binlog.cli.options import Bound, BoundType, format_option, format_time, item_key
+from binlog.cli.options import (
+    Bound,
+    BoundType,
+    archive_option,
+    format_option,
+    format_time,
+    item_key,
+    snapshots_option,
+)
 from binlog.cli.output import json_lines, json_option, note, stdout, write_table, write_text
 from binlog.cli.parked import shortened
 from binlog.cli.progress import progress
-from binlog.cli.replay import exclude_option, load_rules, rules_option
+from binlog.cli.rebuild_options import beginning
+from binlog.cli.replay import exclude_option, load_rules, open_bases, rules_option
 from binlog.cli.verb import Verb
+from binlog.errors import TrimmedError
 from binlog.fields import check_table
 from binlog.json_values import encode_json
 from binlog.log import Log
 from binlog.target import Target
 from binlog.values import decode_value
+from snapshots.base import Base
 from snapshots.blame import Blame, Told
 from snapshots.counterpart import check_rules, check_same_log
-from snapshots.rebuild import Progress, Wanted
+from snapshots.folding import Progress, Wanted
+from snapshots.starting import check_beginning
+from snapshots.touches import Cause
 
 _EVENTS_SHOWN = 50
 _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the disk
@@ -73,6 +86,8 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
     help="Up to this vector or moment of arrival, inclusive; of a STORE, what it has.",
 )
 @exclude_option
+@archive_option
+@snapshots_option
 @rules_option
 @click.option("--all", "all_", is_flag=True, help=f"All events, not the last {_EVENTS_SHOWN}.")
 @format_option
@@ -88,6 +103,8 @@ def command(
     attributes: tuple[str, ...],
     until: Bound,
     excluded: tuple[str, ...],
+    archive: str | None,
+    snapshots: str | None,
     appliers: str | None,
     all_: bool,
     output_format: str,
@@ -99,6 +116,8 @@ def command(
     wrote it, the same value perhaps. Then the events of the item, in the order of the log, and what
     became of each: applied, or excluded, rejected, parked, waiting; dropped as a duplicate, or
     because it came too late. Of a STORE it is up to the store's vector, without what it leaves out.
+    Where LOG has forgotten its beginning it begins in the --archive, or else with the item as the
+    nearest of the --snapshots has it.
 
     Exit status 1 if no event made such an item, or if the STORE holds another one than its events
     make.
@@ -114,14 +133,21 @@ def command(
             raise click.UsageError("--exclude and --until go with a LOG: a store has its own")
     rules = load_rules(appliers)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(contextlib.closing(open_log(source if is_log else beside or "")))
-        wanted = Wanted(rules=rules, target=until.target(log.params), excluded=excluded)
+        log = stack.enter_context(
+            contextlib.closing(open_log(source if is_log else beside or "", archive))
+        )
+        wanted = Wanted(
+            rules=rules,
+            target=until.target(log.params),
+            excluded=excluded,
+            bases=open_bases(log, snapshots, stack),
+        )
         stored: Row | None = None
         if not is_log:
             store = stack.enter_context(contextlib.closing(open_store(source, must_exist=True)))
             view = stack.enter_context(store.view())
             wanted, stored = _as_stored(log, view, wanted, table, key)
-        blame = Blame(log, table, key, wanted)
+        blame = Blame(log, table, key, wanted, base=_base(log, snapshots, wanted, stack))
         kept = _chosen(_told(log, blame), attributes)
         write = _write_json if as_json else _write_text
         count = write(blame, kept, attributes, output_format, everything=all_)
@@ -134,6 +160,20 @@ def command(
     if not is_log and not _is_same(stored, blame.item):
         note(f"binlog: {source} holds another item than its events make: binlog verify tells more")
         context.exit(1)
+
+
+def _base(
+    log: Log, snapshots: str | None, wanted: Wanted, stack: contextlib.ExitStack
+) -> Base | None:
+    """A snapshot to begin at, where the log has forgotten its beginning; else it tells all."""
+    if snapshots is None:
+        return None
+    try:
+        check_beginning(log)
+    except TrimmedError:
+        begin = beginning(log, snapshots, wanted, start=None, stack=stack)
+        return None if begin is None else begin.base
+    return None
 
 
 def _as_stored(
@@ -295,7 +335,9 @@ def _write_text(
     return count
 
 
-def _cells(cause: Any) -> tuple[object, ...]:
+def _cells(cause: Cause) -> tuple[object, ...]:
+    if not cause.type:
+        return cause.offset, "-", "snapshot", "-"
     return cause.offset or "-", format_time(cause.arrival_ms), cause.type, cause.id
 
 

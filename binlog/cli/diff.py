@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
+import msgspec
 
 from appliers.poison import readable_key
 from binlog.address import LOG_SCHEMES, open_log, parse_address
 from binlog.cli.options import (
     Bound,
     BoundType,
+    archive_option,
     format_option,
     format_time,
     log_argument,
@@ -23,17 +25,27 @@ from binlog.cli.options import (
 from binlog.cli.output import json_lines, json_option, note, stdout, write_table, write_text
 from binlog.cli.parked import shortened
 from binlog.cli.progress import progress
-from binlog.cli.replay import exclude_option, load_rules, rules_option
+from binlog.cli.rebuild_options import beginning
+from binlog.cli.replay import exclude_option, load_rules, open_bases, rules_option
 from binlog.cli.verb import Verb
 from binlog.fields import check_table
 from binlog.json_values import encode_json, plain, typed, typed_item
 from binlog.values import decode_value
 from snapshots.diff import Attribute, Change, LogDiff, diff_stores
-from snapshots.rebuild import Progress, Wanted
+from snapshots.folding import Progress, Wanted
 from snapshots.touches import Cause
 
 _ROWS_MAX = 500  # of a table on a terminal; a pipe and --json have all
 _CAUSES_SHOWN = 3
+
+start_option = click.option(
+    "--snapshots",
+    metavar="URL",
+    envvar="BINLOG_SNAPSHOTS",
+    show_envvar=True,
+    help="Of a log: begin at the nearest snapshot at or before the first moment, file:DIR or"
+    " s3://BUCKET/PREFIX.",
+)
 
 Form = Callable[[Any], Any]
 VALUES: dict[str, Form] = {"plain": plain, "dynamodb": typed}
@@ -63,6 +75,8 @@ KEYS: dict[str, Form] = {"plain": plain, "dynamodb": typed_item}
     "--table", "tables", multiple=True, metavar="T", help="Only this table; may be repeated."
 )
 @exclude_option
+@archive_option
+@start_option
 @rules_option
 @click.option(
     "--touched",
@@ -80,6 +94,8 @@ def command(
     moments: tuple[Bound, ...],
     tables: tuple[str, ...],
     excluded: tuple[str, ...],
+    archive: str | None,
+    snapshots: str | None,
     appliers: str | None,
     touched: bool,
     output_format: str,
@@ -115,7 +131,7 @@ def command(
                 rules=load_rules(appliers),
                 excluded=excluded,
             )
-            changes = _of_log(stack, log, moments, wanted)
+            changes = _of_log(stack, log, archive, snapshots, moments, wanted)
         told = _counted(changes, counts, touched=touched)
         if as_json:
             out = stdout()
@@ -145,17 +161,26 @@ def _of_stores(
 
 
 def _of_log(
-    stack: contextlib.ExitStack, address: str, moments: tuple[Bound, ...], wanted: Wanted
+    stack: contextlib.ExitStack,
+    address: str,
+    archive: str | None,
+    snapshots: str | None,
+    moments: tuple[Bound, ...],
+    wanted: Wanted,
 ) -> Iterator[Change]:
-    log = stack.enter_context(contextlib.closing(open_log(address)))
+    log = stack.enter_context(contextlib.closing(open_log(address, archive)))
     first, second = (moment.target(log.params) for moment in moments)
+    bases = open_bases(log, snapshots, stack)
+    wanted = msgspec.structs.replace(wanted, target=first, poison="park", bases=bases)
+    begin = beginning(log, snapshots, wanted, start=None, stack=stack)
+    base = None if begin is None else begin.base
     whole = log.size_bytes()
     with progress("folding") as show:
 
         def advance(now: Progress) -> None:
             show(now.events, fraction=min(1.0, now.log_bytes / whole) if whole else None)
 
-        changes = iter(LogDiff(log, first, second, wanted, progress=advance))
+        changes = iter(LogDiff(log, first, second, wanted, base=base, progress=advance))
         head = next(changes, None)  # all is folded by now, and the bar goes before the answer comes
     if head is not None:
         yield head
@@ -195,7 +220,9 @@ def _sides(attribute: Attribute, form: Form) -> dict[str, Any]:
 
 
 def cause_document(cause: Cause) -> dict[str, Any]:
-    """An event as JSON, without what it holds."""
+    """An event as JSON, without what it holds; a snapshot in an event's stead is a place alone."""
+    if not cause.type:
+        return {"partition": cause.partition, "offset": cause.offset}
     return {
         "partition": cause.partition,
         "offset": cause.offset,
