@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+from binlog.adoption import Adoption
 from binlog.columns import columns_of, encode_body
-from binlog.control import genesis_frame, noop_frame, params_envelope, resolve_frame
+from binlog.control import adopt_frame, genesis_frame, noop_frame, params_envelope, resolve_frame
 from binlog.envelope import DELETE_ITEM, PUT_ITEM, UPDATE_ITEM, Envelope
 from binlog.frame import Header, Predecessor, Session, encode_frame, stamp_born
 from binlog.halt import Resolution
@@ -112,6 +113,8 @@ def frames() -> Iterator[tuple[str, bytes]]:
         LOG_ID, 3, "0:17", "hold-bound", f"{FAMILY.hex()}.1", 12, "ab" * 32, "gap"
     )
     yield "resolve", resolve_frame(PARAMS, genesis, resolution, family=FAMILY, now_ms=BORN_MS)
+    adoption = Adoption("users", "20260131T120000Z-5f0c9a1e", "cd" * 32, "s3://kept/shop")
+    yield "adopt", adopt_frame(PARAMS, genesis, adoption, 6, now_ms=BORN_MS)
 
 
 def value_cases() -> Iterator[dict[str, Any]]:
