@@ -22,6 +22,7 @@ from binlog.aws.policies import (
     Target,
     function_targets,
     lease_targets,
+    objects_targets,
     policy_of,
     stream_target,
 )
@@ -41,6 +42,9 @@ _PREFIXES = (
 )  # a store's prefix may hold no ${..} while it is checked
 _KEY = "arn:StreamKeyArn"  # what begins so is one
 _OF_KEYS = ("UseKeyOfStream", "SeeKeyOfStream")
+_QUOTED = {"Null": '"Null"'}  # which YAML would take for nothing
+_ARCHIVE, _SNAPSHOTS = "${Archive}/archive", "${Archive}/snapshots"  # in the template's own bucket
+
 
 def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
     """Of each role what it is for, and its policies by name."""
@@ -52,6 +56,8 @@ def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
         return {"binlog": policy_of(role, targets)}
 
     function = function_targets(_HERE, "${FunctionName}")
+    archive = objects_targets("archive", _HERE, _ARCHIVE)
+    snapshots = objects_targets("snapshots", _HERE, _SNAPSHOTS)
     return {
         "FunctionRole": ("The function", binlog("lambda", [*stream, *store, *function])),
         "ProducerRole": ("Appends to the log", binlog("producer", stream)),
@@ -61,8 +67,9 @@ def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
         ),
         "OperatorRole": (
             "Makes the log, looks, rebuilds, resolves",
-            binlog("operator", [*stream, *store]),
+            binlog("operator", [*stream, *store, *archive, *snapshots]),
         ),
+        "ArchiverRole": ("Archives the log", binlog("archive", [*stream, *archive])),
     }
 
 
@@ -126,7 +133,7 @@ def _statement(each: Mapping[str, Any]) -> Iterator[str]:
     if "Condition" in each:
         yield f"{indent}Condition:\n"
         for operator, values in each["Condition"].items():
-            yield f"{indent}  {operator}:\n"
+            yield f"{indent}  {_QUOTED.get(operator, operator)}:\n"
             for key, value in values.items():
                 yield f"{indent}    {key}: {_text(value)}\n"
     if each["Sid"] in _OF_KEYS:

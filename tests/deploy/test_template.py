@@ -12,7 +12,10 @@ import pytest
 
 from appliers.stores.dynamodb_tables_spec import Specification
 from binlog.address import parse_address
+from binlog.archive.keys import OWN_PREFIXES
+from binlog.aws.account import Account
 from binlog.aws.policies import Role
+from binlog.objects.s3_health import BucketHealth
 from consumers import aws_lambda_settings
 from consumers.aws_lambda_mapping import mapping_findings, refusal
 from consumers.aws_lambda_metrics import DIMENSIONS
@@ -76,6 +79,7 @@ def printed(role: Role, log: str, store: str | None, *options: str) -> Any:
         ("ProducerRole", "producer"),
         ("ReplicaRole", "applier"),
         ("OperatorRole", "operator"),
+        ("ArchiverRole", "archive"),
     ],
 )
 def test_a_role_has_what_the_command_prints_for_it(stack: Stack, name: str, role: Role) -> None:
@@ -86,7 +90,11 @@ def test_a_role_has_what_the_command_prints_for_it(stack: Stack, name: str, role
         options += ["--function", stack.outputs["FunctionName"]]
     if role == "applier":
         store = re.sub("&?role=[^&]*", "", stack.outputs["StoreOfReplica"])
-    where = None if role == "producer" else store.replace("tables.toml", str(TABLES))
+    if role in {"operator", "archive"}:
+        options += ["--archive", stack.outputs["Archive"]]
+    if role == "operator":
+        options += ["--snapshots", re.sub("&?role=[^&]*", "", stack.outputs["Snapshots"])]
+    where = None if role in {"producer", "archive"} else store.replace("tables.toml", str(TABLES))
     if where is not None:
         options += ["--store-key", "none"]
     assert policies_of(stack, name)["binlog"] == printed(role, log, where, *options)
@@ -130,7 +138,7 @@ def test_a_worker_of_the_kcl_has_what_its_page_asks_for(stack: Stack) -> None:
 
 
 def test_who_may_take_a_role(stack: Stack) -> None:
-    for name in ("ProducerRole", "ReplicaRole", "OperatorRole"):
+    for name in ("ProducerRole", "ReplicaRole", "OperatorRole", "ArchiverRole"):
         [trust] = stack.properties(name)["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Principal"] in (
             {"AWS": CHOSEN["TrustedPrincipal"]},
@@ -230,11 +238,67 @@ def test_the_stores_own_table_is_the_one_that_the_store_expects(stack: Stack) ->
     assert "TimeToLiveSpecification" not in made
 
 
-@pytest.mark.parametrize("name", ["Stream", "Control"])
+@pytest.mark.parametrize("name", ["Stream", "Control", "Archive"])
 def test_no_stack_deletes_what_cannot_be_made_again(stack: Stack, name: str) -> None:
     resource = stack.resources[name]
     assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
     assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+# -- the bucket ------------------------------------------------------------------------------------
+
+
+class _BucketOfStack:
+    """Answers what `binlog doctor --archive` asks of a bucket, from the template's properties."""
+
+    def __init__(self, properties: dict[str, Any]) -> None:
+        self._properties = properties
+
+    def list_objects_v2(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    def get_bucket_lifecycle_configuration(self, **_: Any) -> dict[str, Any]:
+        rules = self._properties["LifecycleConfiguration"]["Rules"]
+        return {"Rules": [each | {"ID": each["Id"]} for each in rules]}
+
+    def get_bucket_versioning(self, **_: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._properties["VersioningConfiguration"]
+        return found
+
+    def get_object_lock_configuration(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+
+def test_the_bucket_is_one_that_doctor_finds_nothing_wrong_with(stack: Stack) -> None:
+    """No rule of it removes or freezes what is current; what somebody deletes can be had back."""
+    properties = stack.properties("Archive")
+    client = _BucketOfStack(properties)
+    for url in (stack.outputs["Archive"], stack.outputs["Snapshots"]):
+        path = parse_address(url).path.replace("<Archive>", "made")
+        health = BucketHealth(path, Account(), url, client=client)
+        states = {each.check: each.state for each in health.findings()}
+        assert states == {
+            "bucket": "ok",
+            "lifecycle": "ok",
+            "versioning": "ok",
+            "object lock": "noted",
+        }
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_nobody_replaces_or_deletes_what_is_archived(stack: Stack) -> None:
+    """But for notes, which are put again and again; and what is new may be written."""
+    policy = stack.properties("ArchivePolicy")
+    assert policy["Bucket"] == "<Archive>"
+    of = {each["Sid"]: each for each in policy["PolicyDocument"]["Statement"]}
+    assert {each["Effect"] for each in of.values()} == {"Deny"}
+    replaced, deleted = of["NothingArchivedIsReplaced"], of["NothingArchivedIsDeleted"]
+    assert replaced["Condition"]["Null"] == {"s3:if-none-match": "true"}
+    assert set(deleted["Action"]) == {"s3:DeleteObject", "s3:DeleteObjectVersion"}
+    begin = f"arn:aws:s3:::{parse_address(stack.outputs['Archive']).path}/"
+    for statement in (replaced, deleted):
+        kept = {each.removeprefix(begin).removesuffix("*") for each in statement["Resource"]}
+        assert kept == set(OWN_PREFIXES) - {"seen/"}, "as an archive names its objects"
 
 
 def test_a_stream_is_as_it_was_asked_for() -> None:
