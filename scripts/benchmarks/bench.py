@@ -114,7 +114,7 @@ class Bench:
     @cached_property
     def log(self) -> Path:
         """Our log of the history, as a producer writes it that is given all it can take."""
-        return self.log_of(self.spec)
+        return self._log_of(self.spec)
 
     @cached_property
     def lambda_events(self) -> list[lambda_event.Event]:
@@ -131,7 +131,7 @@ class Bench:
     @cached_property
     def workers_log(self) -> Path:
         """Its log."""
-        return self.log if self.workers_spec == self.spec else self.log_of(self.workers_spec)
+        return self.log if self.workers_spec == self.spec else self._log_of(self.workers_spec)
 
     @cached_property
     def workers_expected(self) -> str:
@@ -169,7 +169,7 @@ class Bench:
     @cached_property
     def memory_logs(self) -> list[Path]:
         """Our logs of the two."""
-        return [self.log_of(self.memory_spec(grown=grown)) for grown in (False, True)]
+        return [self._log_of(self.memory_spec(grown=grown)) for grown in (False, True)]
 
     @cached_property
     def memory_expected(self) -> list[str]:
@@ -216,8 +216,7 @@ class Bench:
             )
         return self._sources[settings.name]
 
-    def log_of(self, spec: History) -> Path:
-        """Our log of a history, a new one."""
+    def _log_of(self, spec: History) -> Path:
         folder = self.new("log")
         ours.write_log(folder, spec)
         return folder

@@ -13,7 +13,7 @@ from scripts.benchmarks.figures import MEMORY_RATIO_MAX, Contest, Goal, Rival, r
 from scripts.benchmarks.measure import Contender, Outcome, timed
 from scripts.benchmarks.workload import History, digest_items, final_items
 
-EVENTS_PER_KEY = 250
+EVENTS_PER_KEY = 500
 """Of the history that a snapshot is for: one that is long, of keys that live on."""
 
 
@@ -45,8 +45,7 @@ def recovery_contests(bench: Bench) -> list[Contest]:
 def _snapshot(bench: Bench, key: str, title: str, spec: History, *, goal: Goal | None) -> Contest:
     @cache
     def kept() -> recovery.Kept:
-        log = bench.log_of(spec)
-        return recovery.take(log, bench.new("snapshots"))
+        return recovery.keep(bench.new("log"), bench.new("snapshots"), spec)
 
     @cache
     def expected() -> str:
@@ -113,8 +112,13 @@ def _archive_workers(bench: Bench) -> Contest:
 def _memory(bench: Bench) -> list[Contest]:
     logs = [lambda grown=grown: bench.memory_logs[grown] for grown in (False, True)]
     archives = [_archive(bench, log) for log in logs]
-    snapshots = [
-        cache(lambda log=log: recovery.take(log(), bench.new("snapshots"))) for log in logs
+    kept = [
+        cache(
+            lambda grown=grown: recovery.keep(
+                bench.new("log"), bench.new("snapshots"), bench.memory_spec(grown=grown)
+            )
+        )
+        for grown in (False, True)
     ]
 
     def digest(grown: int, store: Path) -> str:
@@ -133,14 +137,14 @@ def _memory(bench: Bench) -> list[Contest]:
         return Outcome(mebibytes, digest(grown, store))
 
     def from_snapshot(grown: int) -> Outcome:
-        kept, store = snapshots[grown](), bench.new("memory.sqlite")
-        more = ("--workers", "1", "--snapshots", f"file:{kept.snapshots}")
-        mebibytes = recovery.peak_of("rebuild", f"file:{kept.log}", f"sqlite:{store}", *more)
+        given, store = kept[grown](), bench.new("memory.sqlite")
+        more = ("--workers", "1", "--snapshots", f"file:{given.snapshots}")
+        mebibytes = recovery.peak_of("rebuild", f"file:{given.log}", f"sqlite:{store}", *more)
         return Outcome(mebibytes, digest(grown, store))
 
     def snapshot(grown: int) -> Outcome:
-        kept, folder = snapshots[grown](), bench.new("snapshots")
-        store = f"sqlite:{kept.snapshots}.sqlite"
+        given, folder = kept[grown](), bench.new("snapshots")
+        store = f"sqlite:{given.snapshots}.sqlite"
         return Outcome(recovery.peak_of("snapshot", store, f"file:{folder}"))
 
     def contest(key: str, title: str, run: Callable[[int], Outcome]) -> Contest:

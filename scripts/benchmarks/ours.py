@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -26,7 +26,7 @@ from binlog.logs import create_directory_log
 from binlog.params import Params
 from binlog.producer import Acks, Producer, ProducerOptions
 from binlog.values import decode_value
-from scripts.benchmarks.workload import PARTITIONS, TABLE, Action, History, Items
+from scripts.benchmarks.workload import PARTITIONS, TABLE, Action, Items, in_batches
 from snapshots.rebuild import Wanted, fold_partitions
 from snapshots.rebuild import rebuild as rebuild_tables
 
@@ -57,16 +57,17 @@ def publish_singly(path: Path, actions: list[Action]) -> None:
             producer.append_many(build(action, now_ms=_clock.now_ms(), new_id=_new_id))
 
 
-def write_log(path: Path, spec: History) -> None:
-    """A log of the history, as a producer makes it that always has something to send."""
-    init(path)
+def write_log(path: Path, actions: Iterable[Action], *, is_new: bool = True) -> None:
+    """A log of the actions, as a producer makes it that always has something to send."""
+    if is_new:
+        init(path)
     options = ProducerOptions(linger_s=_FILL_S)  # a frame goes when it is full
     with (
         contextlib.closing(open_log(f"file:{path}")) as log,
         Producer(log, options=options) as producer,
     ):
         futures: deque[Future[Acks]] = deque()
-        for batch in spec.batches(5_000):
+        for batch in in_batches(actions, 5_000):
             envelopes = build_many(batch, now_ms=_clock.now_ms(), new_id=_new_id)
             futures.append(producer.publish_many(envelopes))
             while futures and futures[0].done():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -12,11 +13,9 @@ import msgspec
 from appliers.address import open_store
 from binlog.address import open_log
 from binlog.objects import open_objects
-from binlog.target import Target
-from binlog.vector import Vector
-from scripts.benchmarks.ours import BINLOG, KIBIBYTES_PER_MEBIBYTE, items_of
-from scripts.benchmarks.workload import Items
-from snapshots.rebuild import Report, Wanted, rebuild
+from scripts.benchmarks.ours import BINLOG, KIBIBYTES_PER_MEBIBYTE, items_of, write_log
+from scripts.benchmarks.workload import History, Items
+from snapshots.rebuild import Wanted, rebuild
 from snapshots.snapshot_take import take_snapshot
 from snapshots.starting import starting
 
@@ -32,20 +31,22 @@ class Kept(msgspec.Struct, frozen=True):
     tail_events: int
 
 
-def take(log: Path, folder: Path) -> Kept:
-    """A snapshot of the log's table as it was before the last hundredth of each partition."""
-    with contextlib.closing(open_log(f"file:{log}")) as opened:
-        end = _rebuild(opened, Wanted())[0].vector
-        vector: Vector = {p: int(offset * (1 - TAIL)) for p, offset in end.items()}
-        with contextlib.closing(open_store(f"sqlite:{folder}.sqlite")) as store:
-            rebuild(opened, store, Wanted(target=Target(vector=vector)))
-            take_snapshot(store, open_objects(f"file:{folder}"))
-    return Kept(log, folder, sum(end.values()) - sum(vector.values()))
+def keep(log: Path, folder: Path, spec: History) -> Kept:
+    """A log of the history, and a snapshot of what its table was before the last hundredth.
 
-
-def _rebuild(log: object, wanted: Wanted) -> tuple[Report, None]:
-    with contextlib.closing(open_store("memory:")) as store:
-        return rebuild(log, store, wanted), None  # type: ignore[arg-type]
+    The log is written in two goes, and the snapshot taken between them.
+    """
+    tail = int(spec.events * TAIL)
+    actions = iter(spec)
+    write_log(log, islice(actions, spec.events - tail))
+    with (
+        contextlib.closing(open_log(f"file:{log}")) as opened,
+        contextlib.closing(open_store(f"sqlite:{folder}.sqlite")) as store,
+    ):
+        rebuild(opened, store, Wanted())
+        take_snapshot(store, open_objects(f"file:{folder}"))
+    write_log(log, actions, is_new=False)
+    return Kept(log, folder, tail)
 
 
 def rebuild_from_snapshot(kept: Kept, file: Path) -> None:

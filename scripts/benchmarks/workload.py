@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -56,14 +57,14 @@ class History(msgspec.Struct, frozen=True):
 
     def batches(self, size: int) -> Iterator[list[Action]]:
         """The same actions in lists of `size` (the last one may be shorter)."""
-        batch: list[Action] = []
-        for action in self:
-            batch.append(action)
-            if len(batch) == size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+        return in_batches(self, size)
+
+
+def in_batches(actions: Iterable[Action], size: int) -> Iterator[list[Action]]:
+    """The same actions in lists of `size` (the last one may be shorter)."""
+    left = iter(actions)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def history(events: int, *, seed: int = SEED) -> History:
