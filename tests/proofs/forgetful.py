@@ -1,7 +1,7 @@
 """A log that forgets: the world's, as a stream with a retention shows it.
 
 What is forgotten is a prefix of each shard, by arrival; a closed shard of which nothing is left is
-not listed any more. Of a place whose own record is forgotten nobody can tell what went after it, so
+not listed any more once it was closed for as long. Of a place whose own record is forgotten nobody can tell what went after it, so
 to read on from there is refused, unless the end was seen there late enough (`binlog.log.Forgets`).
 The world's log itself keeps everything: the reference reads that one.
 """
@@ -9,6 +9,7 @@ The world's log itself keeps everything: the reference reads that one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from binlog.errors import TrimmedError
 from binlog.log import Page, Position, Put, Reply, Shard
@@ -19,21 +20,32 @@ WITHOUT_END = 1 << 60
 SLACK_MS = 2 * FOUND_MS  # by which a record may be found later than it arrived
 
 
+@dataclass
+class _Past:
+    """What all handles have in common."""
+
+    forgotten: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By shard: the last sequence number that is forgotten, and the latest arrival of these."""
+    closings: dict[str, int] = field(default_factory=dict)
+    """When a shard was found closed, ms."""
+    unlisted: set[str] = field(default_factory=set)
+
+
 class ForgetfulLog:
     """One handle on it; `open` gives another, which saw no ends yet."""
 
-    def __init__(self, log: WorldLog, forgotten: dict[str, tuple[int, int]] | None = None) -> None:
+    def __init__(self, log: WorldLog, past: _Past | None = None) -> None:
         self.params = log.params
         self.genesis = log.genesis
         self.name = log.name
         self._log = log
-        # By shard: the last sequence number that is forgotten, and its latest arrival.
-        self._forgotten: dict[str, tuple[int, int]] = {} if forgotten is None else forgotten
+        self._past = _Past() if past is None else past
+        self._forgotten = self._past.forgotten
         self._seen: dict[Position, int] = {}
 
     def open(self) -> ForgetfulLog:
         """As another process would."""
-        return ForgetfulLog(self._log, self._forgotten)
+        return ForgetfulLog(self._log, self._past)
 
     def forget(self, through_ms: int) -> int:
         """Forget what arrived until then, and everything before that; how many records it were."""
@@ -51,6 +63,11 @@ class ForgetfulLog:
             latest = max(latest, *[record.arrival_ms for record in gone])
             self._forgotten[shard.id] = gone[-1].sequence, latest
             count += end
+        for shard in self.shards():
+            if self._past.closings.get(shard.id, through_ms + 1) <= through_ms and self._is_empty(
+                shard
+            ):
+                self._past.unlisted.add(shard.id)
         return count
 
     def is_whole(self) -> bool:
@@ -91,12 +108,14 @@ class ForgetfulLog:
         )
 
     def shards(self) -> list[Shard]:
-        return [shard for shard in self._log.shards() if not self._is_gone(shard)]
+        past, found = self._past, self._log.shards()
+        for shard in found:
+            if shard.closed:
+                past.closings.setdefault(shard.id, self._log.now_ms())
+        return [shard for shard in found if shard.id not in past.unlisted]
 
-    def _is_gone(self, shard: Shard) -> bool:
+    def _is_empty(self, shard: Shard) -> bool:
         edge, _ = self._forgotten.get(shard.id, (-1, -1))
-        if not shard.closed or edge < 0:
-            return False
         return not self._log.read(Position(shard.id, edge), bytes_max=1).records
 
     def locate(self, position: Position) -> str:

@@ -132,6 +132,8 @@ def test_a_shard_of_which_nothing_is_left_is_not_listed() -> None:
     log = ForgetfulLog(SCENE.log)
     closed = [shard.id for shard in log.shards() if shard.closed]
     assert closed
+    log.forget(SCENE.log.now_ms() - 1)
+    assert set(closed) <= {shard.id for shard in log.shards()}, "closed no longer ago than that"
     log.forget(SCENE.log.now_ms())
     assert not {shard.id for shard in log.shards()} & set(closed)
     with pytest.raises(TrimmedError):
