@@ -105,7 +105,7 @@ class Adopting:
             raise too_late(run, i, adoption, offset_of(before))
         if self._bases is None:
             raise no_bases(run, i, adoption)
-        self._load(adoption, run.partition, version, self._bases)
+        self._load(run, i, adoption, version, self._bases)
 
     def _check_first(self, run: Run, i: int, adoption: Adoption, runs: Sequence[Run]) -> None:
         """That no event of the page stands before it, of those that come into the table as they are.
@@ -148,8 +148,8 @@ class Adopting:
                     found[partition] = min(row.version, found.get(partition, row.version))
         return found
 
-    def _load(self, adoption: Adoption, partition: int, version: int, bases: Bases) -> None:
-        table = adoption.table
+    def _load(self, run: Run, i: int, adoption: Adoption, version: int, bases: Bases) -> None:
+        table, partition = adoption.table, run.partition
         rows = iter(bases.rows(adoption, partition))
         while some := list(islice(rows, BATCH_ROWS)):
             writes = [Write(table, k, Row(version, partition, data), 0) for k, data in some]
@@ -160,7 +160,9 @@ class Adopting:
             found = self._store.read(self._generation, table, keys)
             for key in keys:
                 row = found.get(key)
-                if row is None or row.version < version:
+                if row is not None and 0 < row.version < version:
+                    raise too_late(run, i, adoption, offset_of(row.version))
+                if row is None or not row.version:
                     raise LostError(
                         f"somebody else writes to table {table} while its base comes in",
                         self._store.name,

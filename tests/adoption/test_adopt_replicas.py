@@ -11,8 +11,10 @@ from appliers.applier import Appliers
 from appliers.stores import MemoryStore, SQLiteStore
 from appliers.summary import summarize
 from binlog.clock import ManualClock
+from binlog.control import adopt_frame
 from binlog.errors import ConflictError, DamageError, PoisonError, RefusedError
 from binlog.fields import encode_key
+from binlog.log import Put
 from binlog.logs import DirectoryLog
 from binlog.objects.directory import DirectoryObjects
 from binlog.objects.memory import MemoryObjects
@@ -20,11 +22,13 @@ from binlog.partition import ordering_key, partition_of
 from consumers.engine import Engine
 from consumers.local import Following, replicate
 from snapshots.adopt import Adopting
-from snapshots.adopt_base import KeptBases
+from snapshots.adopt_base import KeptBases, Ordered, adoption_of, write_base
+from snapshots.adopt_items import ItemCheck
 from snapshots.counterpart import verify_against_log
 from snapshots.rebuild import Wanted, rebuild
 from snapshots.verify import verify
 from tests.adoption.adoption_world import (
+    KEYS,
     Held,
     add,
     adopt,
@@ -206,3 +210,35 @@ def test_rules_that_say_something_about_it_are_refused(log: DirectoryLog, what: 
     wanted = Wanted(bases=KeptBases(log.genesis, objects), rules=appliers.build())
     with pytest.raises(RefusedError, match=f"users is adopted, and .*{what}"):
         rebuild(log, MemoryStore(), wanted)
+
+
+@pytest.mark.parametrize("key", ["k001", "other"])
+def test_a_replica_finds_an_event_before_the_record_after_a_restart(
+    log: DirectoryLog, tmp_path: Path, key: str
+) -> None:
+    """The event is applied by then, and no longer in any page: its row tells, in the base or not."""
+    objects, table = MemoryObjects(), Held(items(5))
+    append(log, put(key, 9))
+    store = SQLiteStore(tmp_path / "a.db")
+    replicate(log, store, Following(once=True))
+    for partition, frame in frames_of(objects, log, table):
+        log.append([Put(partition, frame)])
+    with pytest.raises(PoisonError, match=r"adopted here.*before, at offset 1"):
+        replicate(
+            log, store, Following(once=True, bases=KeptBases(log.genesis, objects), page_bytes=1)
+        )
+    assert held(store)[key] == {"id": key, "n": 9}
+
+
+def frames_of(objects: MemoryObjects, log: DirectoryLog, table: Held) -> list[tuple[int, bytes]]:
+    """ADOPT records that somebody writes who does not look at the log before."""
+    ordered = Ordered("users", 4, "dict")
+    for key, data in table.items(ItemCheck("users", KEYS, "dict")):
+        ordered.add(key, data)
+    clock = ManualClock()
+    manifest = write_base(objects, "dict", log.genesis, "users", ordered, identity="x", clock=clock)
+    adoption = adoption_of(manifest, "file:x")
+    return [
+        (p, adopt_frame(log.params, log.genesis, adoption, p, now_ms=1))
+        for p in range(log.params.partitions)
+    ]

@@ -200,6 +200,7 @@ def test_a_record_is_written_once_whoever_writes_it(log: DirectoryLog) -> None:
     in_log = AdoptionLog(log, "users")
     in_log.read()
     assert in_log.adoptions == {3: (1, one)}
+    assert records(log)[3] == [1]
     assert adopt_session(b"x" * 16, "users", 3) != adopt_session(b"x" * 16, "users", 2)
     assert adopt_session(b"x" * 16, "users", 3) != adopt_session(b"x" * 16, "orders", 3)
 

@@ -310,6 +310,19 @@ def test_restore_keeps_them_for_the_log_and_puts_the_base_back(
         assert held(view) == wanted
 
 
+def test_restore_keeps_before_it_changes(
+    place: Place, taken: DynamoDBStore, tmp_path: Path
+) -> None:
+    """Killed at the first change, nothing that stood there is lost."""
+    place.write(item("k010", 99))
+    adoption, strays = place.strays()
+    path = tmp_path / "kept"
+    kept: list[bytes] = []
+    place.double.hooks["put_item"] = lambda _: kept.append(path.read_bytes())
+    restore(strays, adoption, place.physical(), path)
+    assert b'"99"' in kept[0]
+
+
 def test_restore_leaves_what_moved_meanwhile(
     place: Place, taken: DynamoDBStore, tmp_path: Path
 ) -> None:
