@@ -60,7 +60,7 @@ def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Fin
         StorageError, RefusedError: the storage's.
     """
     try:
-        archive = Archive.open(objects)
+        archive = _Unindexed.open(objects)
     except (DamageError, UpgradeError) as error:
         yield Finding(_rule(error, "archive-root"), error.where or objects.name, error.what)
         return
@@ -73,7 +73,10 @@ def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Fin
         if not any(each.rule in _UNREADABLE for each in found):
             walk = walk_chain(log, partition)
             if walk is not None:
-                events += walk.run().get(partition, 0)
+                try:
+                    events += walk.run().get(partition, 0)
+                except (MismatchError, UpgradeError) as error:
+                    walk.found.append(Finding(_rule(error), error.where, error.what))
                 found = [_named(each, archive) for each in walk.found]
                 yield from found
         if any(each.rule in _UNREADABLE for each in found):
@@ -85,10 +88,29 @@ def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Fin
 
 def _named(found: Finding, archive: Archive) -> Finding:
     """A walk's finding, by the names that an archive's objects have here."""
-    if found.rule != "damage":
+    rule = "archive-damage" if found.rule == "damage" else found.rule
+    if rule not in _UNREADABLE or found.where.startswith(archive.name):
         return found
-    key = found.where.removesuffix(f" of {archive.name}")
-    return Finding("archive-damage", _at(archive, key), found.detail)
+    return Finding(
+        rule, _at(archive, found.where.removesuffix(f" of {archive.name}")), found.detail
+    )
+
+
+class _UnindexedChain(Chain):
+    """Asks every segment, and believes no index."""
+
+    def page_places(self) -> list[Place]:
+        return []
+
+
+class _Unindexed(Archive):
+    """An archive without its index."""
+
+    def chain(self, partition: int) -> Chain:
+        found = self._chains.get(partition)
+        if found is None:
+            found = self._chains[partition] = _UnindexedChain(self.objects, self.log, partition)
+        return found
 
 
 _UNREADABLE = frozenset(
@@ -207,7 +229,7 @@ def _blocks(archive: Archive, partition: int) -> Iterator[Finding]:
         try:
             for index in range(len(info.blocks)):
                 chain.read_block(info, index)
-        except (DamageError, MismatchError) as error:
+        except (DamageError, MismatchError, UpgradeError) as error:
             yield Finding(_rule(error), _at(archive, entry.key), error.what)
 
 

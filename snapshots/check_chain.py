@@ -47,20 +47,26 @@ class EndsWalk(Walk):
         """`None`, too, when all ends are passed."""
         return super().read(wait_s=wait_s) if any(self._end.values()) else None
 
+    def left(self) -> list[tuple[int, Outline]]:
+        """The first end of each partition that was not come to."""
+        return [(p, end) for p, end in sorted(self._end.items()) if end is not None]
+
     def _pass_watches(self, partition: int, position: Position) -> list[Watch]:
         """Compare the ends that lie before the record at ``position``."""
+        self._pass_ends(partition, Position(position.shard, position.sequence - 1))
+        return []
+
+    def _end_watches(self, partition: int) -> None:
+        self._pass_ends(partition, self._positions[partition])
+
+    def _pass_ends(self, partition: int, position: Position) -> None:
+        """Compare those up to that place, behind which nothing was read yet."""
         view = self._views[partition]
         place = view.rank(position)
         while (end := self._end[partition]) is not None:
             rank = view.rank(end.end)
-            if place is None or rank is None or rank >= place:
+            if place is None or rank is None or rank > place:
                 break
-            self._compare_end(partition, end)
-        return []
-
-    def _end_watches(self, partition: int) -> None:
-        end = self._end[partition]
-        if end is not None and self._positions[partition] == end.end:
             self._compare_end(partition, end)
 
     def _compare_end(self, partition: int, end: Outline) -> None:
@@ -146,4 +152,7 @@ def _overlap(
         except (RefusedError, MismatchError) as error:
             yield Finding("archive-log", error.where or log.name, error.what)
         yield from (found for found in walk.found if found.rule.startswith("archive-log"))
+        for partition, end in walk.left():
+            detail = f"the log can be read up to {walk.place(partition)[:2]} only"
+            yield Finding("archive-log", f"{archive.name} {end.key}", detail)
         return

@@ -20,6 +20,7 @@ from binlog.archive.chain import Chain
 from binlog.archive.seen import Seen
 from binlog.archive.segment import damaged
 from binlog.archive.segment_info import Outline, SegmentInfo
+from binlog.errors import BinlogError, DamageError, MismatchError, UpgradeError
 from binlog.log import Position, Record, Shard
 
 Rank: TypeAlias = tuple[float, int]
@@ -32,7 +33,8 @@ WHOLE = inf
 class ChainView:
     """One partition's chain. ``shards`` is the lineage as far as it is known, shared by all views.
 
-    What a call to the storage raises any method may raise.
+    What a call to the storage raises any method may raise. Where the chain has a hole, or a segment is
+    not what was written, it ends before that, and ``trouble`` says why: who comes there raises it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ChainView:
         self.chain = chain
         self.outlines: list[Outline] = []
         self.seen: Seen | None = None
+        self.trouble: BinlogError | None = None
         self._shards = shards
         self._read_seen = read_seen
         self._numbers: dict[str, int] = {}  # of the shards that it has records in, or begins in
@@ -59,8 +62,12 @@ class ChainView:
         for shard in () if self.seen is None else self.seen.shards:
             self._shards.setdefault(shard.id, shard)
         last = self.outlines[-1].place if self.outlines else None
-        for outline in self.chain.outlines(after=last):
-            self._add(outline)
+        self.trouble = None
+        try:
+            for outline in self.chain.outlines(after=last):
+                self._add(outline)
+        except (DamageError, MismatchError, UpgradeError) as error:
+            self.trouble = error
         return len(self.outlines) > count or self.seen != seen
 
     def _add(self, outline: Outline) -> None:

@@ -7,6 +7,7 @@ from operator import attrgetter
 
 from binlog.archive.chain_view import WHOLE, Stretch
 from binlog.archive.cursors import Cursor
+from binlog.errors import DamageError, MismatchError, UpgradeError
 from binlog.log import Page, Position, Record
 
 _LOOK_AHEAD = 8  # cursors whose blocks may be on their way while another one is waited for
@@ -36,7 +37,12 @@ class Merge:
             DamageError, StorageError, RefusedError: as `Cursor.stand`.
         """
         while True:
-            self._look()
+            try:
+                self._look()
+            except (DamageError, MismatchError, UpgradeError):
+                if not self._records:
+                    raise
+                return self._page()  # what lies before is given first
             going = [self._through[p] for p in self._through if p not in self._final]
             if is_whole:
                 bound = min(self._through.values())
@@ -59,8 +65,9 @@ class Merge:
         known = [(self._cursors[p], rank) for p, rank in ranks.items() if rank is not None]
         for cursor, place in known[:_LOOK_AHEAD]:
             cursor.expect(place)
-        self._stretches.clear()
-        self._final.clear()
+        stretches: list[Stretch] = []
+        through: dict[int, float] = {}
+        final: set[int] = set()
         at = 0
         for partition, rank in ranks.items():
             cursor = self._cursors[partition]
@@ -71,14 +78,17 @@ class Merge:
                     other.expect(place)
                 block = cursor.stand(rank)
             if block is not None and rank is not None:
-                self._through[partition] = block.high[1] if block.high[0] == rank[0] else WHOLE
+                through[partition] = block.high[1] if block.high[0] == rank[0] else WHOLE
                 if self._shard in block.stretches:
-                    self._stretches.append(block.stretches[self._shard])
+                    stretches.append(block.stretches[self._shard])
                 continue
+            if cursor.view.trouble is not None:
+                raise cursor.view.trouble
             reached = cursor.view.reaches(self._shard)
-            self._through[partition] = max(self._after, -1 if reached is None else reached)
+            through[partition] = max(self._after, -1 if reached is None else reached)
             if reached != WHOLE:
-                self._final.add(partition)
+                final.add(partition)
+        self._stretches, self._through, self._final = stretches, through, final
 
     def _take(self, bound: float, bytes_max: int) -> bool:
         """Take the records up to there; whether all of them had room."""
