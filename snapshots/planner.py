@@ -153,12 +153,12 @@ def _of_other_tables(manifest: Manifest, question: Question) -> str | None:
     if question.tables is None:
         if not generation.open:
             return f"only of the tables {', '.join(generation.tables)}"
-        return None
-    missing = sorted(set(question.tables).difference(generation.tables))
-    # An open one has every table from its first event on: one that it did not meet had none.
-    if missing and not generation.open:
-        return f"without table {missing[0]}"
-    return None
+        missing = sorted(set(manifest.without).difference(question.without))
+    else:
+        missing = sorted(set(question.tables).difference(generation.tables))
+        if generation.open:  # it has every table from its first event on, but those of others
+            missing = sorted(set(missing).intersection(manifest.without))
+    return f"without table {missing[0]}" if missing else None
 
 
 def _by_other_rules(manifest: Manifest, question: Question) -> str | None:

@@ -60,6 +60,7 @@ def manifest(
     parked: int = 0,
     letters: int = 0,
     adopted: str | None = None,
+    without: tuple[str, ...] = (),
 ) -> Manifest:
     return Manifest(
         format=1,
@@ -76,6 +77,7 @@ def manifest(
         parts=(),
         letters=letters,
         adopted=adopted,
+        without=without,
     )
 
 
@@ -144,6 +146,14 @@ def test_nothing_that_reaches_beyond_the_target_is_taken() -> None:
         ),
         (manifest("x", {0: 1}, is_open=False), question(tables=("users",)), None),
         (manifest("x", {0: 1}), question(tables=("visits",)), None),
+        (manifest("x", {0: 1}, without=("visits",)), question(), "without table visits"),
+        (
+            manifest("x", {0: 1}, without=("visits",)),
+            question(tables=("users", "visits")),
+            "without table visits",
+        ),
+        (manifest("x", {0: 1}, without=("visits",)), question(tables=("users", "more")), None),
+        (manifest("x", {0: 1}, without=("visits",)), question(without=("visits",)), None),
         (manifest("x", {0: 1}, parked=1), question(), "without --park they stop"),
         (manifest("x", {0: 1}, letters=1), question(), "without --park they stop"),
         (manifest("x", {0: 1}, parked=1, letters=1), question(parks=True), None),
