@@ -262,6 +262,38 @@ def rebuilt_in(log: Any, double: DynamoDBDouble) -> None:
         rebuild(log, store, Wanted())
 
 
+def test_who_takes_over_and_dies_leaves_parts_to_go_on_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two cut their parts elsewhere; what stands under a key is what counts, whoever wrote it."""
+    monkeypatch.setattr(survey, "PAGE_ROWS", 7)
+    _, live = filled(tmp_path)
+    clock = ManualClock()
+    met = 0
+
+    class Meeting(Failing):
+        """Somebody else goes on with it, and dies two parts later."""
+
+        def put_new(self, key: str, data: bytes) -> bool:
+            nonlocal met
+            self.written += 1
+            if self.written == self.at:
+                theirs = Failing(clock, 3)
+                theirs._held = self._held
+                with contextlib.suppress(StorageError):
+                    take_snapshot(live, theirs, clock=clock, part_bytes=700)
+                met += theirs.written == 3
+            return MemoryObjects.put_new(self, key, data)
+
+    for at in range(2, 9):
+        objects = Meeting(clock, at)
+        manifest = take_snapshot(live, objects, clock=clock, part_bytes=1)
+        back = MemoryStore()
+        restore(Snapshot(objects, manifest), back)
+        assert rows(back) == rows(live)
+    assert met > 4
+
+
 # -- generations ---------------------------------------------------------------------------------
 
 
