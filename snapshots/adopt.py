@@ -120,8 +120,11 @@ class Adopting:
         self._in_log.read(lambda done: self._show("reading the log", done))
         return self._in_log.standing()
 
-    def run(self, source: Source) -> Adopted:
+    def run(self, source: Source, *, moving: bool = False) -> Adopted:
         """All steps but the last.
+
+        ``moving``: the table goes on changing, so it is not compared; what changes comes into the log
+        another way, and no store may go on with the table in place.
 
         Raises:
             ConflictError: as `standing`; the table is not what was read of it.
@@ -132,7 +135,7 @@ class Adopting:
         if standing is not None:
             base, was_there = self.base_of(standing), True
         else:
-            base, was_there = self._checked_base(source)
+            base, was_there = self._checked_base(source, moving=moving)
         missing = len(self._in_log.missing)
         adoption = standing or adoption_of(base.manifest, self._address)
         at = self._in_log.write(adoption)
@@ -143,9 +146,11 @@ class Adopting:
         """The base that records name, among the snapshots given. Raises as `open_base`."""
         return open_base(self._objects, adoption, self._log.genesis)
 
-    def _checked_base(self, source: Source) -> tuple[Snapshot, bool]:
+    def _checked_base(self, source: Source, *, moving: bool) -> tuple[Snapshot, bool]:
         """Steps 2 and 3."""
         found = self._found(source)
+        if moving:
+            return found or self._write(source), found is not None
         if found is not None:
             some = self._first_strays(found)
             if not some:

@@ -69,6 +69,12 @@ if TYPE_CHECKING:
     callback=key_names,
     help="The key attributes of a file's items.",
 )
+@click.option(
+    "--moving",
+    is_flag=True,
+    help="Its writers go on, and `binlog relay --format changes` brings in what they change: it is"
+    " not compared. Not with STORE.",
+)
 @click.option("--rate", type=RateType(), metavar="N", help="Read units a second, at most.")
 @click.option("--dry-run", is_flag=True, help="Say what it takes and costs; it does without --yes.")
 @click.option("--yes", is_flag=True, help="Do it.")
@@ -93,6 +99,7 @@ def command(
     export_url: str | None,
     scan: bool,
     key: tuple[str, ...] | None,
+    moving: bool,
     rate: float | None,
     dry_run: bool,
     yes: bool,
@@ -112,6 +119,8 @@ def command(
         raise click.UsageError("--scan, or --export")
     if dry_run and yes:
         raise click.UsageError("--dry-run, or --yes")
+    if moving and store is not None:
+        raise click.UsageError("--moving: no STORE goes on with a table that others write to")
     if restore_to is not None and not check:
         raise click.UsageError("--restore goes with --check")
     from binlog.address import open_log, parse_address
@@ -153,7 +162,7 @@ def command(
         if not yes:
             write_plan(plan, as_json=as_json)
             return
-        adopted = adopting.run(source)
+        adopted = adopting.run(source, moving=moving)
         if into is not None and address.scheme == "dynamodb":
             _take_over(into, opened, adopting, adopted, address.path)
         units = 0.0 if physical is None else physical.units.read

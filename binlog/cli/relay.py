@@ -22,6 +22,7 @@ from binlog.cli.verb import Verb
     binlog relay kinesis://orders kinesis://orders --once --format raw --type Sample
     binlog relay kinesis://clicks file:log --format json --type Click
     binlog relay kinesis://changes file:log --table users --key id --on-error keep
+    binlog relay kinesis://users-changes kinesis://shop --format changes --table users --follow
     binlog relay file:old file:new --once --json
     """,
 )
@@ -31,11 +32,12 @@ from binlog.cli.verb import Verb
 @click.option(
     "--format",
     "payload",
-    type=click.Choice(["actions", "items", "dynamodb", "json", "raw"]),
+    type=click.Choice(["actions", "items", "dynamodb", "json", "raw", "changes"]),
     default="actions",
     show_default=True,
     help="What a record holds. actions, items, dynamodb: lines as binlog append takes them; json:"
-    " a JSON value, and raw: bytes, that become the data of an event of --type.",
+    " a JSON value, and raw: bytes, that become the data of an event of --type; changes: what DynamoDB"
+    " itself writes about --table.",
 )
 @click.option("--type", "event_type", metavar="T", help="The events' type, for json and raw.")
 @click.option(

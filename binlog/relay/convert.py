@@ -5,8 +5,9 @@
 | actions, items, dynamodb | JSON Lines, as `binlog append` takes them | an event a line |
 | json | any JSON value | an event of the given type, with that as its data |
 | raw | any bytes | an event of the given type, with them as its data |
+| changes | a change of a DynamoDB table, as it writes them itself | a PutItem or DeleteItem of the given table |
 
-An event of the last two has the key ``{"partition_key": ...}`` of its record, so what one producer
+An event of json or raw has the key ``{"partition_key": ...}`` of its record, so what one producer
 kept in order under one key is in order here.
 
 Ids follow from the record's place alone, so a relay that begins anew makes the same events: the
@@ -33,10 +34,11 @@ from binlog.frame import HEADER_BYTES
 from binlog.input import InputLines
 from binlog.json_values import parse_line
 from binlog.params import Params
+from binlog.relay.changes import Changes
 from binlog.relay.inbox import Inbound
 from binlog.values import decode_value, encode_value
 
-PayloadFormat: TypeAlias = Literal["actions", "items", "dynamodb", "json", "raw"]
+PayloadFormat: TypeAlias = Literal["actions", "items", "dynamodb", "json", "raw", "changes"]
 FORMATS: tuple[PayloadFormat, ...] = get_args(PayloadFormat)
 KEY_ATTRIBUTE = "partition_key"
 META_NAME = "relay"
@@ -68,11 +70,23 @@ def make_convert(
             )
         check_type(event_type)
         return _Whole(event_type, is_json=payload == "json")
+    if payload == "changes":
+        return _changes(table, key_names, event_type)
     if event_type is not None:
         raise RefusedError(f"lines of format {payload} name their type", do="leave --type out")
     convert = _Lines(payload, table, key_names)
     convert(_SAMPLE)  # refuses a table or key that can never be
     return convert
+
+
+def _changes(table: str | None, key_names: Sequence[str] | None, event_type: str | None) -> Convert:
+    if table is None or key_names is not None or event_type is not None:
+        raise RefusedError(
+            "changes say their key, and become actions on one table",
+            do="give --table, what the log calls it, and neither --key nor --type",
+        )
+    changes = Changes(table)
+    return lambda inbound: _placed(changes(inbound), inbound)
 
 
 def of_log(inbound: Inbound) -> Sequence[Envelope]:
