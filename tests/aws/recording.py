@@ -18,6 +18,10 @@ FREE = frozenset({"sts:GetCallerIdentity", "sts:AssumeRole"})
 # Operations whose permission has another name: the Service Authorization Reference.
 ALSO_CALLED = {
     "dynamodb:TransactWriteItems": ("dynamodb:PutItem", "dynamodb:UpdateItem"),
+    "s3:DeleteObjects": ("s3:DeleteObject",),
+    "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
+    "s3:GetObjectLockConfiguration": ("s3:GetBucketObjectLockConfiguration",),
+    "s3:ListObjectsV2": ("s3:ListBucket",),
 }
 
 _STATEMENT = re.compile(r'(INSERT|UPDATE|DELETE|SELECT)\b[^"]*"([^"]+)"')
@@ -48,7 +52,9 @@ class Calls:
 
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         operation = f"{model.service_model.service_name}:{model.name}"
-        names = [str(params[name]) for name in ("StreamName", "TableName") if name in params]
+        names = [
+            str(params[name]) for name in ("StreamName", "TableName", "Bucket") if name in params
+        ]
         names += [str(name) for name in params.get("RequestItems", ())]
         for statement in params.get("Statements", ()):
             self._note_statement(statement["Statement"])
