@@ -6,6 +6,7 @@
     chain/p0003/00000000000000000001-0000.seg        a segment: partition, first offset, part
     index/p0003/00000000000000000001-0000.idx        an index page, named for its first segment
     seen/p0003.json                                  a note, see `binlog.archive.seen`
+    through/0f..e2.json                              a note of a shard, see `binlog.archive.through`
 
 The key of a segment is a pure function of the one before it: ``(last + 1, 0)`` if that holds events,
 ``(first, part + 1)`` if it holds none. So whoever goes on with a chain writes to the same key, of
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from binlog.vector import OFFSET_MAX
 
 ROOT_KEY = "archive.json"
-OWN_PREFIXES = (ROOT_KEY, "chain/", "index/", "seen/")
+OWN_PREFIXES = (ROOT_KEY, "chain/", "index/", "seen/", "through/")
 """Of the keys of an archive, sorted."""
 PART_MAX = 9_999
 _SEGMENT = re.compile(r"chain/p(\d{4,})/(\d{20})-(\d{4})\.seg")
