@@ -151,7 +151,7 @@ def test_what_waits_is_bounded_whatever_the_number_of_partitions() -> None:
         most = max(most, sum(c.memory_bytes for c in archiver._cutters.values()))
         return written(cutter)
 
-    archiver._writer.write = watch  # type: ignore[method-assign]
+    archiver._writer.write = watch  # type: ignore[method-assign,assignment]
     report = archiver.run()
     assert report.total("segments") > 4
     assert most < 6_000 + 2 * 2_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from binlog.archive import Archive, Cutter
 from binlog.archive.index import encode_page
 from binlog.archive.keys import index_key
@@ -30,7 +32,7 @@ def _frame(
     uuids: bool,
     session: bytes = FAMILY,
     is_shortest: bool = True,
-    **more: bool,
+    **more: Any,
 ) -> bytes:
     events = [
         Envelope(
