@@ -35,7 +35,7 @@ from snapshots.snapshot_manifest import Manifest, TableCount, total_of
 from snapshots.snapshot_manifest import Part as SnapshotPart
 from snapshots.workers import Advance, can_fork, run_forked
 
-GROUP_BYTES = 64 * 1024 * 1024  # of rows, decompressed: what a worker holds at a time
+GROUP_BYTES = 32 * 1024 * 1024  # of rows, decompressed: what a worker holds at a time
 _CHUNK = 1_000  # letters or rejections at a time
 
 OnProgress = Callable[[int], None]
