@@ -1,19 +1,23 @@
 """The figures of consumers: one table of names and units, whoever tells them and wherever they go.
 
-==========  ============  =====  ================================================================
-Events      Count         sum    applied
-Writes      Count         sum    items written
-Duplicates  Count         sum    events dropped as copies
-Rejected    Count         sum    events whose expected version was another
-Parked      Count         sum    events that went to the dead letters
-Foreign     Count         sum    records that are none of ours, kept for `binlog relay`
-Halted      Count         last   partitions that wait for `binlog resolve`: alarm above 0
-Failed      Count         sum    records that are to be delivered again: alarm where it stays above 0
-Behind      Milliseconds  last   how long what is applied next, or was last, has been in the log
-Runway      Milliseconds  last   until it leaves the log, of one that forgets: alarm when it is short
-Rested      Milliseconds  sum    held back by the pace
-Duration    Milliseconds  sum    of the work
-==========  ============  =====  ================================================================
+=============  ============  =====  ================================================================
+Events         Count         sum    applied
+Writes         Count         sum    items written
+Duplicates     Count         sum    events dropped as copies
+Rejected       Count         sum    events whose expected version was another
+Parked         Count         sum    events that went to the dead letters
+Foreign        Count         sum    records that are none of ours, kept for `binlog relay`
+Halted         Count         last   partitions that wait for `binlog resolve`: alarm above 0
+Failed         Count         sum    records that are to be delivered again: alarm where it stays above 0
+Behind         Milliseconds  last   how long what is applied next, or was last, has been in the log
+Runway         Milliseconds  last   until it leaves the log, of one that forgets: alarm when it is short
+Rested         Milliseconds  sum    held back by the pace
+Duration       Milliseconds  sum    of the work
+Audited        Count         last   checkpoints that an audit has compared (`consumers.audit`)
+Differing      Count         last   of them those that are not what the archive gives: alarm above 0
+Unarchived     Count         last   of them those beyond the archive's end
+ArchiveBehind  Milliseconds  last   for how long at least what is not archived has been in the log
+=============  ============  =====  ================================================================
 
 A Lambda function writes them in CloudWatch's embedded metric format (`consumers.aws_lambda_metrics`),
 an invocation a line. A process that lives on keeps a file (`MetricsFile`; the KCL's have their health
@@ -34,12 +38,13 @@ import msgspec
 from binlog.clock import Clock
 
 _COUNTS = ("Events", "Writes", "Duplicates", "Rejected", "Parked", "Foreign", "Halted", "Failed")
-_TIMES = ("Behind", "Runway", "Rested", "Duration")
+_TIMES = ("Behind", "Runway", "Rested", "Duration", "ArchiveBehind")
+_AUDITS = ("Audited", "Differing", "Unarchived")
 UNITS: Mapping[str, str] = {
-    **dict.fromkeys(_COUNTS, "Count"),
+    **dict.fromkeys([*_COUNTS, *_AUDITS], "Count"),
     **dict.fromkeys(_TIMES, "Milliseconds"),
 }
-LAST = frozenset({"Halted", "Behind", "Runway"})
+LAST = frozenset({"Halted", "Behind", "Runway", "ArchiveBehind", *_AUDITS})
 """Those that stand for a moment; of the others it is the sum that counts."""
 
 SAVE_EVERY_S = 1.0

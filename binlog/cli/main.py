@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Operation": {
         "status": "Print how far a log and a store are, partition by partition.",
         "check": "Walk log and store and report every broken invariant.",
+        "audit": "Hold the checkpoints of stores against what an archive gives there.",
         "halted": "List the partitions that a rule has stopped.",
         "resolve": "Decide what becomes of a record that stopped one.",
         "doctor": "Look at credentials, permissions, limits, budgets and clocks.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from binlog.archive import Archive
@@ -30,7 +32,9 @@ SEGMENTS = 5  # of each partition's chain; three of them stand in an index page
 def a_log(params: Params = PARAMS, *, events: int = 4, text: bytes = b"") -> MemoryLog:
     log = MemoryLog(params, clock=ManualClock(), shards=2, enforce_age=False)
     for number in range(1, events + 1):
-        data = {"data": b"\x81\xa1d\xc4" + bytes([len(text)]) + text} if text else {}
+        data: dict[str, Any] = (
+            {"data": b"\x81\xa1d\xc4" + bytes([len(text)]) + text} if text else {}
+        )
         for partition in range(params.partitions):
             sent = put(number, partition=partition, session=partition + 1, params=params, **data)
             log.append([sent])
