@@ -32,7 +32,7 @@ def _begin() -> Function:
 
 def _warm_up(settings: Settings) -> None:
     """What the first client of a process pays for: the SDK's imports and descriptions."""
-    for url in (settings.log, settings.store):
+    for url in (settings.log, settings.target):
         address = parse_address(url)
         connector(address.account, address.scheme, url)().close()
 

@@ -22,8 +22,10 @@ from appliers.store import Store
 from binlog.address import open_log
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, BusyError, MismatchError, RefusedError
-from binlog.log import Log, Record
+from binlog.log import Log
 from binlog.logger import get_logger
+from binlog.objects.address import open_objects
+from binlog.objects.objects import Objects
 from consumers.aws_lambda_event import Delivered, decode_event, first_of
 from consumers.aws_lambda_mapping import (
     LIST,
@@ -35,8 +37,9 @@ from consumers.aws_lambda_mapping import (
     reports_failures,
 )
 from consumers.aws_lambda_metrics import Metrics, Write
+from consumers.aws_lambda_opened import Opened, open_settings
 from consumers.aws_lambda_settings import Settings
-from consumers.delivery import Outcome, Worker, Working, record_of
+from consumers.working import Outcome
 
 SEEN_S = 60.0  # a mapping that was looked at so lately is as it was then
 # After so long between two invocations what is on the way (350 s idle: NAT gateways, endpoints in a VPC)
@@ -55,48 +58,6 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-class _Opened:
-    """A log, a store and their worker, as long as nothing goes wrong."""
-
-    def __init__(self, settings: Settings, log: Log, store: Store, clock: Clock) -> None:
-        self.log = log
-        self.store = store
-        how = Working(
-            rules=settings.rules,
-            excluded=settings.excluded,
-            same_meaning=settings.same_meaning,
-            poison=settings.poison,
-        )
-        self.worker = Worker(log, store, how, clock=clock)
-
-    def records(self, delivered: Delivered) -> list[Record]:
-        """What was delivered as any reader of the log gives it.
-
-        Raises:
-            MismatchError: the stream has no such shard.
-        """
-        shard, partitions = self.worker.shard(delivered.shard), self.log.params.partitions
-        return [
-            record_of(
-                shard,
-                sequence=int(each.sequence_number),
-                arrival_s=each.approximate_arrival_timestamp,
-                partition_key=each.partition_key,
-                data=each.data,
-                partitions=partitions,
-            )
-            for each in delivered.records
-        ]
-
-    def is_running(self) -> bool:
-        """Whether the store has applied anything yet."""
-        return any(self.store.checkpoints(each.id) for each in self.store.generations())
-
-    def close(self) -> None:
-        self.store.close()
-        self.log.close()
-
-
 class Function:
     """Handles the invocations of one environment, one at a time.
 
@@ -112,6 +73,7 @@ class Function:
         clock: Clock | None = None,
         open_log: Callable[[str], Log] = open_log,
         open_store: Callable[[str], Store] = open_store,
+        open_objects: Callable[[str], Objects] = open_objects,
         mappings: List = list_mappings,
         write: Write = print,
     ) -> None:
@@ -119,13 +81,14 @@ class Function:
         self._clock: Clock = clock or SystemClock()
         self._open_log = open_log
         self._open_store = open_store
+        self._open_objects = open_objects
         self._mappings = mappings
         self._metrics = None
         if settings.metrics is not None:
             self._metrics = Metrics(
-                settings.metrics, log=settings.log, store=settings.store, write=write
+                settings.metrics, log=settings.log, store=settings.target, write=write
             )
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._slept_from_ms: int | None = None
         self._reports = settings.mapping == "trust"
         self._seen_ms: int | None = None  # the mapping
@@ -148,7 +111,7 @@ class Function:
             opened = self._wake()
             self._look_at_mapping(opened, delivered, context)
             records = opened.records(delivered)
-            opened.worker.continuity.lanes = self._lanes
+            opened.set_lanes(lanes=self._lanes)
             outcome = opened.worker.apply(delivered.shard, records, deadline=deadline)
         except BinlogError as error:
             self.forget()
@@ -201,7 +164,7 @@ class Function:
                 "a stream of that name in another region is another log",
             )
 
-    def _wake(self) -> _Opened:
+    def _wake(self) -> Opened:
         """The log and the store, open; after a long sleep anew."""
         slept_from_ms, self._slept_from_ms = self._slept_from_ms, None
         if self._opened is not None and slept_from_ms is not None:
@@ -210,23 +173,18 @@ class Function:
             if not 0 <= passed_ms < ASLEEP_S * 1000:
                 self.forget()
         if self._opened is None:
-            log = self._open_log(self._settings.log)
-            try:
-                store = self._open_store(self._settings.store)
-            except BaseException:
-                log.close()
-                raise
-            try:
-                self._opened = _Opened(self._settings, log, store, self._clock)
-            except BaseException:
-                store.close()
-                log.close()
-                raise
+            self._opened = open_settings(
+                self._settings,
+                clock=self._clock,
+                open_log=self._open_log,
+                open_store=self._open_store,
+                open_objects=self._open_objects,
+            )
         return self._opened
 
     # -- the mapping -----------------------------------------------------------------------------
 
-    def _look_at_mapping(self, opened: _Opened, delivered: Delivered, context: Context) -> None:
+    def _look_at_mapping(self, opened: Opened, delivered: Delivered, context: Context) -> None:
         """Once an environment: whether the mapping drops records, and whether it reads reports.
 
         Raises:

@@ -3,6 +3,8 @@
 =====================  ============================================================================
 BINLOG_LOG             the log, ``kinesis://STREAM``
 BINLOG_STORE           the store, ``dynamodb://PREFIX``
+BINLOG_ARCHIVE         in its place: the archive that the records are kept in, ``s3://BUCKET/PREFIX``;
+                       how long one waits is the mapping's batch window
 BINLOG_APPLIERS        ``module:object``; without it only the actions are applied
 BINLOG_POISON          ``park`` (as by default): an event that cannot be applied waits with all later
                        ones of its key; ``stop``: its partition does, and with it its shard
@@ -29,13 +31,14 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import Address, parse_address
 from binlog.errors import RefusedError
-from consumers.environment import choice, nearest, rules_of
+from consumers.environment import archive_of, choice, nearest, rules_of
 
 WHERE = "the function's environment"
 RESERVE_S = 1.0
 _NAMES = (
     "BINLOG_LOG",
     "BINLOG_STORE",
+    "BINLOG_ARCHIVE",
     "BINLOG_APPLIERS",
     "BINLOG_POISON",
     "BINLOG_EXCLUDE",
@@ -48,10 +51,14 @@ _NAMESPACE = re.compile(r"[\w./#:-]{1,255}", re.ASCII)  # API reference of Metri
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one function. ``log`` and ``store`` are URLs, as they were given."""
+    """Of one function. ``log``, ``store`` and ``archive`` are URLs, as they were given.
+
+    It has an archive or a store, and ``store`` is empty then.
+    """
 
     log: str
-    store: str
+    store: str = ""
+    archive: str | None = None
     rules: Rules = NO_RULES
     poison: Literal["park", "stop"] = "park"
     excluded: tuple[str, ...] = ()
@@ -63,6 +70,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stream(self) -> Address:
         return parse_address(self.log)
+
+    @property
+    def target(self) -> str:
+        """What it fills."""
+        return self.store if self.archive is None else self.archive
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
@@ -80,9 +92,11 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
     poison = choice(given, "BINLOG_POISON", "park", "stop", where=WHERE)
     mapping = choice(given, "BINLOG_MAPPING", "check", "trust", where=WHERE)
     excluded = _excluded(given)
+    archive = archive_of(given, where=WHERE)
     return Settings(
         log=_address(given, "BINLOG_LOG", "kinesis"),
-        store=_address(given, "BINLOG_STORE", "dynamodb"),
+        store="" if archive is not None else _address(given, "BINLOG_STORE", "dynamodb"),
+        archive=archive,
         rules=_appliers(given.get("BINLOG_APPLIERS", "")),
         poison=cast('Literal["park", "stop"]', poison),
         excluded=excluded,

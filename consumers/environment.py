@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from binlog.address import parse_address
 from binlog.errors import RefusedError
 
 
@@ -41,3 +42,40 @@ def rules_of(given: Mapping[str, str], *, where: str) -> tuple[str, ...]:
         return tuple(msgspec.json.decode(text, type=list[str]))
     except msgspec.DecodeError as error:
         raise RefusedError(f"BINLOG_EXCLUDE: {error}", where, 'write ["id=a", "type=T"]') from error
+
+
+_OF_A_STORE = ("BINLOG_APPLIERS", "BINLOG_POISON", "BINLOG_EXCLUDE", "BINLOG_SAME_MEANING")
+
+
+def archive_of(
+    given: Mapping[str, str], *, where: str, schemes: Collection[str] = ("s3",)
+) -> str | None:
+    """The address of ``BINLOG_ARCHIVE``, which is filled in place of a store; ``None``: not set.
+
+    Raises:
+        RefusedError: no address of one, or what is set beside it would be without effect.
+    """
+    url = given.get("BINLOG_ARCHIVE", "")
+    if not url:
+        return None
+    if given.get("BINLOG_STORE"):
+        raise RefusedError(
+            "both BINLOG_STORE and BINLOG_ARCHIVE are set",
+            where,
+            "what fills a store and what fills an archive are two consumers: deploy each by itself",
+        )
+    for name in _OF_A_STORE:
+        if given.get(name):
+            raise RefusedError(
+                f"{name} is set beside BINLOG_ARCHIVE", where, "an archive keeps records: unset it"
+            )
+    try:
+        address = parse_address(url)
+    except RefusedError as error:
+        raise RefusedError(f"BINLOG_ARCHIVE: {error.what}", where, error.do) from error
+    if address.scheme not in schemes:
+        forms = {"s3": "s3://BUCKET/PREFIX", "file": "file:DIR"}
+        raise RefusedError(
+            f"BINLOG_ARCHIVE={url}", where, f"write {' or '.join(forms[each] for each in schemes)}"
+        )
+    return url
