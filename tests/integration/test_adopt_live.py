@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 from scripts.standins.server import Server
 from tests.adoption.adoption_world import ARN, Item, export_of, item, items
 from tests.cli.running import append, binlog
+from tests.readme.documents import ROOT, follow
+
+DOCUMENT = ROOT / "docs/adopt.md"
 
 
 @pytest.fixture
@@ -88,6 +92,18 @@ def test_a_table_is_adopted_in_place_and_gone_on_with(
     assert binlog("verify", store, "file:log").status == 0
     again = binlog(*adopt, "--yes", "--json")
     assert (again.status, again.lines[0]["records"], again.lines[0]["found"]) == (0, 0, True)
+
+
+@pytest.mark.timeout(120)
+def test_the_document_can_be_followed_and_prints_what_it_says(
+    ministack: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """docs/adopt.md, from top to bottom."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", ministack.url)
+    text = follow(DOCUMENT, tmp_path)
+    if os.environ.get("BINLOG_WRITE_DOCS"):
+        DOCUMENT.write_text(text, encoding="utf-8")
+    assert text == DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_an_export_is_read_and_held_against_the_table(

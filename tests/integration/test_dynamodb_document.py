@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.standins.server import Server
-from tests.integration import test_lambda_document
+from tests.integration import test_adopt_live, test_lambda_document
 from tests.readme.documents import ROOT, follow
 from tests.readme.test_documents import NEEDS_SERVICES
 
@@ -28,4 +28,5 @@ def test_the_document_can_be_followed_and_prints_what_it_says(
 
 
 def test_every_document_is_followed_somewhere() -> None:
-    assert {DOCUMENT.name, test_lambda_document.DOCUMENT.name} == NEEDS_SERVICES
+    elsewhere = {test_adopt_live.DOCUMENT.name, test_lambda_document.DOCUMENT.name}
+    assert {DOCUMENT.name, *elsewhere} == NEEDS_SERVICES

@@ -10,7 +10,7 @@ import pytest
 from tests.readme.documents import ROOT, commands, edit, follow, matches
 
 # Followed in tests/integration, where there is what it needs.
-NEEDS_SERVICES = {"dynamodb.md", "lambda-consumer.md"}
+NEEDS_SERVICES = {"adopt.md", "dynamodb.md", "lambda-consumer.md"}
 DOCUMENTS = [
     path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in NEEDS_SERVICES
 ]
