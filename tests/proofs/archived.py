@@ -197,7 +197,10 @@ class Archived(Whole):
 
     def _note(self, chain: Iterable[tuple[Told, list[Placed]]]) -> None:
         """Which of the rare things are in it."""
+        seen: set[bytes] = set()
         for told, placed in chain:
+            self.met["duplicate at a cut"] += placed[0][1].data in seen
+            seen.update(record.data for _, record in placed)
             self.met["segment without events"] += not told.events
             self.met["reshard within a segment"] += len({shard for shard, _ in placed}) > 1
             self.met["foreign record in a segment"] += any(r.partition < 0 for _, r in placed)
@@ -210,6 +213,17 @@ class Archived(Whole):
             if (end := Archive.open(self.objects).chain(p).end()) is not None
         }
         return without_zeros(ends)
+
+    def replicate(self, steps: int, page_bytes: int) -> None:
+        stood = self._stands_behind()
+        super().replicate(steps, page_bytes)
+        self.met["gone on with in the archive"] += stood and not self._stands_behind()
+
+    def _stands_behind(self) -> bool:
+        """Whether the store's checkpoints are at what the stream has forgotten."""
+        rows = self.store.checkpoints(self.generation.id).values()
+        edges = self.stream.edges()
+        return any(row.sequence < edges.get(row.shard, -1) for row in rows)
 
     def check_rebuild_alone(self) -> None:
         """Tables from the archive, to its end: no record of the stream is asked for."""

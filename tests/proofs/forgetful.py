@@ -74,6 +74,10 @@ class ForgetfulLog:
         """Whether nothing is forgotten."""
         return not self._forgotten
 
+    def edges(self) -> dict[str, int]:
+        """By shard, the last sequence number that is forgotten."""
+        return {shard: sequence for shard, (sequence, _) in self._forgotten.items()}
+
     # -- the protocol ----------------------------------------------------------------------------
 
     def append(self, frames: Sequence[Put]) -> list[Reply]:

@@ -172,6 +172,7 @@ class Kept(Parked):
         left = list(ops)
         hostile = HostileObjects(self.objects, Random(seed), MOODS[mood % len(MOODS)])
         source = self.open_store()
+        begun = {entry.key.split("/")[1] for entry in self.objects.list("parts/")}
         try:
             with self._within(left):
                 manifest = take_snapshot(source, Interrupted(hostile, lambda: self._run(left)))
@@ -185,6 +186,7 @@ class Kept(Parked):
             hostile.calm()
             source.close()
         self.met["snapshot"] += 1
+        self.met["gone on with a snapshot"] += manifest.id in begun
         self.met["fuzzy snapshot"] += not manifest.is_exact
         self.met["parked row in a snapshot"] += any(t.parked for t in manifest.tables.values())
         self.met["tombstone in a snapshot"] += any(t.tombstones for t in manifest.tables.values())

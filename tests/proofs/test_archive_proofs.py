@@ -136,5 +136,5 @@ def test_stream_and_archive_are_one_log() -> None:
         pass
 
     Machine.met = Counter()
-    run_state_machine_as_test(Machine, settings=examples(1))
+    run_state_machine_as_test(Machine, settings=examples(0.6))
     assert_met(Machine.met, MUST_HAPPEN)
