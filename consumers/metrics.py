@@ -20,7 +20,7 @@ ArchiveBehind  Milliseconds  last   for how long at least what is not archived h
 =============  ============  =====  ================================================================
 
 A Lambda function writes them in CloudWatch's embedded metric format (`consumers.aws_lambda_metrics`),
-an invocation a line. A process that lives on keeps a file (`MetricsFile`; the KCL's have their health
+an invocation a line; `binlog replicate --emf` does every few seconds (`consumers.metrics_lines`). A process that lives on keeps a file (`MetricsFile`; the KCL's have their health
 files, `consumers.kcl_health`): sums are since it started, under the names that `field_of` makes.
 """
 

@@ -72,6 +72,13 @@ if TYPE_CHECKING:
     help="Keep figures in that file, JSON, replaced once a second: events, writes, parked, behind_ms,"
     " runway_ms, rested_ms and others.",
 )
+@click.option(
+    "--emf",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add them to that file every ten seconds, a line in CloudWatch's embedded metric format:"
+    " /dev/stderr in a container, or what the CloudWatch agent follows.",
+)
 @json_option
 def command(
     *,
@@ -88,6 +95,7 @@ def command(
     same_meaning: bool,
     alone: bool,
     metrics: Path | None,
+    emf: Path | None,
     as_json: bool,
 ) -> None:
     """Apply to STORE what LOG has beyond the store's checkpoints; a new store begins at zero.
@@ -102,6 +110,7 @@ def command(
     from appliers.summary import summarize
     from binlog.address import open_log
     from consumers.local import Following, replicate
+    from consumers.metrics_lines import Several
 
     rules = load_rules(appliers)
     with contextlib.ExitStack() as stack:
@@ -119,8 +128,16 @@ def command(
             bases=open_bases(opened, snapshots, stack),
         )
         with stopped_by_signals() as stop, progress("replicating" if once else "following") as show:
-            with _figures(metrics, log, store) as told:
-                report = replicate(opened, into, how, stop=stop, progress=show, metrics=told)
+            with _figures(metrics, log, store) as kept, _lines(emf, log, store) as lines:
+                told = [each for each in (kept, lines) if each is not None]
+                report = replicate(
+                    opened,
+                    into,
+                    how,
+                    stop=stop,
+                    progress=show,
+                    metrics=Several(told) if told else None,
+                )
         summary = summarize(into)
     if as_json:
         write_json(report_document(report, summary))
@@ -150,6 +167,38 @@ def _figures(path: Path | None, log: str, store: str) -> Iterator[Metrics | None
         kept.save(state="failed", error=str(error))
         raise
     kept.save(state="ended")
+
+
+@contextlib.contextmanager
+def _lines(path: Path | None, log: str, store: str) -> Iterator[Metrics | None]:
+    """The same as lines, added to a file; the last one however the run ends.
+
+    Raises:
+        RefusedError: it cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    from binlog.clock import SystemClock
+    from consumers.aws_lambda_metrics import Metrics as EmbeddedMetrics
+    from consumers.metrics_lines import Summed
+
+    try:
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise RefusedError(f"{path}: {error.strerror}", "--emf", "name one to write to") from error
+    with file:
+
+        def write(line: str) -> None:
+            with contextlib.suppress(OSError):  # a disk that is full stops no replica
+                file.write(f"{line}\n")
+                file.flush()
+
+        lines = Summed(EmbeddedMetrics("binlog", log=log, store=store, write=write), SystemClock())
+        try:
+            yield lines
+        finally:
+            lines.flush()
 
 
 @contextlib.contextmanager
