@@ -311,6 +311,9 @@ class DynamoDBBuild:
             self._import(session, self._importer)
         self._wait_for_doubtful(session)
         self._note(session)  # who removes this build from now on replaces the catalog first
+        # Read once, and before the threads: one that read later than others wrote would leave in this
+        # handle, which goes on with the store, rows that are not what stands there.
+        session.standings(made.id)
         session.calls.each(
             lambda each: put_checkpoint(session, made.id, each), list(checkpoints.values())
         )

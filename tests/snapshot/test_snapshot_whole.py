@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +260,22 @@ def test_the_newest_is_meant_where_none_is_named(tmp_path: Path) -> None:
         open_snapshot(objects, "nothing")
     with pytest.raises(RefusedError, match="is no snapshot's id"):
         open_snapshot(objects, "../x")
+
+
+def test_the_handle_that_restored_knows_every_checkpoint(tmp_path: Path) -> None:
+    """Its rows are written by several threads: one that read late would hide the others' (it did)."""
+    _, live = filled(tmp_path)
+    double = DynamoDBDouble()
+    barrier = threading.Barrier(2, timeout=0.2)
+
+    def late(request: Any) -> None:
+        if request["ExpressionAttributeValues"].get(":pk", {}).get("S", "").startswith("at#"):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                barrier.wait()
+
+    double.after["query"] = late
+    back = store_on(double, width=4)
+    restore(taken(live), back)
+    [generation] = back.generations()
+    wanted = live.checkpoints(live.generations()[0].id)
+    assert back.checkpoints(generation.id) == wanted
