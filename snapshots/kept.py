@@ -161,7 +161,7 @@ class KeptWork:
                 if found is not None and found.plan == self.plan:
                     return [list(group) for group in found.groups]
             except (DamageError, UpgradeError) as error:
-                self._discard(key, error)
+                _discarded(key, error)
             self.objects.put(key, seal(mine))
         return [list(group) for group in mine.groups]
 
@@ -182,16 +182,17 @@ class KeptWork:
             base = KeptBase(self.objects, group, key)
             base.verify()
         except (DamageError, UpgradeError) as error:
-            self._discard(key, error)
+            _discarded(key, error)
             return None
         return base
+
+    def discard(self, partitions: Sequence[int], error: BinlogError) -> None:
+        """Say why a group that was found is folded again all the same."""
+        _discarded(self._key(partitions), error)
 
     def _read(self, key: str, kind: type[_Document]) -> _Document | None:
         data = self.objects.get(key)
         return None if data is None else unseal(data, kind, f"{self.objects.name}/{key}")
-
-    def _discard(self, key: str, error: BinlogError) -> None:
-        _logger.warning("work.discarded", object=key, why=str(error))
 
     def _key(self, partitions: Sequence[int]) -> str:
         return f"{self._prefix}{min(partitions):04d}"
@@ -233,6 +234,10 @@ class KeptWork:
     def remove(self) -> None:
         """All that is kept for the store, of whichever plan: it is of no use any more."""
         self.objects.delete([entry.key for entry in self.objects.list(self._of_store)])
+
+
+def _discarded(key: str, error: BinlogError) -> None:
+    _logger.warning("work.discarded", object=key, why=str(error))
 
 
 class _Writer:

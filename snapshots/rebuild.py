@@ -24,7 +24,9 @@ from appliers.fingerprint import fingerprint
 from appliers.fold import Counts
 from appliers.item import Rejection
 from appliers.letters import DeadLetter
+from appliers.starts import starts_of
 from appliers.store import Build, Checkpoint, Part, Store
+from binlog.errors import DamageError, TrimmedError
 from binlog.foreign import Foreign, Place
 from binlog.log import Log
 from binlog.vector import Vector, without_zeros
@@ -209,7 +211,7 @@ def _fold_group(
 ) -> Folded:
     """One group, into ``part``; the ``first`` one takes in what is the base's as a whole."""
     work, wanted = source.work, source.wanted
-    kept = None if work is None else work.find(group)
+    kept = None if work is None else _kept_group(source.log, work, group)
     base = kept or source.base
     foreign: list[Foreign] = []
     relayed: list[Place] = []
@@ -260,6 +262,19 @@ def _fold_group(
             part.load(table, fold.rows(table))
         part.close()
     return result
+
+
+def _kept_group(log: Log, work: KeptWork, group: Sequence[int]) -> KeptBase | None:
+    """The group as an earlier run has left it, if the log still goes on from there."""
+    kept = work.find(group)
+    if kept is None:
+        return None
+    try:
+        starts_of(log, kept.name, kept.checkpoints, what="kept work")
+    except (DamageError, TrimmedError) as error:  # restored from a copy, or forgotten meanwhile
+        work.discard(group, error)
+        return None
+    return kept
 
 
 def _take_in(result: Folded, kept: KeptBase) -> None:

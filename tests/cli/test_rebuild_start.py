@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from binlog.cli.rebuild_options import prepare_load
+from binlog.errors import RefusedError
 from tests.cli.running import Started, append, binlog
+from tests.contracts.dynamodb_places import store_on
+from tests.stores.dynamodb_double import DynamoDBDouble
 
 # Waits, after telling that a rebuild has got to it, until it may go on: the same source both times.
 SLOW = """
@@ -106,6 +110,22 @@ def test_what_cannot_be_is_refused_and_nothing_is_touched(
     assert ran.status == 2
     assert told in ran.err
     assert not (tmp_path / "c.db").exists()
+
+
+def test_a_paid_store_is_loaded_at_a_rate_or_by_an_import() -> None:
+    """Not both: an import takes no units. Its data set has to be where the service reads from."""
+    store = store_on(DynamoDBDouble())
+    prepare_load(store, "dynamodb://shop", rate=500.0, import_from=None)
+    assert store.load_rate == 500.0
+    prepare_load(
+        store, "dynamodb://shop", rate=None, import_from="s3://bucket/data?region=eu-west-1"
+    )
+    assert store.importer is not None
+    assert store.importer.objects.name.startswith("s3://bucket/data")
+    with pytest.raises(RefusedError, match="takes no write units"):
+        prepare_load(store, "dynamodb://shop", rate=500.0, import_from="s3://bucket/data")
+    with pytest.raises(RefusedError, match="reads from S3"):
+        prepare_load(store, "dynamodb://shop", rate=None, import_from="file:data")
 
 
 def test_begin_means_the_logs_beginning(log: str, kept: tuple[str, str]) -> None:

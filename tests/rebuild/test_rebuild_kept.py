@@ -249,6 +249,19 @@ def test_a_turned_bit_or_a_lost_object_is_folded_again(seed: int) -> None:
     assert report.resumed < len(GROUPS) or key.endswith("groups")
 
 
+def test_work_ahead_of_a_log_that_was_restored_is_folded_again() -> None:
+    """From a copy that lacks what was folded: nobody has to find out what stands in the way."""
+    world, older = World(21), World(21)
+    for each in (world, older):
+        each.grow(60)
+    world.grow(40)
+    objects = MemoryObjects()
+    fold_and_die(world, objects, wanted())
+    found, report = older.rebuilt(wanted(), work=work_of(older, objects))
+    assert report.resumed == 0
+    assert contents(found) == contents(older.rebuilt(wanted())[0])
+
+
 def test_groups_stay_as_they_were_begun() -> None:
     """More workers, or a log that has grown, would cut it otherwise, and find nothing."""
     world = World(18)
