@@ -21,6 +21,7 @@ __all__ = [
     "BY_KCL",
     "BY_LAMBDA",
     "GRANTS",
+    "NOTES",
     "ROLES",
     "Grant",
     "Place",
@@ -29,6 +30,8 @@ __all__ = [
     "Target",
 ]
 
+NOTES = ("seen/", "through/")
+"""Of the objects of an archive those that are replaced, and may be lost (`binlog.archive.keys`)."""
 _BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "archive", "operator")
 # The store's own table is under its prefix, as those are that a rebuild deletes.
 _DELETE = "dynamodb:DeleteTable"
@@ -143,7 +146,8 @@ def objects_targets(
         Target(listed, "s3", place, (arn,), prefix=begin),
     ]
     if kind == "archive":
-        found.append(Target("archive_notes", "s3", place, (f"{arn}/{begin}seen/*",)))
+        notes = tuple(f"{arn}/{begin}{each}*" for each in NOTES)
+        found.append(Target("archive_notes", "s3", place, notes))
     return found
 
 

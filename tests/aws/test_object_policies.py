@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from binlog.archive.keys import OWN_PREFIXES
 from binlog.aws.policies import (
     GRANTS,
+    NOTES,
     ROLES,
     Place,
     import_targets,
@@ -44,7 +46,9 @@ def test_an_archiver_writes_only_where_nothing_is() -> None:
     assert found["AddToArchive"]["Action"] == ["s3:PutObject"]
     assert found["AddToArchive"]["Resource"] == "arn:aws:s3:::kept/a/b/*"
     assert found["AddToArchive"]["Condition"] == {"Null": {"s3:if-none-match": "false"}}
-    assert found["KeepNotes"]["Resource"] == "arn:aws:s3:::kept/a/b/seen/*"
+    notes = [f"arn:aws:s3:::kept/a/b/{each}*" for each in ("seen/", "through/")]
+    assert found["KeepNotes"]["Resource"] == notes
+    assert set(NOTES) < set(OWN_PREFIXES), "as an archive names its objects"
     assert not any("Delete" in action for each in found.values() for action in each["Action"])
     assert found["ListArchive"] == {
         "Sid": "ListArchive",
