@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 from appliers.stores.memory import MemoryStore
 from appliers.stores.sqlite import SQLiteStore
 from binlog.testing.world.producers import PARAMS
-from snapshots import rebuild as rebuilding
 from snapshots.snapshot_manifest import Manifest
 from tests.proofs import rebuilt
 from tests.proofs.archived import CUTS, MOODS, Archived
@@ -152,12 +152,9 @@ def snapshot_story(random: Random) -> Counter[str]:
 
 def rebuild_story(random: Random) -> Counter[str]:
     """Tables at a moment, without this and that, from wherever they can begin (15, 19)."""
-    sizes = rebuilding.KEPT_BYTES, rebuilding.GROUP_BYTES
-    rebuilding.KEPT_BYTES = rebuilding.GROUP_BYTES = 1  # or all would be one group
-    try:
+    # Else a log as small as this one would be one group.
+    with patch("snapshots.rebuild.KEPT_BYTES", 1), patch("snapshots.rebuild.GROUP_BYTES", 1):
         return rebuilt.tell(commits_of(random), random, steps=12, checks=4)
-    finally:
-        rebuilding.KEPT_BYTES, rebuilding.GROUP_BYTES = sizes
 
 
 STORIES: dict[str, tuple[Callable[[Random], Counter[str]], tuple[str, ...]]] = {

@@ -39,7 +39,7 @@ MUST_HAPPEN = {
         "died while it took a snapshot",
     ),
 }
-TIMES: dict[Kind, float] = {"memory": 0.1, "sqlite": 0.05, "dynamodb": 0.15}
+TIMES: dict[Kind, float] = {"memory": 0.15, "sqlite": 0.1, "dynamodb": 0.15}
 
 
 @pytest.mark.parametrize("kind", KINDS)
