@@ -42,6 +42,8 @@ _PREFIXES = (
 )  # a store's prefix may hold no ${..} while it is checked
 _KEY = "arn:StreamKeyArn"  # what begins so is one
 _OF_KEYS = ("UseKeyOfStream", "SeeKeyOfStream")
+_OF_FUNCTIONS = ("FunctionRole", "AuditRole")
+_LINE = 110  # characters
 _QUOTED = {"Null": '"Null"'}  # which YAML would take for nothing
 _ARCHIVE, _SNAPSHOTS = "${Archive}/archive", "${Archive}/snapshots"  # in the template's own bucket
 
@@ -56,6 +58,7 @@ def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
         return {"binlog": policy_of(role, targets)}
 
     function = function_targets(_HERE, "${FunctionName}")
+    audit = function_targets(_HERE, "${FunctionName}-audit")
     archive = objects_targets("archive", _HERE, _ARCHIVE)
     snapshots = objects_targets("snapshots", _HERE, _SNAPSHOTS)
     return {
@@ -70,6 +73,7 @@ def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
             binlog("operator", [*stream, *store, *archive, *snapshots]),
         ),
         "ArchiverRole": ("Archives the log", binlog("archive", [*stream, *archive])),
+        "AuditRole": ("The audit", binlog("audit", [*store, *audit, *archive])),
     }
 
 
@@ -99,7 +103,7 @@ def _sections() -> Iterator[str]:
     for name, (purpose, held) in policies().items():
         yield f"  {name}:\n    Type: AWS::IAM::Role\n    Properties:\n"
         yield f'      Description: "binlog: {purpose}"\n'
-        yield from _trust(by_service=name == "FunctionRole")
+        yield from _trust(by_service=name in _OF_FUNCTIONS)
         yield "      Policies:\n"
         for policy, content in held.items():
             yield f"        - PolicyName: {policy}\n          PolicyDocument:\n"
@@ -126,9 +130,14 @@ def _statement(each: Mapping[str, Any]) -> Iterator[str]:
     if each["Sid"] in _OF_KEYS:
         yield f"{begin}Fn::If:\n{indent}  - HasStreamKey\n"
         indent, begin = indent + "    ", indent + "  - "
-    yield f"{begin}Sid: {each['Sid']}\n{indent}Effect: {each['Effect']}\n{indent}Action:\n"
-    for action in each["Action"]:
-        yield f"{indent}  - {action}\n"
+    yield f"{begin}Sid: {each['Sid']}\n{indent}Effect: {each['Effect']}\n"
+    inline = f"{indent}Action: [{', '.join(each['Action'])}]\n"
+    if len(inline) <= _LINE:
+        yield inline
+    else:
+        yield f"{indent}Action:\n"
+        for action in each["Action"]:
+            yield f"{indent}  - {action}\n"
     yield from _resources(each["Resource"], indent)
     if "Condition" in each:
         yield f"{indent}Condition:\n"

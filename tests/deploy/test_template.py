@@ -16,7 +16,7 @@ from binlog.archive.keys import OWN_PREFIXES
 from binlog.aws.account import Account
 from binlog.aws.policies import NOTES, Role
 from binlog.objects.s3_health import BucketHealth
-from consumers import aws_lambda_settings
+from consumers import aws_audit, aws_lambda_settings
 from consumers.aws_lambda_mapping import mapping_findings, refusal
 from consumers.aws_lambda_metrics import DIMENSIONS
 from consumers.aws_lambda_settings import settings_of
@@ -49,6 +49,7 @@ CHOSEN = {
     "ReplicaApplication": "shop-kcl",
     "TrustedPrincipal": f"arn:aws:iam::{ACCOUNT_ID}:role/ci",
     "AlarmEmail": "ops@example.com",
+    "Audit": "yes",
 }
 
 
@@ -80,6 +81,7 @@ def printed(role: Role, log: str, store: str | None, *options: str) -> Any:
         ("ReplicaRole", "applier"),
         ("OperatorRole", "operator"),
         ("ArchiverRole", "archive"),
+        ("AuditRole", "audit"),
     ],
 )
 def test_a_role_has_what_the_command_prints_for_it(stack: Stack, name: str, role: Role) -> None:
@@ -92,6 +94,9 @@ def test_a_role_has_what_the_command_prints_for_it(stack: Stack, name: str, role
         store = re.sub("&?role=[^&]*", "", stack.outputs["StoreOfReplica"])
     if role in {"operator", "archive"}:
         options += ["--archive", stack.outputs["Archive"]]
+    if role == "audit":
+        log = stack.outputs["Archive"]
+        options = ["--function", stack.outputs["FunctionName"] + "-audit"]
     if role == "operator":
         options += ["--snapshots", re.sub("&?role=[^&]*", "", stack.outputs["Snapshots"])]
     where = None if role in {"producer", "archive"} else store.replace("tables.toml", str(TABLES))
@@ -144,8 +149,9 @@ def test_who_may_take_a_role(stack: Stack) -> None:
             {"AWS": CHOSEN["TrustedPrincipal"]},
             {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"},
         )
-    [trust] = stack.properties("FunctionRole")["AssumeRolePolicyDocument"]["Statement"]
-    assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
+    for name in ("FunctionRole", "AuditRole"):
+        [trust] = stack.properties(name)["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
 
 
 # -- the function and its mapping ------------------------------------------------------------------
@@ -193,6 +199,23 @@ def test_the_function_takes_its_variables(stack: Stack, monkeypatch: pytest.Monk
             True,
             ("id=a",),
         )
+
+
+def test_the_audit_takes_its_variables_and_tells_the_alarm() -> None:
+    """By the dimensions that its metrics have; and an audit that is not done alarms, too."""
+    stack = Stack(load(TEMPLATE), CODE | CHOSEN)
+    function, alarm = stack.properties("AuditFunction"), stack.properties("DifferingAlarm")
+    settings = aws_audit.settings_of(function["Environment"]["Variables"])
+    assert settings.archive == stack.outputs["Archive"].partition("?")[0]
+    assert settings.stores == (environment_of(stack)["BINLOG_STORE"],)
+    dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+    assert dimensions == {"Log": settings.log, "Store": settings.stores[0]}
+    assert settings.log == environment_of(stack)["BINLOG_LOG"]
+    assert alarm["TreatMissingData"] == "breaching"
+    assert function["Handler"] == f"{aws_audit.__name__}.{aws_audit.handler.__name__}"
+    assert stack.properties("AuditSchedule")["ScheduleExpression"] == "rate(1 hour)"
+    assert alarm["Period"] * alarm["EvaluationPeriods"] > 3_600 + function["Timeout"]
+    assert "AuditFunction" not in defaults().resources
 
 
 def defaults() -> Stack:
@@ -359,7 +382,10 @@ def test_alarms_of_ours_are_on_what_the_function_writes(stack: Stack) -> None:
         for metric in metrics_of(alarm)
         if not metric["Namespace"].startswith("AWS/")
     ]
-    assert {metric["MetricName"] for metric in ours} == {"Halted", "Failed", "Parked", "Foreign"}
+    names = {"Halted", "Failed", "Parked", "Foreign"}
+    if "DifferingAlarm" in stack.resources:
+        names.add("Differing")
+    assert {metric["MetricName"] for metric in ours} == names
     for metric in ours:
         assert metric["Namespace"] == environment["BINLOG_METRICS"]
         assert metric["MetricName"] in UNITS
@@ -412,4 +438,5 @@ def test_the_runway_is_what_is_left_of_the_retention(name: str, age_h: int, *, r
 def test_the_page_and_the_template_name_the_same_alarms() -> None:
     """docs/deploy.md has a line for each."""
     page = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`(\w+Alarm)`", page)) == set(alarms_of(defaults()))
+    everything = Stack(load(TEMPLATE), CODE | CHOSEN)
+    assert set(re.findall(r"`(\w+Alarm)`", page)) == set(alarms_of(everything))
