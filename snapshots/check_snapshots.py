@@ -9,10 +9,13 @@ snapshot-part         a part is missing, is not what was written, or says other 
 snapshot-table        counts or digest of a table are not those of its rows; a key is there twice
 snapshot-row          a row that is beyond what the manifest calls exact, or parked without its letters
 snapshot-upgrade      of a newer format than this code reads
+checkpoint-..         of one held against its log: not what the log gives there, see `snapshots.check`
+snapshot-ahead        it holds an offset that the log does not reach
 ====================  =========================================================================
 
 Mentioned without being broken: ``snapshot-unfinished``, one without a manifest: it is being taken, was
-interrupted, or was being removed; ``snapshot-stray``, an object that belongs to none.
+interrupted, or was being removed; ``snapshot-stray``, an object that belongs to none; ``snapshot-log``,
+one of another log than the one it is held against.
 """
 
 from __future__ import annotations
@@ -22,14 +25,17 @@ from collections.abc import Callable, Iterator
 from appliers.digest import TableDigest
 from appliers.letters import DeadLetter
 from binlog.errors import DamageError, UpgradeError
+from binlog.log import Log
 from binlog.logs.directory_check import Finding
 from binlog.objects.objects import Objects
 from binlog.vector import offset_of
+from snapshots.check_log import Walk, Watch
 from snapshots.snapshot import (
     Snapshot,
     Unreadable,
     read_begun,
     snapshots_and_unreadable,
+    snapshots_in,
 )
 from snapshots.snapshot_begin import unfinished
 from snapshots.snapshot_chain import keys_of
@@ -58,6 +64,39 @@ def check_snapshots(
         where = f"{objects.name}/{begun_key(id_)}"
         detail = f"{size:,} bytes of a snapshot without a manifest: binlog snapshot goes on with it"
         yield Finding("snapshot-unfinished", where, detail, broken=False)
+
+
+def check_against_log(
+    objects: Objects, log: Log, *, tick: Callable[[int], None] | None = None
+) -> Iterator[Finding]:
+    """What the snapshots there say of ``log`` that is not so: one walk over it for all of them.
+
+    Those that cannot be read are left to `check_snapshots`. ``tick`` gets the events so far.
+    """
+    watches: list[Watch] = []
+    mine: list[Snapshot] = []
+    for manifest in snapshots_in(objects):
+        snapshot = Snapshot(objects, manifest)
+        if manifest.genesis != log.genesis:
+            what = f"of log {manifest.log_id}, not of {log.params.log_id}"
+            yield Finding("snapshot-log", snapshot.name, what, broken=False)
+            continue
+        try:
+            checkpoints = snapshot.checkpoints
+        except (DamageError, UpgradeError):
+            continue
+        mine.append(snapshot)
+        watches += [Watch(f"{snapshot.name} partition {p}", c) for p, c in checkpoints.items()]
+    walk = Walk(log, watches)
+    reached = walk.run(tick)
+    names = {watch.where for watch in watches}
+    yield from (finding for finding in walk.found if finding.where in names)
+    for snapshot in mine:
+        for partition, offset in snapshot.manifest.exact.items():
+            if offset > reached.get(partition, 0):
+                what = f"offset {offset} of partition {partition}, the log reaches"
+                found = reached.get(partition, 0)
+                yield Finding("snapshot-ahead", snapshot.name, f"{what} {found}")
 
 
 def check_snapshot(snapshot: Snapshot) -> Iterator[Finding]:

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     """,
 )
 @dest_argument()
-@click.option("--check", is_flag=True, help="Read all of them and compare every byte.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Read all of them and compare every byte; with --log, their checkpoints with the log, too.",
+)
 @click.option(
     "--keep",
     metavar="POLICY",
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--log",
     metavar="LOG",
-    help="With --keep: the log that they are of. One that still has its beginning needs no oldest.",
+    help="The log that they are of. With --keep: one that still has its beginning needs no oldest.",
 )
 @archive_option
 @click.option("--yes", is_flag=True, help="Remove what does not stay.")
@@ -69,15 +73,17 @@ def command(
     """
     from binlog.objects.address import open_objects
 
-    if (yes or dry_run or log) and keep is None:
-        raise click.UsageError("--yes, --dry-run and --log go with --keep")
+    if (yes or dry_run) and keep is None:
+        raise click.UsageError("--yes and --dry-run go with --keep")
+    if log is not None and keep is None and not check:
+        raise click.UsageError("--log goes with --keep or --check")
     if yes and dry_run:
         raise click.UsageError("--yes or --dry-run, not both")
     if keep is not None and check:
         raise click.UsageError("--check or --keep, not both")
     with contextlib.closing(open_objects(dest)) as objects:
         if check:
-            _check(context, objects, as_json=as_json)
+            _check(context, objects, log, archive, as_json=as_json)
         elif keep is not None:
             _keep(objects, keep, log, archive, yes=yes, as_json=as_json)
         else:
@@ -215,17 +221,28 @@ def _write_kept(
 # -- check ---------------------------------------------------------------------------------------
 
 
-def _check(context: click.Context, objects: Objects, *, as_json: bool) -> None:
-    from snapshots.check_snapshots import check_snapshots
+def _check(
+    context: click.Context, objects: Objects, log: str | None, archive: str | None, *, as_json: bool
+) -> None:
+    from binlog.address import open_log
+    from snapshots.check_snapshots import check_against_log, check_snapshots
 
     with progress("checking") as show:
         findings = list(check_snapshots(objects, progress=show))
+    if log is not None:
+        with (
+            contextlib.closing(open_log(log, archive)) as opened,
+            progress("walking the log") as show,
+        ):
+            findings += check_against_log(objects, opened, tick=show)
     is_broken = any(finding.broken for finding in findings)
     if as_json:
-        write_json({"ok": not is_broken, "findings": findings})
+        shown = [{"rule": f.rule, "where": f.where, "detail": f.detail} for f in findings]
+        write_json({"ok": not is_broken, "findings": shown})
     else:
         for finding in findings:
-            write_text(f"{finding.rule}: {finding.where}: {finding.detail}")
+            mark = "broken" if finding.broken else "noted"
+            write_text(f"{mark:6} {finding.rule}: {finding.where}: {finding.detail}")
         write_text("damaged" if is_broken else "ok")
     if is_broken:
         context.exit(1)

@@ -129,6 +129,7 @@ def test_the_oldest_stays_where_no_log_is_named(place: Place) -> None:
     [
         (["--keep", "soon"], "is no term of a policy"),
         (["--yes"], "go with --keep"),
+        (["--log", "file:x"], "goes with --keep or --check"),
         (["--keep", "1h:1h", "--yes", "--dry-run"], "not both"),
         (["--keep", "1h:1h", "--check"], "not both"),
     ],
@@ -149,7 +150,7 @@ def test_damage_is_told_and_its_snapshot_not_restored(place: Place) -> None:
     part.write_bytes(data)
     ran = binlog("snapshots", place.dest, "--check")
     assert ran.status == 1
-    assert ran.out.startswith("snapshot-part: byte 8 of ")
+    assert ran.out.startswith("broken snapshot-part: byte 8 of ")
     assert ran.out.endswith("damaged\n")
     back = binlog("restore", place.dest, place.sqlite("back.db"))
     assert back.status == 3
@@ -232,3 +233,23 @@ def test_what_was_removed_by_hand_is_named_by_check(place: Place) -> None:
     ran = binlog("snapshots", place.dest, "--check")
     assert ran.status == 1
     assert "a part is missing" in ran.out
+
+
+def test_checkpoints_are_held_against_the_log(place: Place, tmp_path: Path) -> None:
+    """A snapshot that is whole may still be of a log that is not this one any more."""
+    place.taken()
+    check = ["snapshots", place.dest, "--check", "--log"]
+    assert binlog(*check, place.log).out == "ok\n"
+    shutil.copytree(tmp_path / "log", tmp_path / "copy")
+    append(place.log, {"id": "u5", "n": 99})
+    binlog("replicate", place.log, place.store, "--once")
+    place.taken()
+    append(f"file:{tmp_path / 'copy'}", {"id": "u5", "n": 100, "more": "x"})
+    ran = binlog(*check, f"file:{tmp_path / 'copy'}")
+    assert ran.status == 1
+    assert "broken checkpoint-" in ran.out
+    (tmp_path / "other").mkdir()
+    other = Place(tmp_path / "other")
+    ran = binlog(*check, other.log)
+    assert ran.status == 0
+    assert ran.out.count("noted  snapshot-log") == 2
