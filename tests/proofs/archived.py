@@ -26,6 +26,7 @@ from binlog.archive.segment_info import SegmentInfo
 from binlog.errors import HaltedError, MismatchError, RefusedError, StorageError, TrimmedError
 from binlog.log import Log
 from binlog.objects import MemoryObjects
+from binlog.reader import Reader
 from binlog.target import Target
 from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.replicas import Replica
@@ -241,6 +242,27 @@ class Archived(Whole):
         assert_replica(store, self.tables(vector))
         self.met["rebuilt from the archive alone"] += 1
 
+    def check_states(self) -> None:
+        """A reader of the archive has, byte for byte, the state of a reader of the log."""
+        states: list[dict[int, bytes]] = []
+        for log in (self.log, self.alone()):
+            reader = Reader(log)
+            while reader.read() is not None:
+                pass
+            states.append({p: reader.sequencers[p].encode_state() for p in reader.partitions})
+            self.met["held in a state"] += any(reader.sequencers[p].held for p in reader.partitions)
+        assert states[0] == states[1]
+        compressed = [
+            record.data != kept.data
+            for partition in range(PARAMS.partitions)
+            for (_, record), (_, kept) in zip(
+                self.reference.records(partition),
+                [each for _, placed in self.chain(partition) for each in placed],
+                strict=True,
+            )
+        ]
+        self.met["kept decompressed"] += sum(compressed)
+
     def _check_rebuild(self, target: Target, wanted: Vector) -> None:
         store = self.new_store(f"rebuilt{self.met['rebuilt']}")
         report = rebuild(self.both(), store, Wanted(target=target))
@@ -261,6 +283,7 @@ class Archived(Whole):
             count = sum(len(placed) for _, placed in self.chain(partition))
             assert count == len(self.reference.records(partition)), "the archive is not complete"
         self.check_rebuild_alone()
+        self.check_states()
         self.forget(0)
         self.check_rebuild(None)
         assert vector_of(self.store.checkpoints(self.generation.id)) == self.archived_end()

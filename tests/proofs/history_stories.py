@@ -42,6 +42,7 @@ ARCHIVE_RARE = (
     "rebuilt from both",
     "rebuilt from the archive alone",
     "archived while halted",
+    "kept decompressed",
 )
 SNAPSHOT_RARE = (
     "snapshot",
@@ -86,7 +87,8 @@ def _seed(random: Random) -> Seed:
 
 def archive_story(random: Random) -> Counter[str]:
     """A stream, its archivers, and readers who come late (15, 18, 19)."""
-    with tempfile.TemporaryDirectory() as folder:
+    size = random.choice([1, 1 << 20])  # from which on a frame is compressed
+    with tempfile.TemporaryDirectory() as folder, patch("binlog.frame.COMPRESS_FROM_BYTES", size):
         kind = random.choice(["memory", "loose"])
         whole = Archived(kind=kind, kinesis=random.random() < 0.5, folder=Path(folder))
         for _ in range(random.randrange(5, 40)):
