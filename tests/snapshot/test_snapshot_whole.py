@@ -12,6 +12,9 @@ import pytest
 from appliers import survey
 from appliers.stores import MemoryStore, SQLiteStore
 from appliers.summary import summarize
+from binlog.archive.archive import Archive
+from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.archiver import Archiving, archive
 from binlog.errors import ConflictError, DamageError, MismatchError, RefusedError, TrimmedError
 from binlog.foreign import Foreign
 from binlog.objects import DirectoryObjects, MemoryObjects
@@ -279,3 +282,17 @@ def test_the_handle_that_restored_knows_every_checkpoint(tmp_path: Path) -> None
     [generation] = back.generations()
     wanted = live.checkpoints(live.generations()[0].id)
     assert back.checkpoints(generation.id) == wanted
+
+
+def test_an_archive_alone_makes_it_exact(tmp_path: Path) -> None:
+    """The stream may have forgotten everything by then."""
+    log, snapshot = inexact(tmp_path)
+    kept = Archive.create(MemoryObjects(), log.params, log.genesis)
+    archive(log, kept, Archiving(once=True))
+    back = MemoryStore()
+    report = restore(snapshot, back, log=ArchiveLog(kept))
+    assert report.vector == snapshot.manifest.exact
+    replicate(ArchiveLog(kept), back, ONCE)
+    reference = MemoryStore()
+    rebuild(log, reference, Wanted())
+    assert differing(reference, back) == []
