@@ -92,8 +92,14 @@ class Pseudonym(msgspec.Struct, frozen=True):
         return "Add", self.of(operand)
 
     def deleted(self, operand: Any) -> Any:
-        """What a Delete takes away."""
-        return self.of(operand) if type(operand) is frozenset else operand
+        """What a Delete takes away.
+
+        Raises:
+            RefusedError: no set: it fits no item, and must not get as far as a dead letter.
+        """
+        if type(operand) is not frozenset:
+            raise RefusedError("Delete takes the members of a set")
+        return self.of(operand)
 
     @property
     def text(self) -> str:

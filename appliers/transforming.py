@@ -11,18 +11,21 @@ generation, which reads the log.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
+from appliers.applier import ApplierError
 from appliers.exclusion import Exclusions
 from appliers.ownership import Ownership
 from appliers.poison import is_of_the_event, poison, readable_key, reason_of
 from appliers.transform import TableTransform, Transforms, TypeTransform
 from binlog.columns import KINDS_MAX, Columns
 from binlog.envelope import DELETE_ITEM, ITEM_TYPES, PUT_ITEM, Event
-from binlog.errors import DamageError, PoisonError, RefusedError, UpgradeError
+from binlog.errors import BinlogError, DamageError, PoisonError, RefusedError, UpgradeError
 from binlog.events import event_at
 from binlog.fields import check_data_size, check_table, encode_meta
 from binlog.run import Run
@@ -88,6 +91,19 @@ def as_transformed(
         run.sequence,
         failures,
     )
+
+
+def _reason_of(error: BaseException | None) -> str:
+    """What is kept of an error of the user's function, which met what it was to take out.
+
+    Python's own errors show the value that they are about, and a reason stays in the store, in the
+    log of whoever parks and in what `parked` prints. So of these it is the place that is told.
+    """
+    if isinstance(error, ApplierError | BinlogError):
+        return reason_of(error)  # the user's own words, and ours
+    frames = traceback.extract_tb(None if error is None else error.__traceback__)
+    place = f" at line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
+    return f"{type(error).__name__}{place} (what it says may hold what is to be taken out)"
 
 
 class Transformer:
@@ -303,11 +319,10 @@ class _Work:
                 self._fail(i, Failure(error.what, cause=error), self._keys[i])
             except Exception as error:  # noqa: BLE001 the user's
                 cause: BaseException | None = error
-                reason = reason_of(error)
                 if isinstance(error, PoisonError):  # an upcaster's
-                    cause, reason = error.__cause__, str(error.details["reason"])
+                    cause = error.__cause__
                 parks = is_of_the_event(cause)
-                failure = Failure(reason, alone=True, parks=parks, cause=error)
+                failure = Failure(_reason_of(cause), alone=True, parks=parks, cause=error)
                 self._fail(i, failure, self._keys[i])
 
     def _take(self, i: int, event: Event) -> None:
