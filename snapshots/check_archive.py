@@ -25,7 +25,10 @@ What the events themselves break has the names that it has in a log (`snapshots.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+
+import msgspec
 
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
@@ -44,12 +47,15 @@ from binlog.archive.keys import (
 )
 from binlog.archive.seen import read_seen
 from binlog.archive.segment_info import Outline
+from binlog.archive.through import read_through, through_key
 from binlog.errors import BinlogError, DamageError, MismatchError, UpgradeError
 from binlog.logs.directory_check import Finding
 from binlog.objects.objects import Objects
 from snapshots.check_chain import walk_chain
 
 Tick = Callable[[int], None]
+_THROUGH = re.compile(r"through/[0-9a-f]{32}\.json")
+_NOTE = "this note cannot be read; the next archiver replaces it, and it may be lost"
 
 
 def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Finding]:
@@ -128,6 +134,10 @@ def _extra(archive: Archive) -> Iterator[Finding]:
     folders = tuple(prefix(p) for p in range(count) for prefix in (chain_prefix, index_prefix))
     for entry in archive.objects.list():
         key = entry.key
+        if _THROUGH.fullmatch(key):
+            if not _is_through(archive, key):
+                yield Finding("archive-damage", _at(archive, key), _NOTE)
+            continue
         known = key == ROOT_KEY or key in notes or (key.startswith(folders) and _place(key))
         if not known:
             yield Finding("archive-extra", _at(archive, key), "no part of an archive")
@@ -211,8 +221,23 @@ def _stands(archive: Archive, key: str) -> bool:
 def _note(archive: Archive, partition: int) -> Iterator[Finding]:
     key = seen_key(partition)
     if _stands(archive, key) and read_seen(archive.objects, partition) is None:
-        detail = "this note cannot be read; the next archiver replaces it, and it may be lost"
-        yield Finding("archive-damage", _at(archive, key), detail)
+        yield Finding("archive-damage", _at(archive, key), _NOTE)
+
+
+class _OfShard(msgspec.Struct):
+    shard: str
+
+
+def _is_through(archive: Archive, key: str) -> bool:
+    """Whether that is the note of a shard, and under its own name."""
+    data = archive.objects.get(key)
+    if data is None:
+        return True  # it was there a moment ago
+    try:
+        shard = msgspec.json.decode(data, type=_OfShard).shard
+    except (msgspec.DecodeError, ValueError):
+        return False
+    return through_key(shard) == key and read_through(archive.objects, shard) is not None
 
 
 def _blocks(archive: Archive, partition: int) -> Iterator[Finding]:

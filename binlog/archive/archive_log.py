@@ -24,6 +24,7 @@ from binlog.archive.cursors import AHEAD_AT_ONCE, Ahead, Cursor
 from binlog.archive.lineage import ordered
 from binlog.archive.merge import Merge
 from binlog.archive.seen import read_seen
+from binlog.archive.through import Through, read_through
 from binlog.clock import Clock, SystemClock
 from binlog.errors import MismatchError, RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
@@ -58,6 +59,7 @@ class ArchiveLog:
         self._shards: dict[str, Shard] = {}
         self._views: dict[int, ChainView] = {}
         self._cursors: dict[int, Cursor] = {}
+        self._throughs: dict[str, Through | None] = {}
         self.last_arrival_ms = 0
         self._closed = False
         self._pid = os.getpid()
@@ -168,8 +170,16 @@ class ArchiveLog:
     def refresh(self, partitions: Collection[int]) -> bool:
         """Look what was archived since; whether there is anything new."""
         with self._lock:
+            self._throughs.clear()
             news = [self._view(p).refresh() for p in sorted(partitions)]
         return any(news)
+
+    def through(self, shard: str) -> Through | None:
+        """The note of a shard, as it was last looked at."""
+        with self._lock:
+            if shard not in self._throughs:
+                self._throughs[shard] = read_through(self.archive.objects, shard)
+            return self._throughs[shard]
 
     def is_at(self, after: Position, partitions: Collection[int]) -> bool:
         """Whether what comes next of all of them is in memory."""
@@ -253,6 +263,7 @@ class ArchiveLog:
                 self.archive.chain(partition),
                 self._shards,
                 lambda: read_seen(self.archive.objects, partition),
+                self.through,
             )
         return view
 

@@ -207,6 +207,9 @@ class ArchivedLog:
         self.archive.refresh(partitions)
         views = [self.archive.view(p) for p in partitions]
         seen = [v.seen.seen_ms for v in views if v.seen is not None and v.seen.position == after]
+        through = self.archive.through(after.shard)
+        if through is not None and through.sequence == after.sequence:
+            seen.append(through.arrival_ms)
         if seen:
             self._note_seen(after, max(seen))
         return bool(seen)

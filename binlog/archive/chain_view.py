@@ -20,6 +20,7 @@ from binlog.archive.chain import Chain
 from binlog.archive.seen import Seen
 from binlog.archive.segment import damaged
 from binlog.archive.segment_info import Outline, SegmentInfo
+from binlog.archive.through import Through
 from binlog.errors import BinlogError, DamageError, MismatchError, UpgradeError
 from binlog.log import Position, Record, Shard
 
@@ -28,6 +29,9 @@ Rank: TypeAlias = tuple[float, int]
 
 WHOLE = inf
 """As a sequence number: all of a shard."""
+
+
+_NOWHERE = Position("", -1)
 
 
 class ChainView:
@@ -42,6 +46,7 @@ class ChainView:
         chain: Chain,
         shards: dict[str, Shard],
         read_seen: Callable[[], Seen | None] = lambda: None,
+        read_through: Callable[[str], Through | None] = lambda _: None,
     ) -> None:
         self.partition = chain.partition
         self.chain = chain
@@ -50,6 +55,7 @@ class ChainView:
         self.trouble: BinlogError | None = None
         self._shards = shards
         self._read_seen = read_seen
+        self._read_through = read_through
         self._numbers: dict[str, int] = {}  # of the shards that it has records in, or begins in
         self._ends: list[Rank] = []  # of each segment
         self.refresh()
@@ -143,6 +149,10 @@ class ChainView:
                 number == last_number or beyond.shard in self._after(shard)
             ):
                 return WHOLE  # else nobody could go on from there
+        through = self._read_through(shard)
+        end = None if through is None else self.rank(through.ends.get(self.partition, _NOWHERE))
+        if through is not None and end is not None and end <= self._ends[-1]:
+            found = through.sequence if found is None else max(found, through.sequence)
         return found
 
     @property
