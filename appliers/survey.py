@@ -83,6 +83,30 @@ class Surveyable(Protocol):
     ) -> AbstractContextManager[Survey]: ...
 
 
+class Cost(Protocol):
+    """What a table is read for."""
+
+    @property
+    def items(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def read_units(self) -> int: ...
+
+    @property
+    def dollars(self) -> float: ...
+
+
+@runtime_checkable
+class Billed(Protocol):
+    """A survey that is paid by the unit."""
+
+    def size(self, table: str) -> Cost | None:
+        """What reading a table costs, about; ``None``: nothing was written to it yet."""
+
+
 @runtime_checkable
 class KeepsRelayed(Protocol):
     """A reader that tells which foreign records were relayed."""

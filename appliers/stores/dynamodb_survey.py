@@ -37,14 +37,13 @@ from appliers.stores.dynamodb_items import Keys, row_of
 from appliers.stores.dynamodb_letters import read_letters
 from appliers.stores.dynamodb_reader import read_catalog, read_standings
 from appliers.stores.dynamodb_rows import Rows
+from appliers.stores.dynamodb_size import Size, size_of
 from appliers.stores.dynamodb_states import States
 from appliers.survey import Page, bound_to, chosen, tables_of_others
 from binlog.aws.errors import error_code
 from binlog.errors import BinlogError, DamageError, LostError
 from binlog.foreign import Foreign, Place
 
-UNIT_BYTES = 4096
-"""Of a strongly consistent read unit; API_ConsumedCapacity, "Read request units"."""
 _PAGE_FIRST = 100  # items of the first page where reading is bounded: their size is not known yet
 _LETTERS_TRIES = 5  # while one that has several rows is being removed
 _LETTERS_PAUSE_S = 0.5
@@ -104,6 +103,10 @@ class DynamoDBSurvey:
 
     def checkpoints(self) -> dict[int, Checkpoint]:
         return dict(self._checkpoints)
+
+    def size(self, table: str) -> Size | None:
+        keys = self._catalog.keys(table)
+        return None if keys is None else size_of(self._calls, keys.physical)
 
     # -- rows --------------------------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from binlog.cli.options import RateType, store_argument
-from binlog.cli.output import json_option, note, write_json, write_text
+from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.progress import progress
 from binlog.cli.verb import Verb
 
 if TYPE_CHECKING:
+    from appliers.store import Store
+    from appliers.survey import Cost
     from snapshots.snapshot_manifest import Manifest
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -30,6 +32,7 @@ def dest_argument(name: str = "dest", metavar: str = "DEST") -> Callable[[_F], _
     examples="""
     binlog snapshot sqlite:replica.db file:snapshots
     binlog snapshot dynamodb://shop s3://backups/shop --rate 200 --workers 8
+    binlog snapshot dynamodb://shop s3://backups/shop --rate 200 --dry-run
     binlog snapshot dynamodb://shop s3://backups/shop --json
     """,
 )
@@ -52,9 +55,21 @@ def dest_argument(name: str = "dest", metavar: str = "DEST") -> Callable[[_F], _
 @click.option(
     "--anew", is_flag=True, help="Do not go on with a snapshot of STORE that was interrupted."
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only tell how much would be read, and what that costs (dynamodb:, list price on demand).",
+)
 @json_option
 def command(
-    *, store: str, dest: str, rate: float | None, workers: int, anew: bool, as_json: bool
+    *,
+    store: str,
+    dest: str,
+    rate: float | None,
+    workers: int,
+    anew: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Take a snapshot of STORE into DEST (file:DIR or s3://BUCKET/PREFIX), while it is written to.
 
@@ -75,6 +90,11 @@ def command(
         generations = opened.generations()
         if not generations:
             raise ConflictError("the store holds nothing yet", store, "replicate into it first")
+        if dry_run:
+            _write_plan(
+                opened, [generation.id for generation in generations], rate, as_json=as_json
+            )
+            return
         for generation in generations:
             with progress("reading") as show:
                 manifest = take_snapshot(
@@ -98,6 +118,52 @@ def command(
         if not manifest.is_exact:
             ahead = sum(o - manifest.vector.get(p, 0) for p, o in manifest.exact.items())
             note(f"{manifest.id} was written to meanwhile: {ahead:,} events make it exact")
+
+
+def _write_plan(store: Store, ids: list[str], rate: float | None, *, as_json: bool) -> None:
+    """What would be read."""
+    from appliers.survey import Billed, survey
+
+    tables: dict[str, Cost | None] = {}
+    for id_ in ids:
+        with survey(store, id_, rate=rate) as found:
+            for table in found.generation.tables:
+                tables[table] = found.size(table) if isinstance(found, Billed) else None
+    known = {table: cost for table, cost in tables.items() if cost is not None}
+    units = sum(cost.read_units for cost in known.values())
+    dollars = sum(cost.dollars for cost in known.values())
+    seconds = None if rate is None else round(units / rate)
+    if as_json:
+        shown = {
+            table: {"items": cost.items, "bytes": cost.bytes, "read_units": cost.read_units}
+            for table, cost in known.items()
+        }
+        write_json(
+            {
+                "would_read": {table: shown.get(table) for table in sorted(tables)},
+                "read_units": units,
+                "dollars": round(dollars, 6),
+                "seconds": seconds,
+            }
+        )
+        return
+    write_table(
+        ("table", "items", "bytes", "read units", "$ on demand"),
+        [
+            (
+                table,
+                *(
+                    ("-", "-", "-", "-")
+                    if (cost := tables[table]) is None
+                    else (cost.items, cost.bytes, cost.read_units, f"{cost.dollars:.6f}")
+                ),
+            )
+            for table in sorted(tables)
+        ],
+    )
+    if known:
+        takes = "" if seconds is None else f", {seconds:,} s at --rate {rate:g}"
+        write_text(f"about {units:,} read units, ${dollars:.6f}{takes}; counted by the service")
 
 
 def document(manifest: Manifest) -> dict[str, Any]:

@@ -71,6 +71,16 @@ def test_a_snapshot_is_taken_listed_checked_and_restored(place: Place) -> None:
     assert planned["would_restore"][0]["replaces"] == ["users"]
 
 
+def test_what_would_be_read_is_told(place: Place) -> None:
+    [told] = binlog("snapshot", place.store, place.dest, "--dry-run", "--json").lines
+    assert told == {"would_read": {"users": None}, "read_units": 0, "dollars": 0, "seconds": None}
+    assert binlog("snapshot", place.store, place.dest, "--dry-run").out.splitlines()[1].split() == [
+        "users",
+        *("-" * 4),
+    ]
+    assert place.listed() == []
+
+
 def test_people_see_a_table(place: Place) -> None:
     assert binlog("snapshots", place.dest).err == f"{place.dest}: no snapshot is finished there\n"
     said = binlog("snapshot", place.store, place.dest).out

@@ -366,6 +366,29 @@ def test_all_segments_together_keep_the_rate(tmp_path: Path) -> None:
         taken(filled(tmp_path / "other")[1], rate=2.0)
 
 
+def test_what_a_scan_costs_is_told_beforehand(tmp_path: Path) -> None:
+    """Strongly consistent: a unit for 4 KiB, and 0.125 dollars a million of them."""
+    _, double = on_double(tmp_path)
+    real = double.describe_table
+
+    def counted(**request: Any) -> Any:
+        reply = real(**request)
+        reply["Table"] |= {"ItemCount": 40, "TableSizeBytes": 4097 * 4096}
+        return reply
+
+    vars(double)["describe_table"] = counted
+    with survey.survey(store_on(double)) as found:
+        assert isinstance(found, survey.Billed)
+        cost = found.size("orders")
+        assert cost is not None
+        assert (cost.items, cost.bytes, cost.read_units) == (40, 4097 * 4096, 4097)
+        assert cost.dollars == pytest.approx(4097 * 0.125e-6)
+        assert found.size("nothing") is None
+    assert not double.counts["scan"]
+    with survey.survey(filled(tmp_path / "other")[1]) as found:
+        assert not isinstance(found, survey.Billed)
+
+
 def test_segments_are_a_share_each(tmp_path: Path) -> None:
     _, double = on_double(tmp_path, 90)
     store = store_on(double)
