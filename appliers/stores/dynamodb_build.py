@@ -341,6 +341,7 @@ class DynamoDBBuild:
         self._places |= importer.load(
             session, self.generation, self._loaded, lambda gone: self._note(session, gone)
         )
+        self._note(session)  # imports take hours: are we the builder still?
         taken = {place.physical or "" for place in self._places.values()}
         remove_left(session, build=self.generation, taken=taken)
 
@@ -376,14 +377,19 @@ class DynamoDBBuild:
             if any(each.id == self.generation for each in session.catalog.generations):
                 return  # live, though nobody heard it; the next build removes our row
         imported = [each for each in self._tables_noted if isinstance(each, Imported)]
-        for gone in self._tables_noted:
-            if gone not in imported:
-                session.remove(gone)
-        if remove_imported(session, imported):
-            return  # not to be removed yet: the next build finds our row
+        for gone in self._tables_noted if self._importer is None else ():
+            session.remove(gone)
+        if imported and not self._doom(session, imported):
+            return  # a later build has taken them over, or will
         for pk in (rejections_pk(self.generation), letters_pk(self.generation)):
             session.rows.delete(list(session.rows.query(pk)))
         session.rows.delete([self._row()])
+
+    def _doom(self, session: Session, imported: Sequence[Imported]) -> bool:
+        """Remove what was imported, unless a later build is at it; whether nothing is left."""
+        self._tables_noted = [msgspec.structs.replace(each, doomed=True) for each in imported]
+        self._note(session)
+        return not remove_imported(session, imported)
 
     def _remove_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -25,9 +25,13 @@ _logger = get_logger(__name__)
 
 
 class Imported(Gone, frozen=True, omit_defaults=True):
-    """A table that a build makes, noted before it is; ``source``: the bucket and prefix it is from."""
+    """A table that a build makes, noted before it is; ``source``: the bucket and prefix it is from.
+
+    ``doomed``: its build is removing it, so no other one takes it over.
+    """
 
     source: str = ""
+    doomed: bool = False
 
 
 def place_of_table(session: Session, physical: str) -> str:
@@ -113,9 +117,15 @@ def claim(session: Session, left: Imported) -> bool:
 
 
 def remove_imported(session: Session, left: Iterable[Imported]) -> list[Imported]:
-    """Remove tables that killed builds imported; those that cannot be yet, or not by us."""
+    """Remove tables that killed builds imported; those that cannot be yet, or not by us.
+
+    What a live generation has taken over stays: the note of a build may name it still.
+    """
     kept: list[Imported] = []
+    live = {place.physical for place in session.catalog.places.values()}
     for each in left:
+        if each.physical in live:
+            continue
         try:
             if claim(session, each):
                 session.remove(each)

@@ -61,9 +61,10 @@ def remove_builds(session: Session, *, imports: bool = False) -> list[Imported]:
                     imported.append(gone)
                 elif gone.physical:
                     session.remove(gone)
-        if imported and not imports:
-            imported = remove_imported(session, imported)
-        left += imported
+        doomed = imported if not imports else [each for each in imported if each.doomed]
+        kept = remove_imported(session, doomed)
+        imported = kept + [each for each in imported if each not in doomed]
+        left += [each for each in imported if not each.doomed]
         if not imported:
             session.rows.delete([item])
     sweep(session)

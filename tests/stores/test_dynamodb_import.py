@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_import import Importer, token_of
 from appliers.stores.dynamodb_import_data import Compression
 from appliers.stores.dynamodb_tables_spec import Declared, KeySchema, Specification
-from binlog.errors import ConflictError, DamageError, RefusedError, StorageError
+from binlog.errors import BinlogError, ConflictError, DamageError, RefusedError, StorageError
 from binlog.objects.s3 import S3Objects
 from binlog.values import encode_item, encode_value
 from tests.contracts import build_contract
@@ -320,6 +321,91 @@ def test_what_is_still_being_imported_is_removed_when_it_is_done(double: ImportD
     assert orphan not in double.tables
     assert len(double.tables) == 2
     store.close()
+
+
+def resumed(double: ImportDouble, store: DynamoDBStore, meanwhile: Callable[[], None]) -> None:
+    """Rebuild, and stand still for as long as ``meanwhile`` takes, while the import is awaited."""
+    done: list[bool] = []
+
+    def stand_still(_: object) -> None:
+        if not done:
+            done.append(True)
+            store._turns.lease._stop_renewing()
+            double.clock.advance(3_600_000)
+            meanwhile()
+
+    double.after["describe_import"] = stand_still
+    rebuilt(store)
+
+
+@pytest.mark.parametrize("how_far", ["live", "building"])
+def test_who_stood_still_takes_nothing_from_who_took_over(
+    how_far: str, double: ImportDouble
+) -> None:
+    """It wakes when its table is another build's, and is live perhaps: it may not remove it."""
+    first = started(double)
+    others: list[DynamoDBStore] = []
+    builds: list[Any] = []
+
+    def take_over() -> None:
+        other = reopened(double)
+        others.append(other)
+        builds.append(other.build(tables=None, fingerprint="f2", excluded=()))
+        builds[0].load("orders", list(ROWS.items()))
+        if how_far == "live":
+            builds[0].finish({0: checkpoint(0, 5), 1: checkpoint(1, 5)}, tables=[])
+
+    with pytest.raises(BinlogError):
+        resumed(double, first, take_over)
+    (other,) = others
+    if how_far == "building":
+        builds[0].finish({0: checkpoint(0, 5), 1: checkpoint(1, 5)}, tables=[])
+    assert content(other) == ROWS
+    assert len(double.imports) == 1
+    assert len(double.tables) == 2
+    first.close()
+    other.close()
+
+
+def test_a_live_table_that_an_old_note_names_stays(double: ImportDouble) -> None:
+    """Taken over from a build another table of which was still being imported, so its note stayed."""
+    store = killed_while_it_imports(double)
+    (item,) = [each for each in double.items(CONTROL) if each["pk"]["S"] == "build"]
+    noted = json.loads(item["tables"]["S"])
+    busy = {"table": "busy", "physical": "shop.busy.1", "source": "bucket/other/data/"}
+    double.create_table(
+        TableName="shop.busy.1",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    double.put(CONTROL, item | {"tables": {"S": json.dumps([*noted, busy])}})
+    rebuilt(store)
+    assert content(store) == ROWS
+    store.importer = None
+    build = store.build(tables=["users"], fingerprint="f3", excluded=())
+    build.abandon()
+    assert content(store) == ROWS
+    assert "shop.busy.1" in double.tables, "nobody knows whose it is"
+    store.close()
+
+
+def test_what_is_being_removed_is_not_taken_over(double: ImportDouble) -> None:
+    """Whoever gives a build up says so first: the table may be gone any moment."""
+    store = started(double)
+    double.miscount = {"ErrorCount": 1}
+    double.faults["delete_table"] = deque(["refuse"])
+    with pytest.raises(DamageError):
+        rebuilt(store)
+    double.miscount = {}
+    assert len(double.tables) == 3
+    store.close()
+    again = reopened(double)
+    rebuilt(again)
+    assert len(double.imports) == 2
+    assert content(again) == ROWS
+    assert len(double.tables) == 2
+    again.close()
 
 
 def test_a_token_that_was_forgotten_is_no_second_import(double: ImportDouble) -> None:
