@@ -239,16 +239,19 @@ def cause_document(cause: Cause) -> dict[str, Any]:
 
 
 def _write_text(changes: Iterator[Change], counts: Counter[str], form: str) -> None:
-    if sys.stdout.isatty():
+    if is_terminal():
         rows: list[tuple[object, ...]] = []
+        more = 0
         for change in changes:
             if len(rows) < _ROWS_MAX:
                 rows += _table_rows(change, form)
+            else:
+                more += 1
         if rows:
             write_table(("change", "table", "key", "attribute", "was", "is", "by"), rows)
             write_text("")
-        if counts.total() - counts["touched"] and len(rows) >= _ROWS_MAX:
-            write_text("and more: a pipe, or --json, has all of them", "")
+        if more:
+            write_text(f"and {more:,} more keys: a pipe, or --json, has all of them", "")
     else:
         for change in changes:
             write_text(*_lines(change, form))
@@ -259,6 +262,11 @@ def _write_text(changes: Iterator[Change], counts: Counter[str], form: str) -> N
     held = "holds what it" if touched == 1 else "hold what they"
     write_text(line + (f"; {touched:,} touched, which {held} held" if touched else ""))
     counts["touched"] = touched
+
+
+def is_terminal() -> bool:
+    """Whether a person reads it."""
+    return sys.stdout.isatty()
 
 
 def _table_rows(change: Change, form: str) -> list[tuple[object, ...]]:

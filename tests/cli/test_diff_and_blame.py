@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from binlog.cli import diff
 from tests.cli.running import append, binlog
 
 APPLIERS = ("--appliers", "tests.cli.rules_for_cli:appliers")
@@ -120,6 +121,37 @@ def test_what_is_no_two_moments_is_refused(
     ran = binlog("diff", *given, "--json")
     assert (ran.status, ran.out) == (2, "")
     assert says in ran.err
+
+
+def test_a_terminal_has_a_table_of_the_first_and_the_sum_of_all(
+    log: str, stores: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person reads a screen; nothing but a screen is ever in memory."""
+    monkeypatch.setattr(diff, "is_terminal", lambda: True)
+    ran = binlog("diff", log, "--at", '{"0": 3}', "--at", "end")
+    assert ran.status == 1
+    head, *rows = ran.out.splitlines()
+    assert head.split() == ["change", "table", "key", "attribute", "was", "is", "by"]
+    assert rows[0].split() == [
+        "changed",
+        "users",
+        '{"id":"u0"}',
+        "n",
+        "0",
+        "5",
+        "UpdateItem",
+        "0:4",
+    ]
+    assert rows[1].split()[:3] == ["removed", "users", '{"id":"u1"}']
+    assert rows[2].split() == ["n", "1", "-"]
+    assert rows[-1].startswith("3 keys changed")
+    monkeypatch.setattr(diff, "_ROWS_MAX", 1)
+    few = binlog("diff", *stores)
+    assert few.out.count("users") == 1
+    assert "and 2 more keys: a pipe, or --json, has all of them" in few.out
+    assert few.out.endswith(
+        "3 keys changed: 1 added, 1 changed, 1 removed; 1 touched, which holds what it held\n"
+    )
 
 
 # -- blame ---------------------------------------------------------------------------------------
