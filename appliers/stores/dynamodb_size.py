@@ -27,13 +27,16 @@ class Size(msgspec.Struct, frozen=True):
         return self.read_units * DOLLARS_A_MILLION / 1e6
 
 
-def size_of(calls: Calls, physical: str) -> Size:
-    """As it was counted last, up to six hours ago (API_TableDescription); 0 where it is gone."""
+def size_of(calls: Calls, physical: str) -> Size | None:
+    """As it was counted last, up to six hours ago (API_TableDescription).
+
+    ``None`` of one that is gone, or that we may read and not describe: no reading needs that.
+    """
     try:
         table = calls.call("describe_table", TableName=physical)["Table"]
     except BinlogError as error:
-        if error_code(error.__cause__ or error) != MISSING:
+        if error_code(error.__cause__ or error) not in (MISSING, "AccessDeniedException"):
             raise
-        return Size(0, 0, 0)
+        return None
     size = int(table.get("TableSizeBytes", 0))
     return Size(int(table.get("ItemCount", 0)), size, -(-size // UNIT_BYTES))

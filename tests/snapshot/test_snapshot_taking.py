@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -384,6 +385,9 @@ def test_what_a_scan_costs_is_told_beforehand(tmp_path: Path) -> None:
         assert (cost.items, cost.bytes, cost.read_units) == (40, 4097 * 4096, 4097)
         assert cost.dollars == pytest.approx(4097 * 0.125e-6)
         assert found.size("nothing") is None
+        double.faults["describe_table"] = deque(["refuse"])
+        vars(double)["describe_table"] = real
+        assert found.size("orders") is None, "who may read it may not describe it"
     assert not double.counts["scan"]
     with survey.survey(filled(tmp_path / "other")[1]) as found:
         assert not isinstance(found, survey.Billed)
