@@ -11,6 +11,7 @@ from binlog.cli.options import archive_option, store_argument
 from binlog.cli.output import json_option, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.rebuild import processors
+from binlog.cli.rebuild_options import load_options, prepare_load
 from binlog.cli.replay import allow_units, load_rules, max_units_option, rules_option
 from binlog.cli.snapshot import dest_argument, document
 from binlog.cli.verb import Verb
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     binlog restore file:snapshots sqlite:back.db
     binlog restore s3://backups/shop dynamodb://shop2 kinesis://orders --archive s3://a/orders
     binlog restore s3://backups/shop sqlite:then.db --id 20260131T120000Z-5f0c9a1e
+    binlog restore s3://backups/shop dynamodb://shop kinesis://orders --rate 2000 --max-units 500000
     binlog restore s3://backups/shop dynamodb://shop kinesis://orders --dry-run
     """,
 )
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     help="Processes that share the work.",
 )
 @max_units_option
+@load_options
 @click.option("--dry-run", is_flag=True, help="Only tell what would be restored, and replaced.")
 @rules_option
 @json_option
@@ -62,6 +65,8 @@ def command(
     ids: tuple[str, ...],
     workers: int,
     max_units: int | None,
+    rate: float | None,
+    import_from: str | None,
     dry_run: bool,
     appliers: str | None,
     as_json: bool,
@@ -95,6 +100,7 @@ def command(
             _write_plan(chosen, into, as_json=as_json)
             return
         allow_units(into, store, max_units)
+        prepare_load(into, store, rate=rate, import_from=import_from)
         with progress("restoring") as show:
             reports = restore_all(
                 chosen, into, log=opened, rules=rules, workers=workers, progress=show
