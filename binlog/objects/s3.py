@@ -53,10 +53,12 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _EXPRESS = ("--x-s3", "--xa-s3")  # directory buckets list in no order
 _PREFIX = re.compile(r"[A-Za-z0-9_.=!*'()@:$,&;+-]+(?:/[A-Za-z0-9_.=!*'()@:$,&;+-]+)*")
 _PREFIX_BYTES_MAX = 400
-_STANDS, _CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
+_STANDS = frozenset({"412", "PreconditionFailed"})
+_CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+# The body was not what it was when it was sent (Amazon S3 API reference, "Error responses").
+_DAMAGED = frozenset({"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch"})
 _NO_RANGE = "InvalidRange"
 _DENIED = frozenset({"403", "AccessDenied"})
-_ODD = frozenset({"412", "409", "416"})  # codes of replies without a body
 
 Pause = Callable[[float], None]
 
@@ -93,13 +95,13 @@ class S3Objects:
                 self._prove(key, data)
                 return True
             code = error_code(error)
-            if code in {_STANDS, "412"}:
+            if code in _STANDS:
                 found = self.get(key)
                 if found is not None:
                     self._is_proven = True
                     return found == data
                 # It was deleted in between, or hides behind a delete marker: put again.
-            elif code not in {_CONFLICT, "409"} and not _may_pass(error):
+            elif code not in _CONFLICT and not _may_pass(error):
                 raise _upgrade(error, where) from error
             if attempt == WRITE_ATTEMPTS:
                 raise _given_up(error, where) from error
@@ -150,7 +152,7 @@ class S3Objects:
                 self.name,
                 "take a service that has conditional writes; what it was told to keep it may lose",
             )
-        self._is_proven = error_code(error) in {_STANDS, "412"}  # else it is asked another time
+        self._is_proven = error_code(error) in _STANDS  # else it is asked another time
 
     def _rest(self, attempt: int) -> None:
         most = min(_PAUSE_MOST_S, _PAUSE_FIRST_S * 2 ** (attempt - 1))
@@ -301,14 +303,17 @@ def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
 
 def _may_pass(error: Exception) -> bool:
     """Whether the same put may be made again: it may have been done, or may be done later."""
-    if error_code(error) in THROTTLES:
+    if error_code(error) in THROTTLES | _DAMAGED | _CONFLICT:
         return True
     return not was_refused(error) or (not error_code(error) and translated(error, "").retriable)
 
 
 def _given_up(error: Exception, where: str) -> BinlogError:
     found = translated(error, where)
-    if error_code(error) in {_STANDS, _CONFLICT} | _ODD:
+    if error_code(error) in _DAMAGED:
+        what = f"the bytes were damaged on their way, again and again ({error_code(error)})"
+        return StorageError(what, where, "look at this machine's memory and network")
+    if error_code(error) in _STANDS | _CONFLICT:
         return StorageError(
             "others write and delete this object all the time", where, "find out who, and stop them"
         )

@@ -8,7 +8,7 @@ lost      the put landed and its reply did not come (`ConnectionClosedError`)
 never     no reply, and it did not land
 late      no reply, and it lands right before the client's next call
 409       ConditionalRequestConflict; nothing was written
-503       SlowDown; nothing was written
+503       SlowDown; nothing was written (so of BadDigest and OperationAborted, by their names)
 500       InternalError; it was written (the service says nothing of that)
 denied    AccessDenied, with IAM's own words
 cut       of a get: the body ends early; of a put: it never came whole, so nothing was written
@@ -118,6 +118,8 @@ class Client:
             base64.b64encode(value).decode()
         ):
             raise refusal("BadDigest", 400, "PutObject")
+        if fate in {"BadDigest", "OperationAborted"}:
+            raise refusal(fate, 400 if fate == "BadDigest" else 409, "PutObject")
         if fate == "409":
             raise refusal("ConditionalRequestConflict", 409, "PutObject")
         if fate == "503":

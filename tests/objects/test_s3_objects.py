@@ -50,7 +50,9 @@ def test_the_condition_and_a_checksum_go_with_every_new_object() -> None:
     assert "IfNoneMatch" not in place.client.asked[-1]
 
 
-@pytest.mark.parametrize("fate", ["lost", "500", "late", "never", "409", "503", "cut"])
+@pytest.mark.parametrize(
+    "fate", ["lost", "500", "late", "never", "409", "503", "cut", "BadDigest", "OperationAborted"]
+)
 @pytest.mark.parametrize("rival", [False, True])
 def test_an_unknown_put_is_read_again(fate: str, rival: bool) -> None:
     """Ours is ours though the service says "exists"; another's never is."""
@@ -99,6 +101,20 @@ def test_it_gives_up_in_the_end_and_waits_longer_each_time() -> None:
     assert 0.05 <= place.paused[0] <= 0.1
     assert place.paused[-1] > 2
     assert max(place.paused) <= 5
+
+
+@pytest.mark.parametrize(
+    ("fate", "says"),
+    [("BadDigest", "damaged on their way"), ("409", "write and delete this object")],
+)
+def test_what_never_passes_is_said_in_the_end(fate: str, says: str) -> None:
+    """It may be tried again as it is: nothing was written."""
+    place = Place(puts=dict.fromkeys(range(1, 100), fate))
+    with pytest.raises(StorageError, match=says):
+        place.objects.put_new("a", b"x")
+    with pytest.raises(StorageError):
+        place.objects.put("a", b"x")
+    assert place.bucket.held == {}
 
 
 def test_a_refusal_is_not_tried_again() -> None:
