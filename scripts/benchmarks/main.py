@@ -14,6 +14,7 @@ from rich.console import Console
 
 from scripts.benchmarks.bench import LONG, NORMAL, SMALL, Bench, Sizes
 from scripts.benchmarks.figures import Contest, contests
+from scripts.benchmarks.figures_archive import archive_contests
 from scripts.benchmarks.figures_kcl import kcl_contests
 from scripts.benchmarks.figures_kinesis import kinesis_contests
 from scripts.benchmarks.figures_lambda import lambda_contests
@@ -42,6 +43,8 @@ KEYS = (
     "max-behind-peak",
     "snapshot",
     "snapshot-wide",
+    "archive-bytes",
+    "archive",
     "archive-workers",
     "memory-archive",
     "memory-from-archive",
@@ -85,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *contests(bench),
             *services,
             *pace_contests(bench),
+            *archive_contests(bench),
             *recovery_contests(bench),
         ]:
             if not options.only or one.key in options.only:

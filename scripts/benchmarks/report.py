@@ -190,7 +190,7 @@ def _amount(measured: Measured, unit: str) -> str:
         return f"{measured.median:.3f} s"
     if unit == "%":
         return f"{measured.median:.2f} %"
-    if unit in {"MiB", "MB"}:
+    if unit in {"MiB", "MB", "MB/s"}:
         return f"{measured.median:,.1f} {unit}"
     return f"{measured.median:,.0f}/s"
 

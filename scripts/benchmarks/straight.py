@@ -39,12 +39,15 @@ Table = dict[bytes, Any]
 """Canonical key to item: a dict, or in the lazy loop mostly bytes."""
 
 
+def raw_body(frame: bytes) -> bytes:
+    """What a frame holds, decompressed."""
+    body = frame[_header_bytes(frame) :]
+    return zstd.decompress(body) if frame[_FLAGS_AT] & _COMPRESSED else body
+
+
 def columns(frame: bytes) -> tuple[list[str], bytes, list[bytes], list[Any]]:
     """Kinds, index, keys and datas of a frame."""
-    body = frame[_header_bytes(frame) :]
-    if frame[_FLAGS_AT] & _COMPRESSED:
-        body = zstd.decompress(body)
-    kinds, index, _ids, keys, datas, *_ = _decode(body)
+    kinds, index, _ids, keys, datas, *_ = _decode(raw_body(frame))
     return [kind[0] for kind in kinds], index, keys, datas
 
 
