@@ -53,7 +53,7 @@ class ArchiveTurn:
         self._holes: dict[int, BinlogError] = {}
         self._events = self._writes = self._foreign = 0
         self._is_late = False
-        self._has_notes = True  # that may be relied on
+        self._is_noted = False  # the shard's note is as far, or further
 
     def run(self) -> None:
         """Go as far as it goes."""
@@ -61,13 +61,6 @@ class ArchiveTurn:
         self._homes = [self._home(shard, record) for record in self._records]
         if not self._records and not self._closed:
             return
-        if self._desk.lanes:
-            through = self._desk.through(shard.id)
-            if through is not None and not self._closed and through.sequence >= self._last:
-                if self._is_done_by_others(shard):
-                    return
-                _logger.error("note.untrue", shard=shard.id, sequence=through.sequence)
-                self._has_notes = False
         for left in reversed(range(STARTS_MAX)):
             if self._carry(shard):
                 break
@@ -96,8 +89,7 @@ class ArchiveTurn:
         return home_of(shard, record.partition_key, params.partitions)
 
     def _is_done_by_others(self, shard: Shard) -> bool:
-        """Whether another lane has archived all of these records, as the shard's note says."""
-        self._desk.forget()
+        """Whether all of these records are archived already, as the shard's note says."""
         homes = {home for home in self._homes or () if home is not None}
         for home in homes:
             self._desk.cutter(home)
@@ -113,9 +105,14 @@ class ArchiveTurn:
         """Archive all partitions of the shard up to the batch's end; whether nobody came between."""
         desk = self._desk
         is_delivered = not self._closed and desk.is_proved(shard.id)
-        if not is_delivered:
-            desk.forget()
-        notes = desk.notes_of(shard) if self._has_notes else {}
+        note = desk.remembered(shard.id) if is_delivered else desk.through(shard.id)
+        if note is not None and not self._closed and note.sequence >= self._last:
+            if self._is_done_by_others(shard):
+                self._is_noted = True
+                return True
+            _logger.error("note.untrue", shard=shard.id, sequence=note.sequence)
+            note = None
+        notes = desk.notes_of(shard, note)
         cutters = {partition: desk.cutter(partition) for partition in sorted(shard.partitions)}
         starts = {
             partition: self._start(shard, partition, notes)
@@ -190,7 +187,7 @@ class ArchiveTurn:
 
     def _note(self, shard: Shard) -> None:
         """How far the shard is archived, and of its quiet partitions that there was nothing."""
-        if not self._records:
+        if not self._records or self._is_noted:
             return
         last = self._records[-1]
         found = {partition: self._desk.known_end(partition) for partition in shard.partitions}

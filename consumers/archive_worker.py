@@ -9,11 +9,12 @@ The same shape as `consumers.delivery.Worker`, with a chain's end where that has
   several workers of a shard are harmless;
 * a call carries *all* partitions of its shard through the batch, so that of the shard one note says how
   far it is archived (`binlog.archive.through`);
-* delivered records are only believed to follow on what is archived where that is proved: within
-  `PROVED_S` this very process has archived what was delivered before. Else the log is read, from the
-  note on: a service that was set up anew may begin anywhere;
-* a shard that is delivered in lanes is read from the log always: a foreign record may come in another
-  lane than its home's. Whichever lane is first archives for all of them.
+* what is delivered is only a sign that there is something, and the log itself is read, from the note on.
+  A mapping may deliver a shard in lanes, tomorrow if not today, and a foreign record in another lane than
+  its home's; one that was set up anew may begin anywhere; and nothing in its batches says so. Whichever
+  call comes first archives for all lanes;
+* only where `whole` is promised, as the KCL does, and this very process has read the log up to what was
+  delivered before, within `PROVED_S`, are the delivered records themselves taken.
 """
 
 from __future__ import annotations
@@ -40,24 +41,18 @@ PROVED_S = 600.0
 class ArchiveWorker:
     """Archives what is delivered of the shards of one log, beside other workers and archivers.
 
-    One thread at a time.
+    One thread at a time. ``whole``: who delivers to this process delivers whole shards, each from where
+    it was on, as long as the process lives.
 
     Raises:
         MismatchError: an archive of another log.
     """
 
-    def __init__(self, log: Log, archive: Archive, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, log: Log, archive: Archive, *, whole: bool = False, clock: Clock | None = None
+    ) -> None:
         check_same_log(log, archive)
-        self._desk = Desk(log, archive, SystemClock() if clock is None else clock)
-
-    @property
-    def lanes(self) -> bool:
-        """Whether partitions of a shard are delivered apart from one another."""
-        return self._desk.lanes
-
-    @lanes.setter
-    def lanes(self, lanes: bool) -> None:
-        self._desk.lanes = lanes
+        self._desk = Desk(log, archive, SystemClock() if clock is None else clock, whole=whole)
 
     def shard(self, shard: str) -> Shard:
         """The shard of that id, for `consumers.delivery.record_of`.
@@ -101,14 +96,14 @@ class ArchiveWorker:
 class Desk:
     """What a worker has from call to call; nothing waits in a cutter between two calls."""
 
-    def __init__(self, log: Log, archive: Archive, clock: Clock) -> None:
+    def __init__(self, log: Log, archive: Archive, clock: Clock, *, whole: bool) -> None:
         self.log = log
         self.archive = archive
         self.clock = clock
         self.lineage = Lineage(log)
         self.threads = Threads()
         self.writer = Writer(log, archive, at_once=self.threads.at_once)
-        self.lanes = False
+        self.whole = whole
         self.noted_ms: dict[int, int] = {}  # the newest notes of quiet partitions (`Seen`)
         self._cutters: dict[int, Cutter] = {}
         # By the wall clock: while a process is frozen its other one may stand.
@@ -149,15 +144,21 @@ class Desk:
     # -- how far a shard is ----------------------------------------------------------------------
 
     def is_proved(self, shard: str) -> bool:
-        """Whether what is delivered next goes on where this process has archived to."""
+        """Whether what is delivered next is all that comes after what this process has archived."""
         known = self._through.get(shard)
         passed_ms = 0 if known is None else self.clock.now_ms() - known[1]
-        return known is not None and not self.lanes and 0 <= passed_ms < PROVED_S * 1000
+        return known is not None and self.whole and 0 <= passed_ms < PROVED_S * 1000
 
     def through(self, shard: str) -> Through | None:
-        """How far a shard is archived; what is remembered, or the note."""
-        known = self._through.get(shard)
-        return known[0] if known is not None else read_through(self.archive.objects, shard)
+        """How far a shard is archived: the note.
+
+        Where it is not the one that was written here, others are at work, and nothing that is
+        remembered of the chains is their end any more.
+        """
+        note, known = read_through(self.archive.objects, shard), self._through.get(shard)
+        if known is None or note != known[0]:
+            self.forget()
+        return note
 
     def note_through(self, through: Through) -> None:
         """After its segments: how far a shard is archived."""
@@ -199,10 +200,14 @@ class Desk:
                 parents = list(known.parents)
         return found
 
-    def notes_of(self, shard: Shard) -> dict[str, Through]:
+    def notes_of(self, shard: Shard, note: Through | None) -> dict[str, Through]:
         """The note of a shard; where it has none, those of its parents."""
-        note = self.through(shard.id)
         if note is not None:
             return {shard.id: note}
-        notes = {parent: self.through(parent) for parent in shard.parents}
-        return {parent: note for parent, note in notes.items() if note is not None}
+        notes = {each: read_through(self.archive.objects, each) for each in shard.parents}
+        return {each: note for each, note in notes.items() if note is not None}
+
+    def remembered(self, shard: str) -> Through | None:
+        """The note that was written here last."""
+        known = self._through.get(shard)
+        return None if known is None else known[0]

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from appliers.store import Store
 from binlog.archive import Archive
+from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.archived_log import ArchivedLog
 from binlog.clock import Clock
 from binlog.log import Log, Record, Shard
 from binlog.objects.objects import Objects
@@ -96,10 +98,10 @@ class OpenedArchive(Opened):
     def __init__(self, log: Log, objects: Objects, clock: Clock) -> None:
         self.log = log
         self._archive = Archive.create(objects, log.params, log.genesis)
-        self.worker = self._worker = ArchiveWorker(log, self._archive, clock=clock)
+        self.worker = ArchiveWorker(log, self._archive, clock=clock)
 
     def set_lanes(self, *, lanes: bool) -> None:
-        self._worker.lanes = lanes
+        """It goes by the log itself, whatever is delivered together."""
 
     def is_running(self) -> bool:
         partitions = range(self.log.params.partitions)
@@ -129,6 +131,10 @@ def open_settings(
         if settings.archive is not None:
             filled = objects = open_objects(settings.archive)
             return OpenedArchive(log, objects, clock)
+        if settings.older is not None:
+            older = ArchiveLog(Archive.open(open_objects(settings.older)), fetches=0, clock=clock)
+            # Asked only for what the stream has forgotten: a look at every chain would take too long.
+            log = ArchivedLog(log, older, archive_first=False)
         filled = store = open_store(settings.store)
         return OpenedStore(settings, log, store, clock)
     except BaseException:

@@ -14,11 +14,15 @@ from random import Random
 
 from appliers.address import open_store
 from binlog.address import open_log
+from binlog.archive import Archive
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
 from binlog.log import Record
 from binlog.logger import PACKAGES, is_json
+from binlog.objects.address import open_objects
+from consumers.archive_worker import ArchiveWorker
 from consumers.delivery import Worker, Working
+from consumers.kcl_gathering import GatheringConsumer
 from consumers.kcl_health import Health, is_stopping
 from consumers.kcl_pace import ShardPace
 from consumers.kcl_records import Records
@@ -48,6 +52,8 @@ class Surroundings:
     ) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
         settings = self._settings
         write_log(settings.folder, shard)
+        if settings.archive is not None:
+            return self._open_archive(settings.archive, shard, after)
         how = Working(
             rules=settings.load_rules(),
             excluded=settings.excluded,
@@ -60,6 +66,14 @@ class Surroundings:
         found = worker.shard(shard)
         self._pace = ShardPace(log, store, settings.setting, found, self.clock)
         return worker, Records(log, found, after)
+
+    def _open_archive(
+        self, url: str, shard: str, after: int
+    ) -> tuple[Applies, Callable[[Sequence[Delivered]], list[Record]]]:
+        log = open_log(self._settings.log)
+        archive = Archive.create(open_objects(url), log.params, log.genesis)
+        worker = ArchiveWorker(log, archive, whole=True, clock=self.clock)
+        return worker, Records(log, worker.shard(shard), after)
 
     def pace(self, shard: str) -> Paces | None:
         del shard  # a process has one
@@ -85,7 +99,11 @@ def run_child(messages: int, answers: int) -> int:
         _say(f"{error}: {sys.executable}: pip install 'kinesis-binlog[kcl]'")
         return EXIT_FAILED
     ways = Surroundings(settings, messages)
-    shard = ShardConsumer(ways, Health(settings.folder, ways.clock))
+    health = Health(settings.folder, ways.clock)
+    if settings.archive is None:
+        shard = ShardConsumer(ways, health)
+    else:
+        shard = GatheringConsumer(ways, health, every_s=settings.segment_every_s)
     with open(messages, encoding="utf-8") as lines, open(answers, "w", encoding="utf-8") as replies:
         try:
             kcl_processor.run(shard, messages=lines, answers=replies, errors=sys.stderr)

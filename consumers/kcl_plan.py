@@ -148,8 +148,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_application(settings: Settings) -> str:
-    """A name for what has none: of the stream and the store, whose progress the leases are."""
-    stream, store = parse_address(settings.log).path, parse_address(settings.store).path
+    """A name for what has none: of the stream and what it fills, whose progress the leases are."""
+    stream, store = parse_address(settings.log).path, parse_address(settings.target).path
     name = f"binlog.{stream}.{_WORD.sub('-', store)}"
     if len(name) > _TABLE_MAX:
         mark = hashlib.sha256(name.encode()).hexdigest()[:12]

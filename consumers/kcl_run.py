@@ -15,8 +15,11 @@ from xml.sax.saxutils import quoteattr
 
 from appliers.address import open_store
 from binlog.address import open_log
+from binlog.archive import Archive
 from binlog.aws.account import connector
 from binlog.clock import Clock, SystemClock
+from binlog.objects.address import open_objects
+from consumers.archive_worker import ArchiveWorker
 from consumers.delivery import Worker, Working
 from consumers.kcl_daemon import Launch, Supervisor
 from consumers.kcl_health import SHARDS
@@ -120,6 +123,13 @@ def look_at(settings: Settings) -> None:
     Raises:
         BinlogError: it would not work.
     """
+    if settings.archive is not None:
+        with (
+            contextlib.closing(open_log(settings.log)) as log,
+            contextlib.closing(open_objects(settings.archive)) as objects,
+        ):
+            ArchiveWorker(log, Archive.create(objects, log.params, log.genesis))
+        return
     how = Working(
         rules=settings.load_rules(),
         excluded=settings.excluded,

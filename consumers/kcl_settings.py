@@ -3,6 +3,8 @@
 ===================  ==============================================================================
 BINLOG_LOG           the log, ``kinesis://STREAM``
 BINLOG_STORE         the store, ``dynamodb://PREFIX``
+BINLOG_ARCHIVE       in its place: the archive to keep the records in, ``s3://..`` or ``file:DIR``
+BINLOG_SEGMENT_EVERY with it: seconds that a record waits at most to be archived; 60, if not set
 BINLOG_APPLIERS      ``module:object``; without it only the actions are applied
 BINLOG_POISON        ``park`` (as by default): an event that cannot be applied waits with all later
                      ones of its key; ``stop``: its partition does, and with it its shard
@@ -31,13 +33,17 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import parse_address
 from binlog.errors import RefusedError
-from consumers.environment import choice, nearest, rules_of
+from consumers.environment import archive_of, choice, nearest, rules_of
 from consumers.pace import Setting, Unit
 
 WHERE = "the environment"
+SEGMENT_EVERY_S = 60.0
+ARCHIVE_SCHEMES = ("s3", "file")
 NAMES = (
     "BINLOG_LOG",
     "BINLOG_STORE",
+    "BINLOG_ARCHIVE",
+    "BINLOG_SEGMENT_EVERY",
     "BINLOG_APPLIERS",
     "BINLOG_POISON",
     "BINLOG_EXCLUDE",
@@ -50,10 +56,15 @@ NAMES = (
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one worker. ``log`` and ``store`` are URLs, ``appliers`` a name, as they were given."""
+    """Of one worker. ``log`` and ``store`` are URLs, ``appliers`` a name, as they were given.
+
+    It has an archive or a store, and ``store`` is empty then.
+    """
 
     log: str
-    store: str
+    store: str = ""
+    archive: str | None = None
+    segment_every_s: float = SEGMENT_EVERY_S
     appliers: str | None = None
     poison: Literal["park", "stop"] = "park"
     excluded: tuple[str, ...] = ()
@@ -72,12 +83,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"the log {self.log}: KCL reads streams",
                 do="write kinesis://STREAM; binlog replicate follows a log of any kind",
             )
-        if parse_address(self.store).scheme != "dynamodb":
+        if self.archive is not None:
+            archive_of({"BINLOG_ARCHIVE": self.archive}, where=WHERE, schemes=ARCHIVE_SCHEMES)
+            if not self.setting.is_free:
+                raise RefusedError(
+                    f"a pace, and the archive {self.archive}",
+                    do="an archive is filled as fast as the stream: leave the pace out",
+                )
+        elif parse_address(self.store).scheme != "dynamodb":
             raise RefusedError(
                 f"the store {self.store}: every shard has a process that writes to it",
                 do="write dynamodb://PREFIX; binlog replicate writes to a file",
             )
         parse_exclusions(self.excluded)
+
+    @property
+    def target(self) -> str:
+        """What it fills."""
+        return self.store if self.archive is None else self.archive
 
     def load_rules(self) -> Rules:
         """The appliers' rules; their module is imported.
@@ -92,8 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         given = {
             "BINLOG_LOG": self.log,
             "BINLOG_STORE": self.store,
+            "BINLOG_ARCHIVE": self.archive or "",
+            "BINLOG_SEGMENT_EVERY": "" if self.archive is None else _number(self.segment_every_s),
             "BINLOG_APPLIERS": self.appliers or "",
-            "BINLOG_POISON": self.poison,
+            "BINLOG_POISON": "" if self.archive is not None else self.poison,
             "BINLOG_EXCLUDE": msgspec.json.encode(self.excluded).decode() if self.excluded else "",
             "BINLOG_SAME_MEANING": "yes" if self.same_meaning else "",
             "BINLOG_RATE": _number(self.setting.rate),
@@ -115,14 +140,17 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         if near and name.startswith("BINLOG"):
             raise RefusedError(f"{name} is unknown", WHERE, f"is {near} meant?")
     given = {name: environment.get(name, "").strip() for name in NAMES}
+    archive = archive_of(given, where=WHERE, schemes=ARCHIVE_SCHEMES)
     for name, form in (("BINLOG_LOG", "kinesis://STREAM"), ("BINLOG_STORE", "dynamodb://PREFIX")):
-        if not given[name]:
+        if not given[name] and not (archive is not None and name == "BINLOG_STORE"):
             raise RefusedError(f"{name} is not set", WHERE, f"set it to {form}")
     poison = choice(given, "BINLOG_POISON", "park", "stop", where=WHERE)
     unit = choice(given, "BINLOG_RATE_OF", "items", "events", where=WHERE)
     settings = Settings(
         log=given["BINLOG_LOG"],
         store=given["BINLOG_STORE"],
+        archive=archive,
+        segment_every_s=_positive(given, "BINLOG_SEGMENT_EVERY") or SEGMENT_EVERY_S,
         appliers=given["BINLOG_APPLIERS"] or None,
         poison=cast('Literal["park", "stop"]', poison),
         excluded=rules_of(given, where=WHERE),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from binlog.cli.options import log_argument, store_argument
+from binlog.cli.options import DurationType, log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.pace_options import pace_options
 from binlog.cli.replay import exclude_option, rules_option
@@ -84,6 +84,14 @@ def _plan_options(function: _F) -> _F:
             is_flag=True,
             help="The source of the appliers changed, and they compute what they did.",
         ),
+        click.option(
+            "--segment-every",
+            "every_ms",
+            metavar="T",
+            type=DurationType(),
+            help="Where STORE is an archive: how long a record waits at most; see binlog archive"
+            " --dry-run for its price.  [default: 1m]",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -96,6 +104,7 @@ def _plan_options(function: _F) -> _F:
     examples="""
     binlog kcl run kinesis://orders dynamodb://replica
     binlog kcl run kinesis://orders?region=eu-west-1 dynamodb://replica?region=us-east-1
+    binlog kcl run kinesis://orders s3://kept/orders --segment-every 5m
     binlog kcl properties kinesis://orders dynamodb://replica > daemon.properties
     """,
 )
@@ -104,7 +113,8 @@ def command(context: click.Context) -> None:
     """Keep a replica with the Kinesis Client Library: workers that share out the shards.
 
     Start as many workers as you like, each with a --worker of its own; they find each other by the
-    lease table. Needs Java and pip install 'kinesis-binlog[kcl]'.
+    lease table. In place of STORE it may be an archive, s3://BUCKET/PREFIX or file:DIR. Needs Java and
+    pip install 'kinesis-binlog[kcl]'.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -218,11 +228,13 @@ def _plan(
     appliers: str | None,
     same_meaning: bool,
     setting: Setting,
+    every_ms: int | None,
 ) -> Plan:
     from msgspec.structs import replace
 
+    from binlog.address import parse_address
     from consumers.kcl_plan import Plan, default_folder, parse_leases
-    from consumers.kcl_settings import Settings
+    from consumers.kcl_settings import ARCHIVE_SCHEMES, SEGMENT_EVERY_S, Settings
 
     overrides: dict[str, str] = {}
     for assignment in assignments:
@@ -239,6 +251,19 @@ def _plan(
         same_meaning=same_meaning,
         setting=setting,
     )
+    target = parse_address(store)
+    if target.scheme in ARCHIVE_SCHEMES:
+        if appliers is not None or excluded or same_meaning or poison != "park":
+            raise RefusedError(
+                f"appliers, rules or poison, and the archive {store}",
+                do="an archive keeps records: leave them out",
+            )
+        # The daemon's processes stand elsewhere.
+        url = f"file:{Path(target.path).absolute()}" if target.scheme == "file" else store
+        every_s = SEGMENT_EVERY_S if every_ms is None else every_ms / 1000
+        settings = replace(settings, store="", archive=url, segment_every_s=every_s)
+    elif every_ms is not None:
+        raise RefusedError("--segment-every", do="it is for an archive: name one in place of STORE")
     settings.check()
     plan = Plan(
         settings=settings,
