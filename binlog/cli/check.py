@@ -16,6 +16,7 @@ from binlog.cli.replay import load_rules, rules_option
 from binlog.cli.verb import Verb
 
 if TYPE_CHECKING:
+    from binlog.cli.progress import Show
     from binlog.logs.directory_check import Finding
 
 
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
     binlog check file:log sqlite:replica.db
     binlog check file:log sqlite:replica.db --appliers shop.rules:appliers --json
     binlog check s3://kept/orders
-    binlog check kinesis://orders --archive s3://kept/orders
+    binlog check kinesis://orders --archive s3://kept/orders --snapshots s3://kept/snapshots
     """,
 )
 @log_argument
 @store_argument(required=False)
 @archive_option
+@click.option(
+    "--snapshots",
+    metavar="URL",
+    help="Snapshots of LOG, file:DIR or s3://BUCKET/PREFIX: every byte of them, too, and whether LOG"
+    " gives their checkpoints.",
+)
 @rules_option
 @json_option
 @click.pass_context
@@ -41,6 +48,7 @@ def command(
     log: str,
     store: str | None,
     archive: str | None,
+    snapshots: str | None,
     appliers: str | None,
     as_json: bool,
 ) -> None:
@@ -71,6 +79,8 @@ def command(
                 tick=lambda what, count: show(count, what=what),
             )
         )
+        if snapshots is not None:
+            found += _check_snapshots(snapshots, log, archive, found, show, stack)
     broken = [finding for finding in found if finding.broken]
     if as_json:
         findings = [{"rule": f.rule, "where": f.where, "detail": f.detail} for f in found]
@@ -79,6 +89,29 @@ def command(
         _write_text(found, broken, store)
     if broken:
         context.exit(1)
+
+
+def _check_snapshots(
+    url: str,
+    log: str,
+    archive: str | None,
+    found: list[Finding],
+    show: Show,
+    stack: contextlib.ExitStack,
+) -> list[Finding]:
+    """What is wrong with snapshots; held against the log where that can be read to its end."""
+    from binlog.address import open_log
+    from binlog.objects.address import open_objects
+    from snapshots.check_snapshots import check_against_log, check_snapshots
+
+    objects = stack.enter_context(contextlib.closing(open_objects(url)))
+    more = list(check_snapshots(objects, progress=lambda n: show(n, what="reading snapshots")))
+    if not any(finding.rule == "damage" for finding in found):
+        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+        more += check_against_log(
+            objects, opened, tick=lambda n: show(n, what="walking the log for snapshots")
+        )
+    return more
 
 
 def _write_text(found: list[Finding], broken: list[Finding], store: str | None) -> None:

@@ -263,3 +263,22 @@ def test_checkpoints_are_held_against_the_log(place: Place, tmp_path: Path) -> N
     ran = binlog(*check, other.log)
     assert ran.status == 0
     assert ran.out.count("noted  snapshot-log") == 2
+
+
+def test_check_of_a_log_looks_at_its_snapshots_too(place: Place) -> None:
+    id_ = place.taken()["id"]
+    check = ["check", place.log, place.store, "--snapshots", place.dest]
+    ran = binlog(*check)
+    assert ran.status == 0, ran.out
+    begun = place.path / "snapshots" / "parts" / id_ / "begun"
+    data = begun.read_bytes()
+    begun.write_bytes(data.replace(b'"offset":', b'"offset":1', 1))
+    [document] = binlog(*check, "--json").lines
+    assert not document["ok"]
+    assert {each["rule"] for each in document["findings"]} == {"snapshot-begun"}
+    begun.write_bytes(data)
+    shutil.rmtree(place.path / "log")
+    binlog("init", place.log, "--partitions", "4")
+    ran = binlog("check", place.log, "--snapshots", place.dest)
+    assert ran.status == 0, "of another log, which is mentioned"
+    assert "noted  snapshot-log" in ran.out
