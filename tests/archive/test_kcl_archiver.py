@@ -96,7 +96,6 @@ def test_an_archive_is_named_in_place_of_a_store() -> None:
     assert default_application(settings) == "binlog.orders.kept-orders"
     assert "BINLOG_STORE" not in settings.environment()
     for more, match in (
-        ({"BINLOG_STORE": "dynamodb://replica"}, "both"),
         ({"BINLOG_APPLIERS": "a:b"}, "keeps records"),
         ({"BINLOG_RATE": "5"}, "as fast as the stream"),
         ({"BINLOG_ARCHIVE": "dynamodb://x"}, "s3://BUCKET/PREFIX or file:DIR"),

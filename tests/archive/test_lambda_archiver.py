@@ -224,7 +224,6 @@ def test_an_archive_is_named_in_place_of_a_store() -> None:
         "s3://kept/orders",
     )
     for more, match in (
-        ({"BINLOG_STORE": "dynamodb://replica"}, "both"),
         ({"BINLOG_ARCHIVE": "file:here"}, "s3://BUCKET/PREFIX"),
         ({"BINLOG_ARCHIVE": "s3:"}, "BINLOG_ARCHIVE"),
         ({"BINLOG_POISON": "stop"}, "keeps records"),
