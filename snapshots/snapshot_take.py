@@ -233,8 +233,12 @@ class Taking:
                 read(task)
         else:
             with ThreadPoolExecutor(workers, "snapshot") as pool:
-                for done in [pool.submit(read, task) for task in tasks]:
-                    done.result()
+                try:
+                    for done in [pool.submit(read, task) for task in tasks]:
+                        done.result()
+                except BaseException:  # Ctrl-C, too: what is under way ends with its next part
+                    self._failed = True
+                    raise
         for table in tables:
             for chain in chains[table]:
                 for index in chain.indexes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -418,6 +420,34 @@ def test_binary_keys_are_gone_on_behind() -> None:
     assert dict(snapshot.rows("pairs")) == rows(store, "pairs")
     assert len(snapshot.parts("rows", "pairs")) > 3
     assert store.genesis() == GENESIS
+
+
+def test_ctrl_c_ends_all_workers_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan of hours must not go on until its end; what is finished by then stays."""
+    _, double = on_double(tmp_path, 400)
+    before = double.counts["scan"]
+    objects = MemoryObjects()
+
+    def interrupted(self: Future[None], timeout: float | None = None) -> None:
+        started.wait(5)
+        raise KeyboardInterrupt
+
+    started = threading.Event()
+
+    def slow(_: Any) -> None:
+        started.set()
+        threading.Event().wait(0.1)  # by then it is interrupted
+
+    double.hooks["scan"] = slow
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        take_snapshot(store_on(double, width=1), objects, workers=4, part_bytes=1)
+    monkeypatch.undo()
+    del double.hooks["scan"]
+    assert double.counts["scan"] - before <= 8
+    manifest = take_snapshot(store_on(double, width=1), objects, workers=4, part_bytes=1)
+    assert manifest.tables["orders"].items == 400
+    assert len(snapshots_in(objects)) == 1
 
 
 def pages_of(store: Any) -> Iterator[Any]:

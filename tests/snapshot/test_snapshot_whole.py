@@ -7,9 +7,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliers import survey
+from appliers.fingerprint import fingerprint
 from appliers.stores import MemoryStore, SQLiteStore
 from appliers.summary import summarize
 from binlog.archive.archive import Archive
@@ -28,6 +30,7 @@ from snapshots.snapshot_part import index_of
 from snapshots.snapshot_take import take_snapshot
 from snapshots.verify import verify
 from tests.contracts.dynamodb_places import store_on
+from tests.snapshot.live_world import RULES
 from tests.snapshot.snapshot_support import (
     KINDS,
     ONCE,
@@ -296,3 +299,16 @@ def test_an_archive_alone_makes_it_exact(tmp_path: Path) -> None:
     reference = MemoryStore()
     rebuild(log, reference, Wanted())
     assert differing(reference, back) == []
+
+
+def test_what_is_not_exact_needs_its_own_rules(tmp_path: Path) -> None:
+    """Replayed by others it would be what no replica is."""
+    log, snapshot = inexact(tmp_path)
+    met = msgspec.structs.replace(snapshot.manifest.generation, fingerprint=fingerprint(RULES))
+    made = msgspec.structs.replace(met, types=("Paid",))
+    manifest = msgspec.structs.replace(snapshot.manifest, generation=made)
+    back = MemoryStore()
+    with pytest.raises(MismatchError, match=r"appliers|rules"):
+        restore(Snapshot(snapshot.objects, manifest), back, log=log)
+    assert back.generations() == []
+    restore(Snapshot(snapshot.objects, manifest), back, log=log, rules=RULES)
