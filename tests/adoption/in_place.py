@@ -11,7 +11,7 @@ from appliers.stores.dynamodb_items import attributes_of
 from appliers.stores.dynamodb_physical import PhysicalTable
 from appliers.stores.dynamodb_tables_spec import Declared, Specification
 from binlog.adoption import Adoption
-from binlog.logs import DirectoryLog
+from binlog.log import Log
 from binlog.objects.memory import MemoryObjects
 from snapshots.adopt import Adopted, Adopting
 from snapshots.adopt_base import KeptBases, Stray, most_of
@@ -28,9 +28,11 @@ SPECIFICATION = Specification(
 class Place:
     """A full table on a double, a log, and a store that is to take it over."""
 
-    def __init__(self, folder: Path, content: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, content: dict[str, dict[str, Any]], log: Log | None = None
+    ) -> None:
         self.folder = folder
-        self.log: DirectoryLog = new_log(folder / "log")
+        self.log: Log = new_log(folder / "log") if log is None else log
         self.content = content
         self.double = DynamoDBDouble()
         self.objects = MemoryObjects()
