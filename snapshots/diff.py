@@ -38,7 +38,14 @@ from binlog.target import Target
 from binlog.values import decode_value, encode_value
 from binlog.vector import Vector, version_of
 from snapshots.base import Base
-from snapshots.folding import OnProgress, Progress, Wanted, fold_partitions, met_by
+from snapshots.folding import (
+    OnProgress,
+    Progress,
+    Wanted,
+    fold_partitions,
+    met_by,
+    without_collector,
+)
 from snapshots.grouping import groups_of
 from snapshots.touches import Cause, cause_of, touches
 from snapshots.verify import merge_rows, rows_of
@@ -210,14 +217,15 @@ class LogDiff:
         _check_order(self._log, reader, self._second)
         between = Reader(self._log, partitions=partitions, starts=starts, target=self._second)
         noted = _Noted(fold)
-        while (runs := between.read()) is not None:
-            for run in runs:
-                self.events += len(run.columns)
-                for cause, table, key in noted.before(run):
-                    place = _place(table, key)
-                    found.add(place + _EVENT + cause.offset.to_bytes(8, "big"), _encode(cause))
-                fold.add(run)
-            tick(Progress(fold.counts.events, reader.bytes_read + between.bytes_read))
+        with without_collector():
+            while (runs := between.read()) is not None:
+                for run in runs:
+                    self.events += len(run.columns)
+                    for cause, table, key in noted.before(run):
+                        place = _place(table, key) + _EVENT + cause.offset.to_bytes(8, "big")
+                        found.add(place, _encode(cause))
+                    fold.add(run)
+                tick(Progress(fold.counts.events, reader.bytes_read + between.bytes_read))
         between.raise_halts()
         between.check_reached()
         if (met := met_by(fold)) is not None:
