@@ -4,7 +4,8 @@
 BINLOG_LOG             the log, ``kinesis://STREAM``
 BINLOG_STORE           the store, ``dynamodb://PREFIX``
 BINLOG_ARCHIVE         in its place: the archive that the records are kept in, ``s3://BUCKET/PREFIX``;
-                       how long one waits is the mapping's batch window
+                       how long one waits is the mapping's batch window. Beside a store: where records
+                       are read that the stream has forgotten
 BINLOG_APPLIERS        ``module:object``; without it only the actions are applied
 BINLOG_POISON          ``park`` (as by default): an event that cannot be applied waits with all later
                        ones of its key; ``stop``: its partition does, and with it its shard
@@ -31,7 +32,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import Address, parse_address
 from binlog.errors import RefusedError
-from consumers.environment import archive_of, choice, nearest, rules_of
+from consumers.environment import archive_of, choice, nearest, older_of, rules_of
 
 WHERE = "the function's environment"
 RESERVE_S = 1.0
@@ -59,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: str
     store: str = ""
     archive: str | None = None
+    older: str | None = None  # beside a store: where records are read that the stream has forgotten
     rules: Rules = NO_RULES
     poison: Literal["park", "stop"] = "park"
     excluded: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         log=_address(given, "BINLOG_LOG", "kinesis"),
         store="" if archive is not None else _address(given, "BINLOG_STORE", "dynamodb"),
         archive=archive,
+        older=older_of(given, where=WHERE),
         rules=_appliers(given.get("BINLOG_APPLIERS", "")),
         poison=cast('Literal["park", "stop"]', poison),
         excluded=excluded,

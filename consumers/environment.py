@@ -50,25 +50,35 @@ _OF_A_STORE = ("BINLOG_APPLIERS", "BINLOG_POISON", "BINLOG_EXCLUDE", "BINLOG_SAM
 def archive_of(
     given: Mapping[str, str], *, where: str, schemes: Collection[str] = ("s3",)
 ) -> str | None:
-    """The address of ``BINLOG_ARCHIVE``, which is filled in place of a store; ``None``: not set.
+    """The address of ``BINLOG_ARCHIVE``, which is filled where no store is; ``None``: it is not.
 
     Raises:
         RefusedError: no address of one, or what is set beside it would be without effect.
     """
-    url = given.get("BINLOG_ARCHIVE", "")
-    if not url:
+    if given.get("BINLOG_STORE") or not given.get("BINLOG_ARCHIVE"):
         return None
-    if given.get("BINLOG_STORE"):
-        raise RefusedError(
-            "both BINLOG_STORE and BINLOG_ARCHIVE are set",
-            where,
-            "what fills a store and what fills an archive are two consumers: deploy each by itself",
-        )
     for name in _OF_A_STORE:
         if given.get(name):
             raise RefusedError(
                 f"{name} is set beside BINLOG_ARCHIVE", where, "an archive keeps records: unset it"
             )
+    return _archive(given["BINLOG_ARCHIVE"], where, schemes)
+
+
+def older_of(
+    given: Mapping[str, str], *, where: str, schemes: Collection[str] = ("s3",)
+) -> str | None:
+    """The address of ``BINLOG_ARCHIVE`` beside a store: what the stream has forgotten is read there.
+
+    Raises:
+        RefusedError: no address of one.
+    """
+    if not given.get("BINLOG_STORE") or not given.get("BINLOG_ARCHIVE"):
+        return None
+    return _archive(given["BINLOG_ARCHIVE"], where, schemes)
+
+
+def _archive(url: str, where: str, schemes: Collection[str]) -> str:
     try:
         address = parse_address(url)
     except RefusedError as error:

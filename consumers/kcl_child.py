@@ -60,7 +60,9 @@ class Surroundings:
             same_meaning=settings.same_meaning,
             poison=settings.poison,
         )
-        log, store = open_log(settings.log), open_store(settings.store)
+        # The archive only for what the stream has forgotten: each process has one shard to look after.
+        log = open_log(settings.log, settings.older, archive_first=False)
+        store = open_store(settings.store)
         worker = Worker(log, store, how)
         worker.continuity.unbroken = True  # as long as the lease is ours
         found = worker.shard(shard)

@@ -3,7 +3,8 @@
 ===================  ==============================================================================
 BINLOG_LOG           the log, ``kinesis://STREAM``
 BINLOG_STORE         the store, ``dynamodb://PREFIX``
-BINLOG_ARCHIVE       in its place: the archive to keep the records in, ``s3://..`` or ``file:DIR``
+BINLOG_ARCHIVE       in its place: the archive to keep the records in, ``s3://..`` or ``file:DIR``;
+                     beside a store: where records are read that the stream has forgotten
 BINLOG_SEGMENT_EVERY with it: seconds that a record waits at most to be archived; 60, if not set
 BINLOG_APPLIERS      ``module:object``; without it only the actions are applied
 BINLOG_POISON        ``park`` (as by default): an event that cannot be applied waits with all later
@@ -33,7 +34,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import parse_address
 from binlog.errors import RefusedError
-from consumers.environment import archive_of, choice, nearest, rules_of
+from consumers.environment import archive_of, choice, nearest, older_of, rules_of
 from consumers.pace import Setting, Unit
 
 WHERE = "the environment"
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: str
     store: str = ""
     archive: str | None = None
+    older: str | None = None  # beside a store: where records are read that the stream has forgotten
     segment_every_s: float = SEGMENT_EVERY_S
     appliers: str | None = None
     poison: Literal["park", "stop"] = "park"
@@ -90,7 +92,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     f"a pace, and the archive {self.archive}",
                     do="an archive is filled as fast as the stream: leave the pace out",
                 )
-        elif parse_address(self.store).scheme != "dynamodb":
+            return
+        if self.older is not None:
+            older = {"BINLOG_STORE": self.store, "BINLOG_ARCHIVE": self.older}
+            older_of(older, where=WHERE, schemes=ARCHIVE_SCHEMES)
+        if parse_address(self.store).scheme != "dynamodb":
             raise RefusedError(
                 f"the store {self.store}: every shard has a process that writes to it",
                 do="write dynamodb://PREFIX; binlog replicate writes to a file",
@@ -115,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         given = {
             "BINLOG_LOG": self.log,
             "BINLOG_STORE": self.store,
-            "BINLOG_ARCHIVE": self.archive or "",
+            "BINLOG_ARCHIVE": self.archive or self.older or "",
             "BINLOG_SEGMENT_EVERY": "" if self.archive is None else _number(self.segment_every_s),
             "BINLOG_APPLIERS": self.appliers or "",
             "BINLOG_POISON": "" if self.archive is not None else self.poison,
@@ -150,6 +156,7 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         log=given["BINLOG_LOG"],
         store=given["BINLOG_STORE"],
         archive=archive,
+        older=older_of(given, where=WHERE, schemes=ARCHIVE_SCHEMES),
         segment_every_s=_positive(given, "BINLOG_SEGMENT_EVERY") or SEGMENT_EVERY_S,
         appliers=given["BINLOG_APPLIERS"] or None,
         poison=cast('Literal["park", "stop"]', poison),

@@ -79,6 +79,7 @@ class ArchivedLog:
         self.log = log
         self.archive = archive
         self._archive_first = archive_first
+        self._is_behind = False  # the log has forgotten where it was read last
         self._lineage: dict[str, Shard] = {}
         self._joined: set[int] = set()  # partitions of which the seam was looked at
 
@@ -94,13 +95,15 @@ class ArchivedLog:
         wait_s: float = 0.0,
     ) -> Page:
         wanted = self._wanted(after.shard, partitions)
-        if self._archive_first and self._is_archived(after, wanted):
+        if self._prefers and self._is_archived(after, wanted):
             page = self.archive.read_whole(after, wanted, bytes_max)
             if page is not None:
                 return page
         self._join(after, wanted)
         try:
-            return self.log.read(after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s)
+            page = self.log.read(after, partitions=partitions, bytes_max=bytes_max, wait_s=wait_s)
+            self._is_behind = False
+            return page
         except TrimmedError as error:
             page = self._read_forgotten(after, wanted, bytes_max)
             if page is not None:
@@ -119,7 +122,7 @@ class ArchivedLog:
         now = self.log.shards()
         archived: list[Shard] = []
         ways: dict[int, Sequence[str]] = {}
-        if self._archive_first or self._lineage:
+        if self._prefers:
             archived, ways = self.archive.known_shards(), self.archive.ways()
         known = {shard.id: shard for shard in [*archived, *now]}
         self._lineage = {shard.id: shard for shard in ordered(known, ways)}
@@ -143,6 +146,11 @@ class ArchivedLog:
         self.log.close()
 
     # -- who answers -----------------------------------------------------------------------------
+
+    @property
+    def _prefers(self) -> bool:
+        """Whether the archive is asked before the log."""
+        return self._archive_first or self._is_behind
 
     def _wanted(self, shard: str, partitions: frozenset[int] | None) -> frozenset[int]:
         if partitions is not None:
@@ -173,7 +181,7 @@ class ArchivedLog:
         """What the archive has of what the log has not; ``None``: of one partition it has nothing."""
         if not partitions:
             return None
-        self._archive_first = True  # somebody is far behind
+        self._is_behind = True
         self.shards()
         page = self.archive.read_whole(after, partitions, bytes_max)
         if page is None and self.archive.refresh(partitions):
@@ -188,7 +196,7 @@ class ArchivedLog:
         Raises:
             MismatchError: it is another one.
         """
-        if not self._archive_first:
+        if not self._prefers:
             return
         for partition in self._joined.symmetric_difference(partitions).intersection(partitions):
             view = self.archive.view(partition)
@@ -226,7 +234,7 @@ class ArchivedLog:
         Raises:
             MismatchError: the archive goes beyond it.
         """
-        if not self._archive_first:
+        if not self._prefers:
             return
         for partition in sorted(partitions):
             reached = self.archive.view(partition).reaches(after.shard)
@@ -320,7 +328,7 @@ class _ReadsAhead(_Archived):
                 place
                 for place in places
                 if not (
-                    self._archive_first
+                    self._prefers
                     and place.shard in known
                     and self._is_archived(place, known[place.shard].partitions)
                 )
