@@ -27,6 +27,13 @@ def recovery_contests(bench: Bench) -> list[Contest]:
     long = History(
         bench.sizes.workers, max(8, bench.sizes.workers // EVENTS_PER_KEY), bench.sizes.seed
     )
+    wide = _snapshot(
+        bench,
+        "snapshot-wide",
+        "the same, 10 events a key: most of it is writing the rows",
+        bench.workers_spec,
+        goal=None,
+    )
     return [
         _snapshot(
             bench,
@@ -35,13 +42,7 @@ def recovery_contests(bench: Bench) -> list[Contest]:
             long,
             goal=Goal(20),
         ),
-        _snapshot(
-            bench,
-            "snapshot-wide",
-            "the same, 10 events a key: most of it is writing the rows",
-            bench.workers_spec,
-            goal=None,
-        ),
+        *([] if bench.sizes.small else [wide]),
         _archive_workers(bench),
         *_memory(bench),
     ]
@@ -174,17 +175,15 @@ def _memory(bench: Bench) -> list[Contest]:
             lambda: "right",
         )
 
-    found = [
-        contest("memory-archive", "archiving", archiving, bound=ARCHIVING_MEBIBYTES_MAX),
-        contest(
-            "memory-from-archive",
-            "rebuild from an archive",
-            from_archive,
-            bound=FROM_ARCHIVE_MEBIBYTES_MAX,
-        ),
-    ]
-    if not bench.sizes.small:
+    found = [contest("memory-archive", "archiving", archiving, bound=ARCHIVING_MEBIBYTES_MAX)]
+    if not bench.sizes.small:  # a process each
         found += [
+            contest(
+                "memory-from-archive",
+                "rebuild from an archive",
+                from_archive,
+                bound=FROM_ARCHIVE_MEBIBYTES_MAX,
+            ),
             contest("memory-snapshot", "taking a snapshot", snapshot),
             contest("memory-from-snapshot", "rebuild from a snapshot", from_snapshot),
         ]
