@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from binlog.cli.options import DurationType, log_argument, store_argument
+from binlog.cli.options import DurationType, archive_option, log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.pace_options import pace_options
 from binlog.cli.replay import exclude_option, rules_option
@@ -77,6 +77,7 @@ def _plan_options(function: _F) -> _F:
             " its shard.",
         ),
         pace_options,
+        archive_option,
         exclude_option,
         rules_option,
         click.option(
@@ -229,6 +230,7 @@ def _plan(
     same_meaning: bool,
     setting: Setting,
     every_ms: int | None,
+    archive: str | None,
 ) -> Plan:
     from msgspec.structs import replace
 
@@ -258,11 +260,12 @@ def _plan(
                 f"appliers, rules or poison, and the archive {store}",
                 do="an archive keeps records: leave them out",
             )
-        # The daemon's processes stand elsewhere.
-        url = f"file:{Path(target.path).absolute()}" if target.scheme == "file" else store
+        url = _absolute(store)
         every_s = SEGMENT_EVERY_S if every_ms is None else every_ms / 1000
         settings = replace(settings, store="", archive=url, segment_every_s=every_s)
-    elif every_ms is not None:
+    elif archive is not None:
+        settings = replace(settings, older=_absolute(archive))
+    if every_ms is not None and settings.archive is None:
         raise RefusedError("--segment-every", do="it is for an archive: name one in place of STORE")
     settings.check()
     plan = Plan(
@@ -276,3 +279,11 @@ def _plan(
     place = folder or default_folder(plan.application, plan.worker, os.environ)
     place = place.absolute()
     return replace(plan, folder=place, settings=replace(settings, folder=place))
+
+
+def _absolute(url: str) -> str:
+    """An address as the daemon's processes can use it, which stand elsewhere."""
+    from binlog.address import parse_address
+
+    address = parse_address(url)
+    return f"file:{Path(address.path).absolute()}" if address.scheme == "file" else url

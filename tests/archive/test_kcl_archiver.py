@@ -13,6 +13,7 @@ from consumers.kcl_plan import Plan, default_application
 from consumers.kcl_settings import Settings, settings_of
 from consumers.kcl_shard import SLICE_BYTES
 from consumers.working import Outcome
+from tests.cli.running import binlog
 from tests.kcl.kcl_doubles import Checkpoints, ScriptedWays, delivered, sequences
 
 ARCHIVE = {"BINLOG_LOG": "kinesis://orders", "BINLOG_ARCHIVE": "s3://kept/orders"}
@@ -112,3 +113,13 @@ def test_a_plan_of_an_archive_has_the_daemons_properties(tmp_path: Path) -> None
     made = plan.properties()
     assert made["applicationName"] == "binlog.orders.kept-orders"
     assert made["callProcessRecordsEvenForEmptyRecordList"] == "true"
+
+
+def test_beside_a_store_an_archive_is_read_for_what_the_stream_has_forgotten() -> None:
+    """And each process of the daemon is told of it, wherever it stands."""
+    beside = settings_of(ARCHIVE | {"BINLOG_STORE": "dynamodb://replica"})
+    assert (beside.archive, beside.older) == (None, "s3://kept/orders")
+    assert beside.target == "dynamodb://replica"
+    assert settings_of(beside.environment()) == beside
+    done = binlog("kcl", "properties", "kinesis://s", "dynamodb://p", "--archive", "file:kept")
+    assert f"BINLOG_ARCHIVE='file:{Path('kept').absolute()}'" in done.out
