@@ -121,5 +121,12 @@ def test_beside_a_store_an_archive_is_read_for_what_the_stream_has_forgotten() -
     assert (beside.archive, beside.older) == (None, "s3://kept/orders")
     assert beside.target == "dynamodb://replica"
     assert settings_of(beside.environment()) == beside
-    done = binlog("kcl", "properties", "kinesis://s", "dynamodb://p", "--archive", "file:kept")
+    done = binlog(
+        "kcl",
+        "properties",
+        "kinesis://s?region=us-east-1",
+        "dynamodb://p?region=us-east-1",
+        "--archive",
+        "file:kept",
+    )
     assert f"BINLOG_ARCHIVE='file:{Path('kept').absolute()}'" in done.out
