@@ -142,6 +142,7 @@ class ShardConsumer:
         self._left = False  # records that were handed over were not applied
         self._pace: Paces | None = None
         self._shard = ""
+        self._say = _logger
         self._done: tuple[int, int] | None = None  # durable, and not yet told to KCL
         self._told_at = ways.clock.monotonic()
 
@@ -156,6 +157,7 @@ class ShardConsumer:
         """The first message; ``sequence`` is where KCL goes on, or a word such as TRIM_HORIZON."""
         self._begin()
         self._shard = shard
+        self._say = _logger.bind(shard=shard)
         self.health.begin(shard)
         try:
             after = int(sequence) if sequence.isdecimal() else -1
@@ -164,7 +166,7 @@ class ShardConsumer:
         except BinlogError as error:
             self._fail(error)
         self.health.went_on()
-        _logger.info("shard.started", shard=shard, sequence=sequence)
+        self._say.info("shard.started", sequence=sequence)
 
     def process(
         self, delivered: Sequence[Delivered], behind_ms: int | None, checkpoint: Checkpointer
@@ -181,7 +183,7 @@ class ShardConsumer:
         while begin < len(delivered):
             if not self._rest(delivered[begin]):
                 self._left = True
-                _logger.info("batch.left", shard=self._shard, sequence=delivered[begin].sequence)
+                self._say.info("batch.left", sequence=delivered[begin].sequence)
                 break
             end = part_end(delivered, begin, self._part_bytes())
             self._apply(delivered[begin:end])
@@ -310,7 +312,7 @@ class ShardConsumer:
             error = outcome.error
             if error is None and outcome.first_failed is None:
                 if since is not None:
-                    _logger.info("shard.went_on", shard=self._shard)
+                    self._say.info("shard.went_on")
                     self.health.went_on()
                 return
             if error is None:
@@ -325,9 +327,8 @@ class ShardConsumer:
                 self._fail(error)
             if alarmed is None or now - alarmed >= ALARM_EVERY_S:
                 alarmed = now
-                _logger.error(
+                self._say.error(
                     "shard.halted" if standing else "shard.delayed",
-                    shard=self._shard,
                     error=str(error),
                 )
             self.health.wait(error, standing=standing)
@@ -341,18 +342,18 @@ class ShardConsumer:
 
     def _wait(self, seconds: float) -> None:
         if not self._ways.wait(seconds):
-            _logger.warning("daemon.lost", shard=self._shard)
+            self._say.warning("daemon.lost")
             self._end("orphaned")
             raise SystemExit(EXIT_ORPHANED)
 
     def _fail(self, error: BinlogError) -> NoReturn:
         self._failed = error
-        _logger.error("shard.failed", shard=self._shard, error=str(error))
+        self._say.error("shard.failed", error=str(error))
         self.health.fail(error)
         raise SystemExit(EXIT_FAILED) from error
 
     def _end(self, state: str) -> None:
-        _logger.info("shard.ended", shard=self._shard, state=state)
+        self._say.info("shard.ended", state=state)
         self.health.end(state)
 
     # -- checkpoints of KCL ------------------------------------------------------------------------
@@ -371,7 +372,7 @@ class ShardConsumer:
                 checkpoint(sequence, sub)
             except CheckpointRefusedError as refused:
                 if refused.name == LEASE_LOST:
-                    _logger.info("lease.lost", shard=self._shard)
+                    self._say.info("lease.lost")
                     self._lost = True
                 elif refused.name not in PASSING:
                     # InvalidStateException above all: the pipe's two ends do not agree any more.
@@ -381,7 +382,7 @@ class ShardConsumer:
                         )
                     )
                 elif tries == CHECKPOINT_TRIES:
-                    _logger.warning("checkpoint.delayed", shard=self._shard, why=refused.name)
+                    self._say.warning("checkpoint.delayed", why=refused.name)
                     break
                 else:
                     self._wait(RETRY_FIRST_S * 2**tries * self._ways.random.uniform(0.5, 1.0))
