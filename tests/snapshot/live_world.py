@@ -24,14 +24,17 @@ from appliers.store import Store
 from appliers.survey import Page, Survey
 from binlog.changes import delete_item, event, put_item
 from binlog.clock import ManualClock
+from binlog.log import Position
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.objects import MemoryObjects
 from binlog.params import Params
 from binlog.producer import Producer
+from consumers.delivery import Worker
 from consumers.engine import Engine
 from consumers.local import Following, replicate
 from consumers.redrive import Redrive
 from consumers.thrift import Thrift
+from consumers.working import Working
 from snapshots.rebuild import Wanted, rebuild
 from snapshots.snapshot import Snapshot
 from snapshots.snapshot_manifest import Manifest
@@ -71,14 +74,22 @@ class LiveWorld:
         self.clock = ManualClock()
         self.log = DirectoryLog(path, clock=self.clock)
         self.double = DynamoDBDouble(page_items=2)
+        self.is_team = self.random.random() < 0.3
         self.consumer = store_on(self.double, width=1)
         self.consumer.bind(self.log.genesis)
         self._engine()
         self.objects = MemoryObjects()
         self.calm = False  # nothing happens any more
         self.number = 0
+        self.delivered = 0  # records handed to a team, from the first one on
 
     def _engine(self) -> None:
+        if self.is_team:
+            working = Working(rules=RULES, poison="park")
+            self.team = [
+                Worker(self.log, store_on(self.double, width=1), working) for _ in range(2)
+            ]
+            return
         live = self.consumer.generations() or [
             self.consumer.create(tables=None, fingerprint=fingerprint(RULES), excluded=())
         ]
@@ -116,7 +127,22 @@ class LiveWorld:
                     table = self.random.choice(["users", "carts"])
                     producer.append(put_item(table, {**key, "n": self.number}, key="id"))
 
+    def deliver(self, records: int) -> None:
+        """Hand so many records to one of a team, some of them not for the first time."""
+        [shard] = self.log.shards()
+        worker = self.random.choice(self.team)
+        every = self.log.read(Position(shard.id, -1), bytes_max=1 << 30).records
+        begin = max(0, self.delivered - self.random.choice([0, 0, 3]))
+        batch = every[begin : self.delivered + records]
+        outcome = worker.apply(shard.id, batch)
+        if outcome.first_failed is None:
+            self.delivered = max(self.delivered, begin + len(batch))
+
     def carry(self, steps: int) -> None:
+        if self.is_team:
+            self.seen["team"] += 1
+            self.deliver(steps)
+            return
         for _ in range(steps):
             if self.engine.step() is None:
                 break
@@ -130,7 +156,8 @@ class LiveWorld:
 
     def rebuild(self) -> None:
         self.seen["rebuilt"] += 1
-        self.engine.rest()
+        if not self.is_team:
+            self.engine.rest()
         rebuild(self.log, self.consumer, Wanted(rules=RULES, poison="park"))
         self._engine()
 
