@@ -18,6 +18,7 @@ from binlog.aws.errors import trouble
 from binlog.aws.identity import ATTEMPTS, READ_TIMEOUT_S, Identity
 from binlog.aws.policies import (
     GRANTS,
+    ONLY_NEW,
     Role,
     Target,
     document,
@@ -162,7 +163,12 @@ def missing(target: Target, permissions: Iterable[Permission]) -> dict[str, Any]
         return None
     statements = []
     own = [action for action in denied if not action.startswith("kms:")]
+    name = "Missing" + "".join(word.capitalize() for word in target.on.split("_"))
+    if target.on == "archive" and "s3:PutObject" in own:  # not more than the role has of it
+        own.remove("s3:PutObject")
+        writing = statement(f"{name}Writes", ["s3:PutObject"], target.resources, **ONLY_NEW)
+        statements.append(writing)
     if own:
-        statements.append(statement(f"Missing{target.on.capitalize()}", own, target.resources))
+        statements.append(statement(name, own, target.resources))
     statements += key_statements(set(denied) - set(own), target)
     return document(statements)

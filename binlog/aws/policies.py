@@ -22,6 +22,7 @@ __all__ = [
     "BY_LAMBDA",
     "GRANTS",
     "NOTES",
+    "ONLY_NEW",
     "ROLES",
     "Grant",
     "Place",
@@ -32,6 +33,8 @@ __all__ = [
 
 NOTES = ("seen/", "through/")
 """Of the objects of an archive those that are replaced, and may be lost (`binlog.archive.keys`)."""
+ONLY_NEW: Mapping[str, Any] = {"Condition": {"Null": {"s3:if-none-match": "false"}}}
+"""Of a statement: objects are written where none is, and never over one."""
 _BY_POWER: tuple[Role, ...] = ("reader", "producer", "applier", "archive", "operator")
 # The store's own table is under its prefix, as those are that a rebuild deletes.
 _DELETE = "dynamodb:DeleteTable"
@@ -199,7 +202,7 @@ def policy_of(role: Role, targets: Sequence[Target]) -> dict[str, Any]:
 def _condition(grant: Grant, target: Target) -> dict[str, Any]:
     """What narrows a statement beside its resources."""
     if grant.only_new:
-        return {"Condition": {"Null": {"s3:if-none-match": "false"}}}
+        return dict(ONLY_NEW)
     if target.prefix and grant.actions == ("s3:ListBucket",):
         return {"Condition": {"StringLike": {"s3:prefix": f"{target.prefix}*"}}}
     return {}
