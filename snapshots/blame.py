@@ -39,12 +39,14 @@ from appliers.exclusion import Exclusions
 from appliers.fold import Fold
 from appliers.item import Row
 from appliers.letters import letter_of
+from appliers.poison import reason_of
 from appliers.refold import fold_letter
 from appliers.routing import Op, Routing
 from appliers.starts import starts_of
 from appliers.transform import UntellableError
 from appliers.transforming import failures_of
 from binlog.envelope import PUT_ITEM, UPDATE_ITEM
+from binlog.errors import RefusedError
 from binlog.log import Log
 from binlog.reader import Start
 from binlog.run import Run
@@ -130,6 +132,13 @@ class Blame:
             return [self._routing.ownership.partition_of(self.table, self.key)]
         except UntellableError:
             return list(range(self._log.params.partitions))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RefusedError(
+                f"the owner of table {self.table!r} cannot be told ({reason_of(error)})",
+                do="is that a key of the table?",
+            ) from error
 
     @property
     def item(self) -> Row | None:

@@ -18,7 +18,7 @@ from appliers.poison import readable_key
 from appliers.store import Reader, vector_of
 from appliers.stores.generations import no_table
 from binlog.address import LOG_SCHEMES, open_log, parse_address
-from binlog.cli.diff import KEYS, VALUES, Form, cause_document
+from binlog.cli.diff import KEYS, VALUES, Form, cause_document, without_option
 from binlog.cli.options import (
     Bound,
     BoundType,
@@ -32,7 +32,7 @@ from binlog.cli.output import json_lines, json_option, note, stdout, write_table
 from binlog.cli.parked import shortened
 from binlog.cli.progress import progress
 from binlog.cli.rebuild_options import beginning
-from binlog.cli.replay import exclude_option, load_rules, open_bases, rules_option
+from binlog.cli.replay import load_rules, open_bases, rules_option
 from binlog.cli.verb import Verb
 from binlog.errors import TrimmedError
 from binlog.fields import check_table
@@ -60,8 +60,8 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
     binlog blame sqlite:replica.db --log file:log --table users --key '{"id": "ann"}'
     """,
 )
-@click.argument("source", metavar="LOG|STORE")
-@click.option("--log", "beside", metavar="LOG", help="The log that STORE was made from.")
+@click.argument("other", metavar="LOG|STORE")
+@click.option("--log", metavar="LOG", help="The log that STORE was made from.")
 @click.option("--table", required=True, metavar="T", help="The item's table.")
 @click.option(
     "--key",
@@ -85,7 +85,7 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
     show_default=True,
     help="Up to this vector or moment of arrival, inclusive; of a STORE, what it has.",
 )
-@exclude_option
+@without_option
 @archive_option
 @snapshots_option
 @rules_option
@@ -96,8 +96,8 @@ _MEMORY_BYTES = 8 * 1024 * 1024  # of a document; what is longer waits on the di
 def command(
     context: click.Context,
     *,
-    source: str,
-    beside: str | None,
+    other: str,
+    log: str | None,
     table: str,
     key: bytes,
     attributes: tuple[str, ...],
@@ -123,42 +123,40 @@ def command(
     make.
     """
     check_table(table)
-    is_log = parse_address(source).scheme in LOG_SCHEMES
-    if is_log and beside is not None:
-        raise click.UsageError(f"--log goes with a STORE, and {source} is a log")
+    is_log = parse_address(other).scheme in LOG_SCHEMES
+    if is_log and log is not None:
+        raise click.UsageError(f"--log goes with a STORE, and {other} is a log")
     if not is_log:
-        if beside is None:
+        if log is None:
             raise click.UsageError("a store keeps items, not their events: --log LOG has them")
         if excluded or until != Bound():
             raise click.UsageError("--exclude and --until go with a LOG: a store has its own")
     rules = load_rules(appliers)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(
-            contextlib.closing(open_log(source if is_log else beside or "", archive))
-        )
+        opened = stack.enter_context(contextlib.closing(open_log(log or other, archive)))
         wanted = Wanted(
             rules=rules,
-            target=until.target(log.params),
+            target=until.target(opened.params),
             excluded=excluded,
-            bases=open_bases(log, snapshots, stack),
+            bases=open_bases(opened, snapshots, stack),
         )
         stored: Row | None = None
         if not is_log:
-            store = stack.enter_context(contextlib.closing(open_store(source, must_exist=True)))
+            store = stack.enter_context(contextlib.closing(open_store(other, must_exist=True)))
             view = stack.enter_context(store.view())
-            wanted, stored = _as_stored(log, view, wanted, table, key)
-        blame = Blame(log, table, key, wanted, base=_base(log, snapshots, wanted, stack))
-        kept = _chosen(_told(log, blame), attributes)
+            wanted, stored = _as_stored(opened, view, wanted, table, key)
+        blame = Blame(opened, table, key, wanted, base=_base(opened, snapshots, wanted, stack))
+        kept = _chosen(_told(opened, blame), attributes)
         write = _write_json if as_json else _write_text
         count = write(blame, kept, attributes, output_format, everything=all_)
     if not count and blame.item is None:
-        note(f"binlog: no event up to there made or touched such an item: {log.name}")
+        note(f"binlog: no event up to there made or touched such an item: {opened.name}")
         context.exit(1)
     if lacking := [name for name in attributes if name not in blame.attributes]:
         note(f"binlog: the item has no attribute {', '.join(lacking)}")
         context.exit(1)
     if not is_log and not _is_same(stored, blame.item):
-        note(f"binlog: {source} holds another item than its events make: binlog verify tells more")
+        note(f"binlog: {other} holds another item than its events make: binlog verify tells more")
         context.exit(1)
 
 

@@ -19,14 +19,12 @@ from binlog.cli.options import (
     archive_option,
     format_option,
     format_time,
-    log_argument,
-    store_argument,
 )
 from binlog.cli.output import json_lines, json_option, note, stdout, write_table, write_text
 from binlog.cli.parked import shortened
 from binlog.cli.progress import progress
 from binlog.cli.rebuild_options import beginning
-from binlog.cli.replay import exclude_option, load_rules, open_bases, rules_option
+from binlog.cli.replay import load_rules, open_bases, rules_option
 from binlog.cli.verb import Verb
 from binlog.fields import check_table
 from binlog.json_values import encode_json, plain, typed, typed_item
@@ -37,6 +35,14 @@ from snapshots.touches import Cause
 
 _ROWS_MAX = 500  # of a table on a terminal; a pipe and --json have all
 _CAUSES_SHOWN = 3
+
+without_option = click.option(
+    "--exclude",
+    "excluded",
+    multiple=True,
+    metavar="RULE",
+    help="Of a log: without these events, as binlog rebuild has them. May be repeated.",
+)
 
 start_option = click.option(
     "--snapshots",
@@ -61,8 +67,8 @@ KEYS: dict[str, Form] = {"plain": plain, "dynamodb": typed_item}
     binlog diff file:log --at '{"0": 120, "3": 7}' --at end --appliers shop.rules:appliers
     """,
 )
-@log_argument
-@store_argument("other", required=False)
+@click.argument("log", metavar="LOG|STORE")
+@click.argument("other", metavar="[STORE]", required=False)
 @click.option(
     "--at",
     "moments",
@@ -74,7 +80,7 @@ KEYS: dict[str, Form] = {"plain": plain, "dynamodb": typed_item}
 @click.option(
     "--table", "tables", multiple=True, metavar="T", help="Only this table; may be repeated."
 )
-@exclude_option
+@without_option
 @archive_option
 @start_option
 @rules_option
@@ -101,7 +107,7 @@ def command(
     output_format: str,
     as_json: bool,
 ) -> None:
-    """Tell what changed between two stores, LOG and OTHER, or between two moments of a LOG.
+    """Tell what changed between two moments of a LOG, or between two stores.
 
     Two stores of one log may be at any vectors, and made without different events: each key whose
     item differs is told, with the attributes that do and the version of either. Of a log with two

@@ -11,7 +11,7 @@ from appliers.stores import MemoryStore
 from binlog.clock import ManualClock
 from binlog.columns import columns_of, encode_body
 from binlog.envelope import PUT_ITEM, Envelope
-from binlog.errors import ConflictError
+from binlog.errors import ConflictError, RefusedError
 from binlog.frame import Header, Session, encode_frame
 from binlog.logs.memory import MemoryLog
 from binlog.params import genesis_hash
@@ -145,6 +145,14 @@ def test_transforms_are_laid_on_first() -> None:
     assert origins(blame)["number"] == (2, "e2", "e2")
     out = list(Blame(log, "people", KEY, wanted).events())
     assert summary(out) == [("e1", "excluded"), ("e2", "excluded")]
+
+
+def test_a_key_that_no_owner_can_be_told_of_is_refused() -> None:
+    """The declared function fails on it, as it would on an event."""
+    odd = Appliers()
+    odd.table("users", owner=lambda key: ("orders", {"id": key["order"]}))
+    with pytest.raises(RefusedError, match="KeyError: 'order'"):
+        blamed(new_log(), rules=odd.build())
 
 
 # -- what the log's readers drop ----------------------------------------------------------------
