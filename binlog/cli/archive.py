@@ -104,6 +104,7 @@ def command(
         if dry_run:
             _write_prices(opened.params, log, into, every_ms / 1000, rate, as_json=as_json)
             return
+        stop = stack.enter_context(stopped_by_signals())
         kept = Archive.create(objects, opened.params, opened.genesis)
         how = Archiving(
             once=once,
@@ -112,7 +113,7 @@ def command(
             announced=into if is_announced else None,
         )
         what = "archiving" if once else "following"
-        with stopped_by_signals() as stop, progress(what, unit="records") as show:
+        with progress(what, unit="records") as show:
             report = archive(opened, kept, how, stop=stop, progress=show)
         halts = [_halt_line(opened, log, report)] if report.halts else []
     if as_json:
