@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from binlog.objects.objects import Objects
 from snapshots.snapshot_manifest import Part, damaged, part_key
 from snapshots.snapshot_part import Index, key_of, read_index
@@ -69,7 +71,8 @@ class Chain:
     def _add(self, index: Index, part: Part) -> None:
         if index.kind != self.kind:
             raise damaged(f"a part of {index.kind}", f"{self._objects.name}/{part.key}")
-        self.indexes.append(index)
+        # Where its records are in it, nobody asks here, and there may be tens of thousands of parts.
+        self.indexes.append(msgspec.structs.replace(index, sections=()))
         self.parts.append(part)
 
 
