@@ -9,7 +9,8 @@ ones, rejections, foreign records.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Protocol
+from itertools import chain
+from typing import Protocol, TypeVar
 
 from appliers.fold import Fold
 from appliers.item import Rejection, Row
@@ -22,6 +23,8 @@ from binlog.sequencer_state import SequencerState
 from binlog.target import Target
 from binlog.vector import Vector, offset_of
 from snapshots.snapshot import Snapshot
+
+_Of = TypeVar("_Of", DeadLetter, Rejection)
 
 
 class Base(Protocol):
@@ -55,9 +58,9 @@ class Base(Protocol):
         self, table: str, partitions: Collection[int] | None = None
     ) -> Iterator[tuple[bytes, Row]]: ...
 
-    def letters(self) -> Iterable[DeadLetter]: ...
+    def letters(self, partitions: Collection[int]) -> Iterable[DeadLetter]: ...
 
-    def rejections(self) -> Iterable[Rejection]: ...
+    def rejections(self, partitions: Collection[int]) -> Iterable[Rejection]: ...
 
     def foreign(self) -> Iterable[Foreign]: ...
 
@@ -66,18 +69,37 @@ class Base(Protocol):
     def size_bytes(self) -> int:
         """Of its rows, decompressed: for estimates."""
 
+    def read_once(self) -> None:
+        """Read what all groups need, before the processes are forked that fold them."""
+
 
 class SnapshotBase:
-    """A snapshot as a base."""
+    """A snapshot as a base. Letters and rejections are read once: those of `read_once`'s children too."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.name = snapshot.name
         self.rows = snapshot.rows
-        self.letters = snapshot.letters
-        self.rejections = snapshot.rejections
+        self._letters: dict[int, list[DeadLetter]] | None = None
+        self._rejections: dict[int, list[Rejection]] | None = None
         self.foreign = snapshot.foreign
         self.relayed = snapshot.relayed
+
+    def letters(self, partitions: Collection[int]) -> Iterable[DeadLetter]:
+        if self._letters is None:
+            self._letters = _by_partition(self.snapshot.letters())
+        return chain.from_iterable(self._letters.get(p, ()) for p in partitions)
+
+    def rejections(self, partitions: Collection[int]) -> Iterable[Rejection]:
+        if self._rejections is None:
+            self._rejections = _by_partition(self.snapshot.rejections())
+        return chain.from_iterable(self._rejections.get(p, ()) for p in partitions)
+
+    def read_once(self) -> None:
+        """Read what all groups need, before the processes are forked that fold them."""
+        _ = self.checkpoints
+        self.letters(())
+        self.rejections(())
 
     @property
     def checkpoints(self) -> Mapping[int, Checkpoint]:
@@ -101,6 +123,13 @@ class SnapshotBase:
 
     def size_bytes(self) -> int:
         return sum(part.raw_bytes for part in self.snapshot.manifest.parts)
+
+
+def _by_partition(found: Iterable[_Of]) -> dict[int, list[_Of]]:
+    of_partition: dict[int, list[_Of]] = {}
+    for each in found:
+        of_partition.setdefault(each.partition, []).append(each)
+    return of_partition
 
 
 def begin(fold: Fold, base: Base, tables: Iterable[str], partitions: Collection[int]) -> None:
@@ -183,10 +212,10 @@ def letters_of(
         for (table, key), tail in fold.parking.found(partition).items()
     }
     tails = dict(missing)
-    mine, wanted = frozenset(partitions), frozenset(tables)
+    wanted = frozenset(tables)
     old: dict[LetterPlace, DeadLetter] = {}
-    for letter in base.letters():
-        if letter.partition not in mine or not (letter.table in wanted or not letter.table):
+    for letter in base.letters(partitions):
+        if not (letter.table in wanted or not letter.table):
             continue
         item = letter.table, letter.partition, letter.key
         if letter.alone:
@@ -216,13 +245,11 @@ def rejections_of(
     """All rejections of a fold that is done, each once: those found, and those of the base."""
     if base is None:
         return fold.rejections
-    mine, wanted = frozenset(partitions), frozenset(tables)
+    wanted = frozenset(tables)
     every = [
         each
-        for each in base.rejections()
-        if each.partition in mine
-        and each.table in wanted
-        and each.offset <= base.exact.get(each.partition, 0)
+        for each in base.rejections(partitions)
+        if each.table in wanted and each.offset <= base.exact.get(each.partition, 0)
     ]
     every += fold.rejections
     return list({(r.table, r.partition, r.offset, r.key): r for r in every}.values())

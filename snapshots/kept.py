@@ -109,13 +109,17 @@ class KeptBase:
             if partitions is None or partition in partitions:
                 yield key, Row(version, partition, data, parked, tail)
 
-    def letters(self) -> Iterator[DeadLetter]:
+    def letters(self, partitions: Collection[int]) -> Iterator[DeadLetter]:
         for fields in self._records("letters"):
-            yield DeadLetter(*fields)
+            letter = DeadLetter(*fields)
+            if letter.partition in partitions:
+                yield letter
 
-    def rejections(self) -> Iterator[Rejection]:
+    def rejections(self, partitions: Collection[int]) -> Iterator[Rejection]:
         for fields in self._records("rejections"):
-            yield Rejection(*fields)
+            rejection = Rejection(*fields)
+            if rejection.partition in partitions:
+                yield rejection
 
     def foreign(self) -> Iterator[Foreign]:
         for shard, sequence, key, arrival_ms, data in self._records("foreign"):
@@ -126,6 +130,9 @@ class KeptBase:
         for shard, sequence, _, _, data in self._records("foreign"):
             if data is None:
                 yield shard, int(sequence)
+
+    def read_once(self) -> None:
+        """Nothing: each is read by one."""
 
     def size_bytes(self) -> int:
         return sum(part.raw_bytes for part in self.group.parts)

@@ -295,6 +295,8 @@ def _fold_all(
 ) -> list[Folded]:
     forks = workers > 1 and can_fork()
     source, groups = _grouped(source, workers if forks else 1)
+    if source.base is not None:
+        source.base.read_once()
     if forks:
         return _fold_forked(source, build, groups, workers, progress)
     results: list[Folded] = []
