@@ -154,6 +154,24 @@ def test_a_terminal_has_a_table_of_the_first_and_the_sum_of_all(
     )
 
 
+def test_an_archive_and_snapshots_are_nearer_beginnings_and_no_other_answers(
+    log: str, stores: tuple[str, str], tmp_path: Path
+) -> None:
+    """What has left the log is there, and what is folded already is not folded again."""
+    archive, kept = f"file:{tmp_path / 'archive'}", f"file:{tmp_path / 'snapshots'}"
+    assert binlog("archive", log, archive, "--once").status == 0
+    assert binlog("snapshot", stores[0], kept).status == 0
+    moments = ("--at", '{"0": 3}', "--at", "end")
+    expected = binlog("diff", log, *moments, "--json").out
+    assert binlog("diff", archive, *moments, "--json").out == expected
+    assert binlog("diff", log, "--archive", archive, *moments, "--json").out == expected
+    assert binlog("diff", log, "--snapshots", kept, *moments, "--json").out == expected
+    item = ("--table", "users", "--key", '{"id": "u0"}', "--json")
+    blamed = binlog("blame", log, *item).out
+    assert binlog("blame", archive, *item).out == blamed
+    assert binlog("blame", log, "--archive", archive, "--snapshots", kept, *item).out == blamed
+
+
 # -- blame ---------------------------------------------------------------------------------------
 
 
