@@ -215,6 +215,21 @@ def test_a_shard_in_lanes_is_archived_by_whichever_lane_comes_first() -> None:
     assert log.reads == reads  # the shard's note says that all of it is there
 
 
+def test_a_shard_that_comes_in_lanes_from_now_on_is_archived_whole() -> None:
+    """A factor of parallelization may be raised while a process lives: nothing in a batch says so."""
+    log, clock, objects = world()
+    worker = worker_of(log, objects, clock, whole=False)
+    assert worker.apply("shard-0000", all_of(log, "shard-0000")).first_failed is None
+    for number in (1, 2):
+        log.append([put(number, partition=p, born_ms=BORN) for p in range(4)])
+    records = all_of(log, "shard-0000")[4:]
+    for lane in (0, 1):
+        batch = [record for record in records if record.partition % 2 == lane]
+        assert worker.apply("shard-0000", batch).first_failed is None
+        assert all(is_in(log, objects, "shard-0000", record) for record in batch)
+    assert_whole(log, Archive.open(objects))
+
+
 def test_a_note_that_is_ahead_of_the_chains_is_not_believed() -> None:
     """Somebody has deleted, or restored, what came after their ends."""
     log, clock, objects = world()

@@ -380,6 +380,26 @@ def test_a_partition_that_was_quiet_for_longer_than_the_stream_remembers_goes_on
     assert report.total("segments") == 1
 
 
+def test_nothing_is_noted_of_a_partition_whose_records_still_wait() -> None:
+    """An archiver that is killed then would leave a note that passes over them."""
+    world = KinesisWorld()
+    log = world.open()
+    into = new_archive(log)
+    archive(log, into, ONCE, clock=world.clock)
+    world.clock.advance(4 * HOUR_MS)
+    append_to(world, 1, 2)
+    archiver = Archiver(world.open(), into, Archiving(segment_every_s=1e9), clock=world.clock)
+    archiver._write_all = lambda: True  # type: ignore[method-assign]  # killed before it writes
+    archiver.run(stop=stop_after(4))
+    assert archiver._cutters[2].records
+    notes = {p: read_seen(into.objects, p) for p in range(4)}
+    assert all(note is not None for note in notes.values())
+    first_ms = min(note.seen_ms for note in notes.values() if note)
+    assert [p for p, note in notes.items() if note and note.seen_ms < first_ms + HOUR_MS] == [2]
+    report = archive(world.open(), Archive.open(into.objects), ONCE, clock=world.clock)
+    assert report.vector == {2: 1}
+
+
 def test_without_its_note_a_quiet_partition_is_refused_and_not_guessed_at() -> None:
     """The note may be lost: that is safe."""
     world = KinesisWorld()

@@ -229,6 +229,37 @@ def test_a_missing_segment_is_named_and_nothing_behind_it_is_given() -> None:
         list(Archive.open(archive.objects).chain(0).segments())
 
 
+def test_a_segment_of_another_history_is_not_gone_on_with() -> None:
+    """It is whole, of this log and in its place, and does not begin where the one before it ends."""
+    archive = archive_by_hand(small_log(), records_each=2)
+    other = MemoryLog(PARAMS, clock=ManualClock(), first_sequence=10**55, sequence_step=10**20 + 1)
+    for number in range(1, 8):
+        other.append([put(number, session=2, data=TEXT)])
+    fork = archive_by_hand(other, records_each=2)
+    keys = [entry.key for entry in archive.objects.list("chain/p0000/")]
+    archive.objects.put(keys[2], fork.objects.get(keys[2]) or b"")
+    chain = Archive.open(archive.objects).chain(0)
+    for steps in (chain.segments(), chain.outlines()):
+        assert [next(steps).key, next(steps).key] == keys[:2]  # type: ignore[call-overload]
+        with pytest.raises(DamageError, match="does not go on where") as raised:
+            next(steps)  # type: ignore[call-overload]
+        assert keys[2] in str(raised.value)
+
+
+def test_a_state_of_another_place_is_not_gone_on_with() -> None:
+    """An end that says one thing and whose state says another is damage, whoever wrote it."""
+    log = small_log()
+    archive = archive_by_hand(log, records_each=2)
+    infos = list(archive.chain(0).segments())
+    wrong = msgspec.structs.replace(
+        infos[-1],
+        end=msgspec.structs.replace(infos[-1].end, state=infos[-2].end.state),
+    )
+    lineage = cutter_of(log, archive, 0)
+    with pytest.raises(DamageError, match="its end state is of another place"):
+        lineage.go_on_at(wrong)
+
+
 def test_an_archive_of_another_log_and_one_of_a_newer_format_are_refused() -> None:
     """Two logs in one archive would be one chain of both."""
     archive = archive_by_hand(small_log())
