@@ -21,6 +21,9 @@ from snapshots.planner import Plan, Question, choose, out_of_reach
 from snapshots.snapshot import Snapshot, snapshots_in
 from snapshots.snapshot_manifest import Manifest
 
+_FIRST_BYTES = 64 * 1024  # of a page
+_EVER = 1 << 62  # no record arrives later
+
 
 class Starting(msgspec.Struct, frozen=True):
     """Where a rebuild begins. ``base`` is ``None`` for the log's beginning."""
@@ -66,15 +69,13 @@ def starting(log: Log, objects: Objects, wanted: Wanted, *, start: str | None = 
 
 
 def check_beginning(log: Log) -> None:
-    """That the log still has its first records.
+    """That the log still has its first records: a genesis in each partition, before anything else.
 
     Raises:
         TrimmedError: it has forgotten some.
     """
-    partitions = range(log.params.partitions)
-    reader = Reader(log, partitions=partitions, target=Target(vector=dict.fromkeys(partitions, 1)))
-    reader.page_bytes = 1
-    while reader.read() is not None:
+    reader = Reader(log, target=Target(time_ms=_EVER), page_bytes=_FIRST_BYTES)
+    while len(reader.touched) < len(reader.partitions) and reader.read() is not None:
         pass
 
 

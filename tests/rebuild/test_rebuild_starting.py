@@ -112,6 +112,31 @@ def test_what_follows_has_to_be_there() -> None:
     assert taken(starting(kept, world.objects, wanted())) == old.id
 
 
+class Counting(Forgetful):
+    """A log that notes how many bytes it gives."""
+
+    def __init__(self, world: World, read: list[int]) -> None:
+        super().__init__(world, 0)
+        self._read = read
+
+    def read(self, after: Position, **more: Any) -> Page:
+        page = super().read(after, **more)
+        self._read.append(sum(len(record.data) for record in page.records))
+        return page
+
+
+def test_to_look_at_the_beginning_is_not_to_read_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no snapshot fits: a stream may be long, and some of its partitions empty for ever."""
+    world = World(28)
+    monkeypatch.setattr(world.random, "randrange", lambda *_: 0)  # one key, so one partition
+    for _ in range(30):
+        world.grow(400)
+    read: list[int] = []
+    log: Any = Counting(world, read)
+    assert taken(starting(log, world.objects, wanted())) is None
+    assert sum(read) < 128 * 1024 < world.log.size_bytes() // 4
+
+
 def test_a_log_restored_from_an_older_copy_is_not_read_on_in() -> None:
     """It has other records, or none, where the snapshot stopped: from the beginning, then."""
     world, other = World(24), World(24)
