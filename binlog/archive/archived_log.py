@@ -28,6 +28,7 @@ from typing import Any, Self, cast
 
 from binlog.archive.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.chain_view import ChainView
 from binlog.archive.lineage import ordered
 from binlog.errors import MismatchError, RefusedError, TrimmedError
 from binlog.log import (
@@ -81,7 +82,7 @@ class ArchivedLog:
         self._archive_first = archive_first
         self._is_behind = False  # the log has forgotten where it was read last
         self._lineage: dict[str, Shard] = {}
-        self._joined: set[int] = set()  # partitions of which the seam was looked at
+        self._joined: set[str] = set()  # shards of which the seam was looked at
 
     def append(self, frames: Sequence[Put]) -> list[Reply]:
         return self.log.append(frames)
@@ -95,7 +96,8 @@ class ArchivedLog:
         wait_s: float = 0.0,
     ) -> Page:
         wanted = self._wanted(after.shard, partitions)
-        if self._prefers and self._is_archived(after, wanted):
+        # A stream does not tell of the beginning of its first shards whether it is still there.
+        if (self._prefers or after.sequence < 0) and self._is_archived(after, wanted):
             page = self.archive.read_whole(after, wanted, bytes_max)
             if page is not None:
                 return page
@@ -191,24 +193,40 @@ class ArchivedLog:
     # -- the seam --------------------------------------------------------------------------------
 
     def _join(self, after: Position, partitions: Collection[int]) -> None:
-        """Before the log goes on where a chain ends: that it is the same record there.
+        """Before the log is read: what archivers saw is told, and once, of a shard, looked at the seam.
 
         Raises:
-            MismatchError: it is another one.
+            MismatchError: the log has no record, or another one, where the furthest chain ends.
         """
         if not self._prefers:
             return
-        for partition in self._joined.symmetric_difference(partitions).intersection(partitions):
-            view = self.archive.view(partition)
+        views = [self.archive.view(p) for p in partitions]
+        for view in views:
             if view.seen is not None and view.seen.position == after:
                 self._note_seen(after, view.seen.seen_ms)
-            if view.end != after:
-                continue
-            self._joined.add(partition)
-            ours = self.log.stamp(after)
-            info = view.chain.info(view.outlines[-1].place)
-            if ours and (theirs := SequencerState.decode(info.end.state).place) and ours != theirs:
-                raise _another(after, partition, self.name, info.key)
+        known = self._lineage.get(after.shard)
+        if known is None or after.shard in self._joined:
+            return
+        self._joined.add(after.shard)
+        ends = [view for p in known.partitions if (view := self.archive.view(p)).outlines]
+        ends = [view for view in ends if view.outlines[-1].end.shard == after.shard]
+        if ends:
+            self._check_seam(max(ends, key=lambda view: view.outlines[-1].end.sequence))
+
+    def _check_seam(self, view: ChainView) -> None:
+        """That the log has the last record of a chain, unless it has forgotten it."""
+        last = view.outlines[-1]
+        try:
+            self.log.read(last.end, partitions=frozenset({view.partition}), bytes_max=1)
+        except TrimmedError:
+            return
+        except (RefusedError, MismatchError) as error:
+            self._check_not_ahead(last.end, {view.partition}, error)
+            raise
+        ours = self.log.stamp(last.end)
+        theirs = SequencerState.decode(view.chain.info(last.place).end.state).place if ours else b""
+        if ours and theirs and ours != theirs:
+            raise _another(last.end, view.partition, self.name, last.key)
 
     def _tell_seen(self, after: Position, partitions: Collection[int]) -> bool:
         """Tell the log who saw that it ends there, if an archiver did, as of now."""

@@ -61,22 +61,24 @@ class Merge:
 
     def _look(self) -> None:
         """Have the block that goes on, in each chain that does."""
-        ranks = {p: c.view.rank(Position(self._shard, self._at)) for p, c in self._cursors.items()}
-        known = [(self._cursors[p], rank) for p, rank in ranks.items() if rank is not None]
-        for cursor, place in known[:_LOOK_AHEAD]:
-            cursor.expect(place)
+        place = Position(self._shard, self._at)
+        ranks = {p: cursor.view.rank(place) for p, cursor in self._cursors.items()}
+        # Those that have to read: the first of them while the next ones are on their way.
+        waiting = [
+            (self._cursors[p], rank)
+            for p, rank in ranks.items()
+            if rank is not None and not self._cursors[p].covers(rank)
+        ]
         stretches: list[Stretch] = []
         through: dict[int, float] = {}
         final: set[int] = set()
-        at = 0
         for partition, rank in ranks.items():
             cursor = self._cursors[partition]
-            block = None
-            if rank is not None:
-                at += 1
-                for other, place in known[at : at + _LOOK_AHEAD]:
-                    other.expect(place)
-                block = cursor.stand(rank)
+            if waiting and waiting[0][0] is cursor:
+                for other, behind in waiting[:_LOOK_AHEAD]:
+                    other.expect(behind)
+                waiting = waiting[1:]
+            block = None if rank is None else cursor.stand(rank)
             if block is not None and rank is not None:
                 through[partition] = block.high[1] if block.high[0] == rank[0] else WHOLE
                 if self._shard in block.stretches:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.archived_log import ArchivedLog
 from binlog.archive.indexer import Indexer
 from binlog.archive.seen import Seen, write_seen
+from binlog.archive.segment import encode_segment
 from binlog.archive.through import Through, write_through
 from binlog.clock import ManualClock
 from binlog.errors import BinlogError, NoLogError, TrimmedError
@@ -20,6 +22,7 @@ from binlog.logs.directory_check import Finding
 from binlog.objects.memory import MemoryObjects
 from binlog.params import Params
 from binlog.reader import Reader
+from binlog.sequencer_state import SequencerState
 from snapshots.check_archive import check_archive
 from snapshots.check_chain import check_beside
 from tests.archive.archive_world import archive_by_hand
@@ -191,6 +194,35 @@ def test_an_index_that_lists_other_segments_is_found(sound: MemoryObjects) -> No
     other = archived(a_log(text=b"other"))
     key = next(k for k in keys(sound) if k.startswith("index/p0001/"))
     assert named(replaced(sound, key, other.get(key)), key) == {"archive-index"}
+
+
+def test_a_reader_is_not_given_what_an_index_made_up(sound: MemoryObjects) -> None:
+    """The page is whole, and of this log; only the segment itself says that it is not of it."""
+    key = next(k for k in keys(sound) if k.startswith("index/p0001/"))
+    first = [k for k in keys(sound) if k.startswith("chain/p0001/")][:3]
+    other = archived(a_log(text=b"other"))
+    hurt = sound
+    for segment in first[1:]:
+        hurt = replaced(hurt, segment, other.get(segment))
+    assert len(served(sound, 1)) == SEGMENTS
+    assert len(served(hurt, 1)) == 1
+    assert named(hurt, key) == {"archive-index"}
+
+
+def test_a_segment_whose_state_is_another_is_found(sound: MemoryObjects) -> None:
+    """Every checksum of it is right, as of one that a faulty archiver has written."""
+    key = [k for k in keys(sound) if k.startswith("chain/p0001/")][-1]
+    archive = Archive.open(sound)
+    info = archive.chain(1).end()
+    assert info is not None
+    state = SequencerState.decode(info.end.state)
+    state.mark += 1
+    end = replace(info.end, state=state.encode())
+    data = sound.get(key)
+    assert data is not None
+    blocks = [data[b.at : b.at + b.bytes] for b in info.blocks]
+    changed = encode_segment(replace(info, end=end), blocks, archive.log)
+    assert named(replaced(sound, key, changed), key) == {"archive-state"}
 
 
 # -- beside its log --------------------------------------------------------------------------------
