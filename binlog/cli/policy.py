@@ -80,7 +80,8 @@ _NONE = "none"
 @click.option(
     "--leases",
     metavar="URL",
-    help="The KCL's application, as binlog kcl run has it; else the name that it makes itself.",
+    help="The KCL's application, as binlog kcl run has it; else the name that it makes itself. Of an"
+    " archive only if a worker of the KCL writes it.",
 )
 @object_options
 @json_option
@@ -125,6 +126,8 @@ def command(
         targets += [] if store is None else _store(store, account_id, store_key)
         if function is not None:
             targets += _function(targets, function, account_id, places)
+        if application is not None:
+            targets += kcl_targets(log, "", application, account_id)
     elif role == "relay":
         store = None
         inbox, into = parse_address(log), parse_address(log if other is None else other)
@@ -209,7 +212,7 @@ def _leases(role: Role, log: str, url: str | None) -> Address | None:
     """What ``--leases`` names."""
     if url is None:
         return None
-    if role != "kcl":
+    if role not in {"kcl", "archive"}:
         raise RefusedError(f"--leases, and the role is {role}", log, "leave it out")
     from consumers.kcl_plan import parse_leases
 

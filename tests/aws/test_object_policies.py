@@ -100,6 +100,16 @@ def test_an_archiver_that_is_a_function_is_polled_for_and_logs() -> None:
     assert "LetMappingPoll" not in printed("archive", LOG, ARCHIVE, *ARGUMENTS)
 
 
+def test_an_archiver_that_is_a_worker_of_the_kcl_keeps_its_leases() -> None:
+    leases = "dynamodb://keeper"
+    found = printed("archive", LOG, ARCHIVE, "--leases", leases, *ARGUMENTS)
+    table = f"arn:aws:dynamodb:eu-west-1:{ACCOUNT_ID}:table/keeper"
+    assert table in found["KeepLeases"]["Resource"]
+    assert "PutMetrics" in found
+    assert "KeepLeases" not in printed("archive", LOG, ARCHIVE, *ARGUMENTS)
+    assert "SeeStore" not in found, "it has no store"
+
+
 def test_an_import_is_read_and_logged_with_the_callers_permissions() -> None:
     found = printed("operator", LOG, STORE, "--import", "s3://kept/imports", *ARGUMENTS)
     table = f"arn:aws:dynamodb:eu-west-1:{ACCOUNT_ID}:table/live.*"
