@@ -60,7 +60,7 @@ class NotTaken(msgspec.Struct, frozen=True):
     """A snapshot at which a rebuild does not begin."""
 
     id: str
-    taken_ms: int
+    taken_ms: int | None  # ``None``: it cannot be read
     reason: str
     is_beyond: bool = False  # it would be, but for the target
 

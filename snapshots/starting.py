@@ -17,8 +17,8 @@ from binlog.sequencer_state import SequencerState
 from binlog.target import Target
 from snapshots.base import SnapshotBase
 from snapshots.folding import Wanted
-from snapshots.planner import Plan, Question, choose, out_of_reach
-from snapshots.snapshot import Snapshot, snapshots_in
+from snapshots.planner import NotTaken, Plan, Question, choose, out_of_reach
+from snapshots.snapshot import Snapshot, snapshots_and_unreadable
 from snapshots.snapshot_manifest import Manifest
 
 _FIRST_BYTES = 64 * 1024  # of a page
@@ -43,9 +43,19 @@ def starting(log: Log, objects: Objects, wanted: Wanted, *, start: str | None = 
     Raises:
         TrimmedError: none fits, and the log has forgotten its beginning; with what is nearest.
         ConflictError: ``start`` does not fit, or is not there.
+        DamageError, UpgradeError: ``start`` cannot be read.
         StorageError, RefusedError: of the objects.
     """
-    catalogue = snapshots_in(objects)
+    catalogue: list[Manifest] = []
+    unreadable: list[NotTaken] = []
+    for found in snapshots_and_unreadable(objects):
+        if isinstance(found, Manifest):
+            catalogue.append(found)
+        elif found.id == start:
+            raise found.error
+        else:
+            reason = f"it cannot be read: {found.error.what}"
+            unreadable.append(NotTaken(found.id, None, reason))
     exclusions = parse_exclusions(wanted.excluded, partitions=log.params.partitions)
     question = Question(
         genesis=log.genesis,
@@ -59,6 +69,7 @@ def starting(log: Log, objects: Objects, wanted: Wanted, *, start: str | None = 
         start=start,
     )
     plan = choose(catalogue, question, LogFacts(log, objects))
+    plan = Plan(plan.start, (*plan.not_taken, *unreadable))
     if plan.start is None:
         try:
             check_beginning(log)

@@ -104,7 +104,11 @@ def start_document(begin: Starting | None, *, report: Report | None = None) -> d
     if begin is not None:
         document["start"] = None if begin.plan.start is None else begin.plan.start.id
         document["not_taken"] = [
-            {"id": each.id, "taken": format_time(each.taken_ms), "reason": each.reason}
+            {
+                "id": each.id,
+                "taken": None if each.taken_ms is None else format_time(each.taken_ms),
+                "reason": each.reason,
+            }
             for each in begin.plan.not_taken
         ]
     if report is not None and report.resumed:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from binlog.errors import TrimmedError
+from binlog.errors import DamageError, TrimmedError
 from binlog.log import Page, Position
 from binlog.target import Target
 from snapshots.rebuild import Wanted, rebuild
@@ -135,6 +135,28 @@ def test_to_look_at_the_beginning_is_not_to_read_the_log(monkeypatch: pytest.Mon
     log: Any = Counting(world, read)
     assert taken(starting(log, world.objects, wanted())) is None
     assert sum(read) < 128 * 1024 < world.log.size_bytes() // 4
+
+
+def test_a_snapshot_that_cannot_be_read_is_named() -> None:
+    """Passed over like any other that does not fit; asked for, it is what is wrong."""
+    world = World(29)
+    world.grow(40)
+    store, _ = world.rebuilt(wanted())
+    old = world.snapshot(store)
+    world.grow(10)
+    new = world.snapshot(world.rebuilt(wanted())[0])
+    key = manifest_key(new.id)
+    data = world.objects.get(key) or b""
+    world.objects.put(key, data.replace(b'"id"', b'"iD"', 1))
+    begin = starting(world.log, world.objects, wanted())
+    assert taken(begin) == old.id
+    assert [(each.id, each.taken_ms) for each in begin.plan.not_taken] == [(new.id, None)]
+    assert "its checksum is another" in reasons(begin)[0]
+    with pytest.raises(DamageError, match="its checksum is another"):
+        starting(world.log, world.objects, wanted(), start=new.id)
+    newer = msgspec.structs.replace(new, format=99)
+    world.objects.put(key, seal(newer))
+    assert "snapshot format 99" in reasons(starting(world.log, world.objects, wanted()))[0]
 
 
 def test_a_log_restored_from_an_older_copy_is_not_read_on_in() -> None:
