@@ -227,7 +227,7 @@ def age(manifest: Manifest) -> tuple[int, str]:
 def open_snapshot(
     objects: Objects, id_: str | None = None, *, genesis: bytes | None = None
 ) -> Snapshot:
-    """The snapshot ``id_``, or the newest: of the log of ``genesis`` where that is given.
+    """The snapshot ``id_``, or the newest that is of a store: of the log of ``genesis`` if that is given.
 
     Raises:
         RefusedError: there is none.
@@ -244,15 +244,15 @@ def open_snapshot(
             )
         return Snapshot(objects, manifest)
     manifests = snapshots_in(objects)
-    mine = [m for m in manifests if genesis in (None, m.genesis)]
+    mine = [m for m in manifests if genesis in (None, m.genesis) and m.adopted is None]
     if mine:
         return Snapshot(objects, mine[-1])
     for each in snapshots_and_unreadable(objects):
         if isinstance(each, Unreadable):
             raise each.error
-    if manifests:
+    if others := [m for m in manifests if genesis not in (None, m.genesis)]:
         raise MismatchError(
-            f"the snapshots there are of other logs, of {manifests[-1].log_id} for one",
+            f"the snapshots there are of other logs, of {others[-1].log_id} for one",
             objects.name,
             "name the snapshots of this log",
         )

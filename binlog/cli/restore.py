@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     "ids",
     multiple=True,
     metavar="ID",
-    help="Which snapshot; without it the newest. Once more for each generation beside it.",
+    help="Which snapshot; without it the newest, along with those of the tables beside it. May be"
+    " given several times.",
 )
 @click.option(
     "--workers",
@@ -120,9 +121,12 @@ def command(
 
 def _chosen(objects: Objects, ids: tuple[str, ...]) -> list[Snapshot]:
     """The snapshots asked for, the open generation's first."""
+    from snapshots.newest import newest_whole
     from snapshots.snapshot import open_snapshot
 
-    found = [open_snapshot(objects, id_) for id_ in dict.fromkeys(ids)] or [open_snapshot(objects)]
+    if not ids:
+        return newest_whole(objects)
+    found = [open_snapshot(objects, id_) for id_ in dict.fromkeys(ids)]
     return sorted(found, key=lambda each: not each.manifest.generation.open)
 
 

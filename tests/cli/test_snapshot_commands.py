@@ -235,6 +235,9 @@ def test_tables_built_apart_have_a_snapshot_each_and_come_back_together(place: P
     ran = binlog("restore", place.dest, back, "--id", ids[0], "--id", ids[1])
     assert ran.status == 0, ran.err
     assert binlog("verify", place.store, back).status == 0
+    [restored] = binlog("restore", place.dest, place.sqlite("whole.db"), "--json").lines
+    assert [each["open"] for each in restored["restored"]] == [True, False]
+    assert binlog("verify", place.store, place.sqlite("whole.db")).status == 0
 
 
 def test_what_was_removed_by_hand_is_named_by_check(place: Place) -> None:
