@@ -148,8 +148,8 @@ def test_what_a_log_can_do_it_can_do_beside_an_archive() -> None:
         assert isinstance(both, protocol)
     assert not isinstance(both, GivesWholeShards)
     plain = ArchivedLog(log := a_log(), archive_by_hand(log))
-    for protocol in (Remote, AsksTime, ReadsAhead, Forgets, GivesWholeShards):
-        assert not isinstance(plain, protocol)
+    for each in (Remote, AsksTime, ReadsAhead, Forgets, GivesWholeShards):
+        assert not isinstance(plain, each)
 
 
 # -- one history -------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_a_log_restored_from_a_copy_is_refused_at_the_seam(tmp_path: Path) -> No
     with closing(DirectoryLog(tmp_path / "log")) as log:
         append(log, [put_item("a", n) for n in range(6)], at_once=1)
         archive(log, Archive.create(objects, log.params, log.genesis), Archiving(once=True))
-        assert drained(ArchivedLog(log, Archive.open(objects)))
+        drained(ArchivedLog(log, Archive.open(objects)))
     with closing(DirectoryLog(tmp_path / "copy")) as log:
         with pytest.raises(MismatchError, match="beyond the log"):
             drained(ArchivedLog(log, Archive.open(objects)))
