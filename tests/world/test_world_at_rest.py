@@ -126,7 +126,7 @@ def test_poison_that_is_met_although_it_was_left_out_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else it is left out again, for ever."""
-    monkeypatch.setattr("snapshots.rebuild.watch_exclusions", lambda *_, **__: None)
+    monkeypatch.setattr("snapshots.folding.watch_exclusions", lambda *_, **__: None)
     world = World()
     world.publish(0, [POISON])
     with pytest.raises(Violation, match="left out is met all the same"):
@@ -157,7 +157,7 @@ def test_who_goes_on_from_a_vector_that_cuts_a_frame_is_judged(
     def too_far(position: Position, state: bytes, applied: int, seen_ms: int | None) -> Start:
         return Start(position, state, applied + 1, seen_ms)
 
-    monkeypatch.setattr("consumers.checkpoint.Start", too_far)
+    monkeypatch.setattr("appliers.starts.Start", too_far)
     with pytest.raises(Violation, match="a rebuild to"):
         world.drill(3, 3, 3)
 
