@@ -6,9 +6,12 @@ are the base's, all at the version that the record's own offset makes; events of
 
 * It stands before every event of its table in its partition. One that does not is no adoption:
   whoever folds it stops and says so (`appliers.adoption`), and what stood before it stays.
-* A partition has one, whoever else writes it too, for a record is number 1 of a session that follows
-  from log, table and partition: the sequencer drops every later one as a copy, until the session has
-  expired. Who writes it after that has read the log before.
+* A partition has one, however often it is written. The session's family follows from log, table and
+  partition; its generation is the log's time of the attempt, with random bits below it; and it asks for
+  the id window. So a later attempt at the same adoption is dropped as a copy, and of an earlier one
+  that lands late, whatever it says, the generation is closed. One session for all of them would not
+  do: each attempt is stamped with its own time of birth, and a session born twice halts its partition
+  (found). Who writes it when the window has passed has read the log before.
 
 The data of the envelope is a map: ``table``, ``base`` (the snapshot's id), ``digest`` (SHA-256 of its
 manifest, hex), ``address`` (of the snapshots, as it was written; it may have moved since).
@@ -28,6 +31,7 @@ from binlog.frame import Session
 from binlog.values import decode_value, encode_value
 
 ADOPT_TYPE = CONTROL_PREFIX + "adopt"
+ATTEMPT_BITS = 20  # of a generation, below the time
 
 _DOMAIN = b"binlog.adopt\0"
 _EMPTY_KEY = encode_value({})
@@ -54,10 +58,16 @@ class AdoptedAt(msgspec.Struct, frozen=True):
     offsets: tuple[int, ...]
 
 
-def adopt_session(log_id: bytes, table: str, partition: int) -> Session:
-    """The session of the one record of that table and partition."""
+def adopt_session(
+    log_id: bytes, table: str, partition: int, *, now_ms: int, bits: int = 0
+) -> Session:
+    """The session of one attempt at the record of that table and partition.
+
+    ``bits`` are random, `ATTEMPT_BITS` of them: two attempts in one millisecond are two.
+    """
     name = _DOMAIN + log_id + table.encode() + b"\0" + partition.to_bytes(2, "big")
-    return Session(sha256(name).digest()[:16], 1)
+    generation = now_ms << ATTEMPT_BITS | bits & (1 << ATTEMPT_BITS) - 1
+    return Session(sha256(name).digest()[:16], max(1, generation))
 
 
 def adopt_envelope(adoption: Adoption, partition: int, *, now_ms: int) -> Envelope:

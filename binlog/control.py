@@ -63,13 +63,22 @@ def noop_frame(
 
 
 def adopt_frame(
-    params: Params, genesis: bytes, adoption: Adoption, partition: int, *, now_ms: int
+    params: Params,
+    genesis: bytes,
+    adoption: Adoption,
+    partition: int,
+    *,
+    now_ms: int,
+    bits: int = 0,
 ) -> bytes:
-    """The ADOPT record of a partition, unborn: the same session whoever writes it, and whenever."""
+    """The ADOPT record of a partition, unborn: one attempt at it, never to be sent a second time.
+
+    ``now_ms`` is the log's time, and ``bits`` as `adopt_session` takes them.
+    """
     log_id = bytes.fromhex(params.log_id)
-    session = adopt_session(log_id, adoption.table, partition)
+    session = adopt_session(log_id, adoption.table, partition, now_ms=now_ms, bits=bits)
     envelope = adopt_envelope(adoption, partition, now_ms=now_ms)
-    header = _header(params, genesis, partition, session)
+    header = _header(params, genesis, partition, session, id_window=True)
     return encode_frame(header, encode_body(columns_of([envelope])))
 
 
@@ -156,6 +165,7 @@ def _header(
     *,
     resolve: bool = False,
     genesis_frame: bool = False,
+    id_window: bool = False,
 ) -> Header:
     return Header(
         session=session,
@@ -167,4 +177,5 @@ def _header(
         genesis_hash=genesis_hash(genesis),
         resolve=resolve,
         genesis=genesis_frame,
+        id_window=id_window,
     )

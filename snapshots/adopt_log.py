@@ -7,16 +7,15 @@ is read back before it is believed, and an event that came between is found then
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from appliers.adoption import adoption_at
-from binlog.adoption import ADOPT_TYPE, AdoptedAt, Adoption
+from binlog.adoption import ADOPT_TYPE, ATTEMPT_BITS, AdoptedAt, Adoption
 from binlog.control import adopt_frame
 from binlog.errors import ConflictError, StorageError
-from binlog.log import Expired, Failed, Log, Put
+from binlog.log import Failed, Log, Put
 from binlog.reader import Reader
 from binlog.run import Run
 
@@ -36,7 +35,9 @@ class AdoptionLog:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
+        self._random_bits = random_bits
         self._log = log
         self._table = table
         self._reader = Reader(log, page_bytes=PAGE_BYTES)
@@ -132,9 +133,8 @@ class AdoptionLog:
             StorageError: not in time; the same call goes on where it was.
         """
         deadline, pause_s = self._monotonic() + TRIES_S, PAUSE_FIRST_S
-        frames: dict[int, Put] = {}  # as they were sent: again the same bytes (P3)
         while missing := self.missing:
-            trouble = self._append(adoption, missing, frames)
+            trouble = self._append(adoption, missing)
             self._read_back()
             if not self.missing:
                 break
@@ -163,26 +163,25 @@ class AdoptionLog:
         offsets = [self.adoptions[p][0] for p in range(self._log.params.partitions)]
         return AdoptedAt(adoption, tuple(offsets))
 
-    def _append(
-        self, adoption: Adoption, partitions: list[int], frames: dict[int, Put]
-    ) -> Exception | None:
-        """One attempt each; what was refused for its age is made anew the next time."""
+    def _append(self, adoption: Adoption, partitions: list[int]) -> Exception | None:
+        """One attempt each. What comes of it is read back; a next one is another session.
+
+        Unlike other frames (P3): each is stamped when it lands, so the same one again would be a
+        session born twice.
+        """
         log, trouble = self._log, None
-        for p in partitions:
-            if p not in frames:
-                frame = adopt_frame(log.params, log.genesis, adoption, p, now_ms=log.now_ms())
-                frames[p] = Put(p, frame)
-        replies = log.append([frames[p] for p in partitions])
-        for p, reply in zip(partitions, replies, strict=True):
-            if isinstance(reply, Expired):
-                del frames[p]
-            elif isinstance(reply, Failed):
+        puts = [Put(p, self._frame(adoption, p)) for p in partitions]
+        for reply in log.append(puts):
+            if isinstance(reply, Failed):
                 if reply.final:
                     raise reply.error
                 trouble = reply.error
-                if not reply.untouched:
-                    frames[p] = msgspec.structs.replace(frames[p], tried=True)
         return trouble
+
+    def _frame(self, adoption: Adoption, partition: int) -> bytes:
+        log, bits = self._log, self._random_bits(ATTEMPT_BITS)
+        now_ms = log.now_ms()
+        return adopt_frame(log.params, log.genesis, adoption, partition, now_ms=now_ms, bits=bits)
 
     def _read_back(self) -> None:
         """Take in what is there; on a log that shows it later, after a moment."""

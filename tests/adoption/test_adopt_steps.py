@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -192,17 +192,34 @@ def new_log_like(log: DirectoryLog) -> DirectoryLog:
 
 
 def test_a_record_is_written_once_whoever_writes_it(log: DirectoryLog) -> None:
-    """Its session follows from log, table and partition, so every later one is a copy."""
+    """At other times, by other processes: a later one is a copy, and a late one of before is closed."""
     one = Adoption("users", "one", "1" * 64, "file:a")
     two = Adoption("users", "two", "2" * 64, "file:b")
-    for adoption in (one, two, one):
-        log.append([Put(3, adopt_frame(PARAMS, log.genesis, adoption, 3, now_ms=1))])
+    attempts = [(one, 50, 7), (one, 50, 8), (one, 60, 0), (two, 40, 0), (one, 10, 0), (one, 99, 1)]
+    for adoption, now_ms, bits in attempts:
+        frame = adopt_frame(PARAMS, log.genesis, adoption, 3, now_ms=now_ms, bits=bits)
+        log.append([Put(3, frame)])
     in_log = AdoptionLog(log, "users")
-    in_log.read()
+    in_log.read()  # no halt
     assert in_log.adoptions == {3: (1, one)}
     assert records(log)[3] == [1]
-    assert adopt_session(b"x" * 16, "users", 3) != adopt_session(b"x" * 16, "users", 2)
-    assert adopt_session(b"x" * 16, "users", 3) != adopt_session(b"x" * 16, "orders", 3)
+    families = {adopt_session(b"x" * 16, t, p, now_ms=1).family for t in "ab" for p in (2, 3)}
+    assert len(families) == 4
+
+
+def test_an_attempt_is_never_sent_twice(objects: MemoryObjects) -> None:
+    """Each is stamped when it lands, and a session born twice halts its partition."""
+    clock = ManualClock(1_000)
+    log = Loses(PARAMS, clock)
+    log.plan = ["not done", "not done", "lost"]
+    log.after = lambda: clock.advance(50)
+    adopt(log, objects, Held(items(5)))
+    assert len(log.sent) == len(set(log.sent)) == 4 * 3
+    append(log, put("k001", 1))
+    reader = Reader(log)
+    while reader.read() is not None:
+        pass
+    assert not reader.halts
 
 
 def test_who_was_quicker_is_said(log: DirectoryLog, objects: MemoryObjects) -> None:
@@ -233,11 +250,15 @@ def test_half_of_two_bases_is_told_as_such(log: DirectoryLog, objects: MemoryObj
 class Loses(MemoryLog):
     """A log whose replies are lost: some appends were done, others not."""
 
-    def __init__(self, params: Params) -> None:
-        super().__init__(params, clock=ManualClock())
+    def __init__(self, params: Params, clock: ManualClock | None = None) -> None:
+        super().__init__(params, clock=clock or ManualClock())
         self.plan: list[str] = []
+        self.sent: list[bytes] = []
+        self.after: Callable[[], object] = lambda: None
 
     def append(self, puts: Sequence[Put]) -> list[Reply]:
+        self.after()
+        self.sent += [put.data for put in puts]
         fate = self.plan.pop(0) if self.plan else "done"
         replies = super().append(puts) if fate != "not done" else []
         return replies if fate == "done" else [Failed(StorageError("no reply")) for _ in puts]

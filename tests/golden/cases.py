@@ -114,7 +114,7 @@ def frames() -> Iterator[tuple[str, bytes]]:
     )
     yield "resolve", resolve_frame(PARAMS, genesis, resolution, family=FAMILY, now_ms=BORN_MS)
     adoption = Adoption("users", "20260131T120000Z-5f0c9a1e", "cd" * 32, "s3://kept/shop")
-    yield "adopt", adopt_frame(PARAMS, genesis, adoption, 6, now_ms=BORN_MS)
+    yield "adopt", adopt_frame(PARAMS, genesis, adoption, 6, now_ms=BORN_MS, bits=0xABCDE)
 
 
 def value_cases() -> Iterator[dict[str, Any]]:
