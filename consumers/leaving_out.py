@@ -10,6 +10,10 @@ It is refused where that would not be so:
 * the item has no other event: an item that no event made is not there, and a store takes none away;
 * the partition's checkpoint is not beyond it: whoever is at work there would meet it again.
 
+Where the event is the last of its item nothing moves the item's version. A worker that read the item
+before it was parked, and stood still since, may park it once more: any redrive puts it back, and `check`
+finds it until then.
+
 The exclusion is durable before any letter goes. A redrive that was killed in between is gone on with
 by any other one: letters that an exclusion names are passed over.
 """
