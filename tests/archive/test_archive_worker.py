@@ -166,10 +166,11 @@ def test_a_halt_that_comes_of_an_old_end_is_none() -> None:
 def test_what_could_not_be_written_is_delivered_again(puts: int, *, is_done: bool) -> None:
     """A lost reply is an unknown outcome: the first that may be missing is reported."""
     log, clock, objects = world(objects=Broken())
+    worker = worker_of(log, objects, clock)
+    worker.apply("shard-0000", all_of(log, "shard-0000"))
     log.append([put(1, partition=p) for p in range(4)])
     records = all_of(log, "shard-0000")
     objects.left, objects.is_done = puts, is_done
-    worker = worker_of(log, objects, clock)
     outcome = worker.apply("shard-0000", records)
     done = records
     if puts < 4:
@@ -233,16 +234,26 @@ def test_a_shard_that_comes_in_lanes_from_now_on_is_archived_whole() -> None:
 def test_a_note_that_is_ahead_of_the_chains_is_not_believed() -> None:
     """Somebody has deleted, or restored, what came after their ends."""
     log, clock, objects = world()
-    for number in (1, 2, 3):
+    log.append([put(1, born_ms=BORN)])
+    worker_of(log, objects, clock).apply("shard-0000", all_of(log, "shard-0000"))
+    kept = {entry.key for entry in objects.list("chain/")}
+    for number in (2, 3):
         log.append([put(number, born_ms=BORN)])
     records = all_of(log, "shard-0000")
-    worker_of(log, objects, clock).apply("shard-0000", records[:-2])
-    kept = {entry.key for entry in objects.list("chain/")}
     worker_of(log, objects, clock).apply("shard-0000", records)
-    objects.delete([e.key for e in objects.list("chain/") if e.key not in kept])
+    later = [entry.key for entry in objects.list("chain/") if entry.key not in kept]
+    assert later
+    objects.delete(later)
+    cut = {entry.key: objects.get(entry.key) or b"" for entry in objects.list()}
+    assert worker_of(log, objects, clock).apply("shard-0000", records[-1:]).first_failed is None
+    assert_whole(log, Archive.open(objects))
+    log.append([put(4, born_ms=BORN)])
     for whole in (True, False):
+        objects = MemoryObjects()
+        for key, data in cut.items():
+            objects.put(key, data)
         worker = worker_of(log, objects, clock, whole=whole)
-        assert worker.apply("shard-0000", records[-1:]).first_failed is None
+        assert worker.apply("shard-0000", all_of(log, "shard-0000")[-1:]).first_failed is None
         assert_whole(log, Archive.open(objects))
 
 

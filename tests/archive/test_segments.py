@@ -240,9 +240,9 @@ def test_a_segment_of_another_history_is_not_gone_on_with() -> None:
     archive.objects.put(keys[2], fork.objects.get(keys[2]) or b"")
     chain = Archive.open(archive.objects).chain(0)
     for steps in (chain.segments(), chain.outlines()):
-        assert [next(steps).key, next(steps).key] == keys[:2]  # type: ignore[call-overload]
+        assert [next(steps).key, next(steps).key] == keys[:2]
         with pytest.raises(DamageError, match="does not go on where") as raised:
-            next(steps)  # type: ignore[call-overload]
+            next(steps)
         assert keys[2] in str(raised.value)
 
 
