@@ -239,8 +239,10 @@ def test_a_segment_of_another_history_is_not_gone_on_with() -> None:
     keys = [entry.key for entry in archive.objects.list("chain/p0000/")]
     archive.objects.put(keys[2], fork.objects.get(keys[2]) or b"")
     chain = Archive.open(archive.objects).chain(0)
-    for steps in (chain.segments(), chain.outlines()):
-        assert [next(steps).key, next(steps).key] == keys[:2]
+    by_info = (info.key for info in chain.segments())
+    by_outline = (outline.key for outline in chain.outlines())
+    for steps in (by_info, by_outline):
+        assert [next(steps), next(steps)] == keys[:2]
         with pytest.raises(DamageError, match="does not go on where") as raised:
             next(steps)
         assert keys[2] in str(raised.value)
