@@ -16,7 +16,13 @@ from binlog.cli.adopt_output import (
     write_adopted,
     write_plan,
 )
-from binlog.cli.options import RateType, key_names, log_argument, store_argument
+from binlog.cli.options import (
+    RateType,
+    archive_option,
+    key_names,
+    log_argument,
+    store_argument,
+)
 from binlog.cli.output import json_option, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.verb import Verb
@@ -86,6 +92,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="With --check: keep what was written in FILE, for binlog append, and put the base back.",
 )
+@archive_option
 @json_option
 @click.pass_context
 def command(
@@ -105,6 +112,7 @@ def command(
     yes: bool,
     check: bool,
     restore_to: Path | None,
+    archive: str | None,
     as_json: bool,
 ) -> None:
     """Adopt TABLE, a DynamoDB table with items in it, into LOG.
@@ -130,7 +138,7 @@ def command(
 
     address = parse_address(table)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log)))
+        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
         objects = stack.enter_context(contextlib.closing(open_objects(snapshots_url)))
         into = _store(store, address, stack)
         physical, described, live = _table(address, key, rate, stack)

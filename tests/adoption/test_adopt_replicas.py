@@ -230,15 +230,36 @@ def test_a_replica_finds_an_event_before_the_record_after_a_restart(
     assert held(store)[key] == {"id": key, "n": 9}
 
 
-def frames_of(objects: MemoryObjects, log: DirectoryLog, table: Held) -> list[tuple[int, bytes]]:
+def frames_of(
+    objects: MemoryObjects, log: DirectoryLog, table: Held, *, now_ms: int = 1
+) -> list[tuple[int, bytes]]:
     """ADOPT records that somebody writes who does not look at the log before."""
     ordered = Ordered("users", 4, "dict")
     for key, data in table.items(ItemCheck("users", KEYS, "dict")):
         ordered.add(key, data)
-    clock = ManualClock()
+    clock = ManualClock(now_ms)
     manifest = write_base(objects, "dict", log.genesis, "users", ordered, identity="x", clock=clock)
     adoption = adoption_of(manifest, "file:x")
     return [
-        (p, adopt_frame(log.params, log.genesis, adoption, p, now_ms=1))
+        (p, adopt_frame(log.params, log.genesis, adoption, p, now_ms=now_ms))
         for p in range(log.params.partitions)
     ]
+
+
+def test_two_adoptions_of_one_table_stop_every_reader_of_it_by_name(log: DirectoryLog) -> None:
+    """Two people at once, with two bases; readers of other tables go on."""
+    objects, one, two = MemoryObjects(), Held(items(5)), Held(items(6))
+    for partition, frame in [
+        *frames_of(objects, log, one),
+        *frames_of(objects, log, two, now_ms=2),
+    ]:
+        log.append([Put(partition, frame)])
+    append(log, put("a", 1, table="orders"))
+    bases = KeptBases(log.genesis, objects)
+    with pytest.raises(PoisonError, match=r"adopted here.*before, at offset 1"):
+        rebuild(log, MemoryStore(), Wanted(bases=bases))
+    with pytest.raises(PoisonError, match=r"adopted here.*before, at offset 1"):
+        replicate(log, MemoryStore(), Following(once=True, bases=bases))
+    store = MemoryStore()
+    rebuild(log, store, Wanted(tables=("orders",), bases=bases))
+    assert held(store, "orders") == {"a": {"id": "a", "n": 1}}
