@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from binlog.producer import Producer
 from binlog.values import decode_value
 from consumers.local import Following, replicate
 from snapshots.adopt_restore import restore
+from snapshots.counterpart import verify_against_log
 from snapshots.rebuild import Wanted, rebuild
 from tests.adoption.adoption_world import (
     add,
@@ -278,3 +280,36 @@ def test_a_store_follows_no_other_adoption(place: Place, taken: DynamoDBStore) -
     adopting.run(place.source())
     with pytest.raises(ConflictError, match=r"adopted with base .*the log says"):
         replicate(other, taken, Following(once=True))
+
+
+def test_verify_lists_strays_too(place: Place, taken: DynamoDBStore) -> None:
+    """They stand at the record's version, and are not what the log says there."""
+    follow(place, taken)
+    place.write(item("k010", 99))
+    place.remove("k011")
+    with verify_against_log(place.store(), place.log, bases=place.bases) as found:
+        differing = {decode_value(each.key)["id"] for each in found.differences("users")}
+    assert differing == {"k010", "k011"}
+
+
+def test_a_take_over_that_is_stopped_at_any_write_is_gone_on_with(place: Place) -> None:
+    """Hashes before the catalog: a store that says it has taken a table over can compare it."""
+    adopted = place.adopt()
+    whole = 0
+    for at in range(100):
+        place.double.faults["put_item"] = deque([*[None] * at, "refuse"])
+        try:
+            place.take_over(adopted).close()
+        except RefusedError:
+            whole = at
+            with closing(place.store()) as store:
+                known = store.adopted("users")
+            assert known is None
+            continue
+        break
+    assert whole >= 4  # a chunk a partition, and the catalog
+    place.double.faults.clear()
+    append(place.log, *EVENTS)
+    follow(place, place.store())
+    with place.store().view() as view:
+        assert held(view) == folded(place.content, EVENTS)
