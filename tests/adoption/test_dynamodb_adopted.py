@@ -309,6 +309,7 @@ def test_a_take_over_that_is_stopped_at_any_write_is_gone_on_with(place: Place) 
         break
     assert whole >= 4  # a chunk a partition, and the catalog
     place.double.faults.clear()
+    place.double.clock.advance(60_000)  # the last that was refused was to release the lock
     append(place.log, *EVENTS)
     follow(place, place.store())
     with place.store().view() as view:
