@@ -1,9 +1,6 @@
-"""Invariants 10, 14, 15 and 19 of adopted tables: every reader begins with the base, or all of them stop."""
+"""What the stories of adoptions (`tests.proofs.adopted`) have found, each as its shortest one."""
 
 from __future__ import annotations
-
-from collections import Counter
-from random import Random
 
 import pytest
 
@@ -16,36 +13,17 @@ from binlog.errors import PoisonError
 from binlog.frame import Session, stamp_born
 from binlog.log import Put
 from binlog.logs.memory import MemoryLog
+from binlog.objects import MemoryObjects
 from binlog.reader import Reader
 from binlog.testing.world.producers import PARAMS
 from binlog.testing.world.records import Frame, Log
 from binlog.values import encode_value
 from snapshots.adopt_log import AdoptionLog
+from snapshots.base import SnapshotBase
 from snapshots.rebuild import Wanted, rebuild
-from tests.proofs.adopted import ADOPTION, TABLE, Held, home_of, tell
-from tests.proofs.budget import assert_met
-
-STORIES = 60
-MUST_HAPPEN = (
-    "too late",
-    "adopted again",
-    "base row never touched",
-    "base row updated",
-    "base row deleted",
-    "consumer crashed",
-    "broken in the middle of a commit",
-    "fuzzy snapshot",
-    "begun at a snapshot",
-    "rebuilt",
-)
-
-
-def test_all_readers_of_an_adoption_agree() -> None:
-    """Rebuilt, replicated with crashes at any step, or begun at a snapshot while the base goes in."""
-    met: Counter[str] = Counter()
-    for seed in range(STORIES):
-        met.update(tell(Random(f"adoption {seed}")))
-    assert_met(met, MUST_HAPPEN)
+from snapshots.snapshot import Snapshot
+from snapshots.snapshot_take import take_snapshot
+from tests.proofs.adopted import ADOPTION, TABLE, Held, home_of
 
 
 def test_who_writes_it_again_at_another_time_halts_nobody() -> None:
@@ -97,3 +75,19 @@ def test_two_bases_in_a_partition_stop_everybody() -> None:
     base = {k: k for k in keys if home_of(k) == 0}
     with pytest.raises(PoisonError, match=r"stands before it|there is an event of it before"):
         rebuild(log, MemoryStore(), Wanted(bases=Held(base)))
+
+
+def test_what_a_snapshot_had_rejected_is_too_late_as_well() -> None:
+    """Found: a rebuild from the snapshot went on where one from the beginning stops."""
+    log = MemoryLog(PARAMS, clock=ManualClock(10_000))
+    key = encode_value({"id": "a"})
+    event = Envelope("e", UPDATE_ITEM, 1, TABLE, key, encode_value({"Set": {"n": 1}}), None, 7)
+    sent = Frame(10_000, Session(b"s" * 16, 1), 10_000, 1, (event,))
+    log.inject(home_of(key), Log(PARAMS, home_of(key)).encoded(sent).data)
+    store, objects = MemoryStore(), MemoryObjects()
+    rebuild(log, store, Wanted())
+    base = SnapshotBase(Snapshot(objects, take_snapshot(store, objects)))
+    frame = adopt_frame(PARAMS, log.genesis, ADOPTION, home_of(key), now_ms=log.now_ms())
+    log.append([Put(home_of(key), frame)])
+    with pytest.raises(PoisonError, match="there is an event of it before, at offset 1"):
+        rebuild(log, MemoryStore(), Wanted(bases=Held({})), base=base)
