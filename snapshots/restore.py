@@ -28,6 +28,7 @@ from binlog.errors import ConflictError, DamageError, MismatchError, RefusedErro
 from binlog.log import Log
 from binlog.target import Target
 from binlog.vector import without_zeros
+from snapshots.adopt_base import KeptBases
 from snapshots.base import SnapshotBase
 from snapshots.rebuild import Report, Wanted, rebuild
 from snapshots.snapshot import Snapshot
@@ -194,6 +195,8 @@ def _restore(
         excluded=generation.excluded,
         idle_exclusions="allow",  # what they name may have come later
         poison="park",  # as the store did, whose rows these are
+        # Of tables that were adopted after the checkpoints; kept beside the snapshot, or elsewhere.
+        bases=KeptBases(manifest.genesis, snapshot.objects),
     )
     try:
         return rebuild(
