@@ -84,7 +84,7 @@ def test_nothing_is_asked_of_the_archive_while_the_stream_has_everything() -> No
         asked.append(key)
         return get(key, *where)
 
-    away.objects.get = noting  # type: ignore[method-assign]
+    away.objects.get = noting  # type: ignore[method-assign, assignment]
     away.world.publish(KEYS)
     away.mapping.run()
     assert away.world.found() == away.world.counts
