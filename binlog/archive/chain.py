@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import google_crc32c
 
-from binlog.archive.block import decode_block
+from binlog.archive.block import decode_block, is_block_size
 from binlog.archive.index import IndexPage, decode_page
 from binlog.archive.keys import (
     FIRST,
@@ -221,6 +221,9 @@ class Chain:
             As `open`.
         """
         block = info.blocks[index]
+        where = {"partition": self.partition, "block": index}
+        if not is_block_size(block.bytes, block.raw_bytes):
+            raise damaged(f"its block {index} is larger than one can be", info.key, **where)
         skip = 0 if index else HEADER_BYTES
         stored = self._objects.get(info.key, block.at - skip, block.bytes + skip)
         if stored is None:
@@ -228,7 +231,6 @@ class Chain:
         if skip:
             check_header(stored, info.key, self._log)
             stored = stored[skip:]
-        where = {"partition": self.partition, "block": index}
         if len(stored) != block.bytes or google_crc32c.value(stored) != block.crc:
             raise damaged(f"the checksum of its block {index} is wrong", info.key, **where)
         try:

@@ -32,6 +32,7 @@ from binlog.sequencer import Sequencer
 from binlog.standing import Checked
 
 _NO_DECISIONS: Decisions = {}
+_BLOCK_BYTES = 1024  # that is kept of a block beside its bytes, about
 _UNDER_WAY_MAX = 2  # blocks of a partition that are being compressed
 
 
@@ -120,7 +121,8 @@ class Cutter:
     @property
     def memory_bytes(self) -> int:
         """About how much memory what waits takes."""
-        return self.raw_bytes - self._packed_raw_bytes + self._packed_bytes
+        table = _BLOCK_BYTES * len(self._blocks)
+        return self.raw_bytes - self._packed_raw_bytes + self._packed_bytes + table
 
     @property
     def arrival_first_ms(self) -> int | None:
