@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from binlog.archive.archiver import NOTE_EVERY_MS, hole_error
+from binlog.archive.archiver import NOTE_EVERY_MS
 from binlog.archive.cutter import Cutter
+from binlog.archive.hole import hole_error
 from binlog.archive.record_reader import RecordReader
 from binlog.archive.seen import Seen, write_seen
 from binlog.archive.threads import WRITES_AT_ONCE
@@ -53,6 +54,7 @@ class ArchiveTurn:
         self._holes: dict[int, BinlogError] = {}
         self._events = self._writes = self._foreign = 0
         self._is_late = False
+        self._is_anew = False  # nothing is remembered, of what was forgotten meanwhile, say
         self._is_short = False  # the log gave less of itself than was delivered
         self._is_noted = False  # the shard's note is as far, or further
 
@@ -138,6 +140,9 @@ class ArchiveTurn:
         )
         if is_delivered and (reader.halts or reader.trimmed):
             return False  # that may come of an end that is not the end any more
+        if reader.trimmed and not self._is_anew:
+            self._is_anew = True  # likewise: others may have got beyond what is forgotten
+            return False
         self._halts.update(reader.halts)
         for partition, error in reader.trimmed.items():
             self._holes[partition] = hole_error(

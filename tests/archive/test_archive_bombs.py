@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import google_crc32c
@@ -30,8 +31,8 @@ MANY = 2_000_000
 _encode = msgspec.msgpack.encode
 
 
-@pytest.fixture
-def _bounded() -> Iterator[None]:
+@contextmanager
+def bounded() -> Iterator[None]:
     """What is made until it is refused is no multiple of what it was told in."""
     tracemalloc.start()
     try:
@@ -48,7 +49,7 @@ def test_what_is_written_is_below_what_is_refused() -> None:
     assert BLOCK_RAW_BYTES // 38 + 65_535 < IDS_MAX
 
 
-@pytest.mark.usefixtures("_bounded")
+@bounded()
 def test_a_block_of_millions_of_empty_records_is_refused() -> None:
     """Of 750 bytes, and a gigabyte of records."""
     column = b"\xdd" + MANY.to_bytes(4, "big") + bytes(MANY)  # msgpack's array of so many zeros
@@ -62,7 +63,7 @@ def test_a_block_of_millions_of_empty_records_is_refused() -> None:
         decode_block(stored, raw_bytes=len(raw), partition=0, shards=["a"])
 
 
-@pytest.mark.usefixtures("_bounded")
+@bounded()
 def test_more_ids_than_a_block_has_are_not_unpacked() -> None:
     sizes = [3 + 38 * 65_535] * 3
     with pytest.raises(ValueError, match="packed ids"):
@@ -91,7 +92,7 @@ def kept() -> Archive:
     return archive_by_hand(log, partitions=[0], records_each=9)
 
 
-@pytest.mark.usefixtures("_bounded")
+@bounded()
 @pytest.mark.parametrize(
     "changes",
     [
@@ -123,7 +124,7 @@ def test_a_block_that_is_larger_than_one_can_be_is_not_fetched(stored: int, raw:
         archive.chain(0).read_block(lying, 0)
 
 
-@pytest.mark.usefixtures("_bounded")
+@bounded()
 def test_a_note_that_would_fill_the_memory_is_as_good_as_lost() -> None:
     archive = kept()
     shards = tuple(Shard(f"s-{n}", (), frozenset(range(4))) for n in range(3))
