@@ -35,7 +35,7 @@ from binlog.archive.segment import (
     footer_bytes_missing,
 )
 from binlog.archive.segment_info import Outline, SegmentInfo
-from binlog.errors import DamageError
+from binlog.errors import DamageError, MismatchError, UpgradeError
 from binlog.log import Record
 from binlog.logger import get_logger
 from binlog.objects.objects import Objects
@@ -261,14 +261,17 @@ class Chain:
         return list(self._page_places)
 
     def page(self, place: Place) -> IndexPage | None:
-        """An index page; ``None``: it is damaged, which `binlog check` reports and nobody needs."""
+        """An index page; ``None``: none that can be used, which `binlog check` reports and nobody needs.
+
+        A damaged one, one that came from another log's archive, or of a newer version.
+        """
         if place not in self._pages:
             while len(self._pages) >= _PAGES_KEPT:
                 self._pages.pop(next(iter(self._pages)), None)
             try:
                 self._pages[place] = decode_page(self._objects, self._log, self.partition, place)
-            except DamageError as error:
-                _logger.warning("index.damaged", key=error.where, error=str(error))
+            except (DamageError, MismatchError, UpgradeError) as error:
+                _logger.warning("index.unusable", key=error.where, error=str(error))
                 self._pages[place] = None
         return self._pages[place]
 

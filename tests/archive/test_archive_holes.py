@@ -3,11 +3,13 @@ that lacks, or lies, makes no hole."""
 
 from __future__ import annotations
 
+import google_crc32c
 import pytest
 from msgspec.structs import replace
 
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.archiver import Archiver, Archiving, archive
 from binlog.archive.index import encode_page
 from binlog.archive.indexer import Indexer
 from binlog.archive.keys import FIRST, index_key
@@ -103,3 +105,39 @@ def test_an_index_page_that_lies_is_damage_by_name(end: Position) -> None:
     kept.objects.put(index_key(0, FIRST), encode_page(outlines[:4], kept.log))
     with pytest.raises(DamageError, match=r"delete the page|ends before it begins"):
         drain(Reader(ArchiveLog(Archive.open(kept.objects), fetches=0)))
+
+
+@pytest.mark.parametrize("at", [4, 20])
+def test_an_index_page_of_a_newer_version_or_another_log_is_not_needed(at: int) -> None:
+    """The segments are readable, and are read; nor is an archiver kept from going on."""
+    log = log_of(7)
+    kept = archive_by_hand(log, records_each=1, partitions=[0])
+    end = kept.chain(0).end()
+    assert end is not None
+    assert Indexer(kept, segments_per_page=4).note(end) == 2
+    key = next(iter(kept.objects.list("index/"))).key
+    data = bytearray(kept.objects.get(key) or b"")
+    data[at] += 1
+    data[8:12] = google_crc32c.value(bytes(data[12:])).to_bytes(4, "big")
+    kept.objects.put(key, bytes(data))
+    drain(reader := Reader(ArchiveLog(Archive.open(kept.objects), fetches=0), partitions=[0]))
+    assert reader.vector() == {0: 7}
+    more(log, 8, 9)
+    assert archive(log, Archive.open(kept.objects), Archiving(once=True)).vector == {0: 9}
+
+
+def test_what_was_damaged_long_ago_keeps_nobody_from_archiving() -> None:
+    """A page that would list it is not made; everything new is archived, of every partition."""
+    log = log_of(5)
+    kept = archive_by_hand(log, records_each=1)
+    key = "chain/p0000/00000000000000000003-0000.seg"
+    kept.objects.put(key, b"rotten")
+    for session in range(6, 12):
+        log.append([put(1, partition=p, session=session) for p in range(4)])
+        archiver = Archiver(log, Archive.open(kept.objects), Archiving(once=True))
+        archiver._writer._indexer._size = 3
+        archiver.run()
+    assert [end.last for p in range(4) if (end := kept.chain(p).end())] == [11, 6, 6, 6]
+    pages = [entry.key for entry in kept.objects.list("index/p0000/")]
+    assert pages == [index_key(0, FIRST)]  # of the three before it
+    assert len(list(kept.objects.list("index/p0001/"))) == 2
