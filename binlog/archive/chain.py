@@ -36,7 +36,7 @@ from binlog.archive.segment import (
 )
 from binlog.archive.segment_info import Outline, SegmentInfo
 from binlog.errors import DamageError, MismatchError, UpgradeError
-from binlog.log import Record
+from binlog.log import Position, Record
 from binlog.logger import get_logger
 from binlog.objects.objects import Objects
 
@@ -242,8 +242,9 @@ class Chain:
             )
         except ValueError as error:
             raise damaged(f"its block {index}: {error}", info.key, **where) from error
-        if len(records) != block.records:
-            raise damaged(f"its block {index} has another number of records", info.key, **where)
+        ends = [Position(shard, record.sequence) for shard, record in (*records[:1], *records[-1:])]
+        if len(records) != block.records or ends != [block.first, block.last]:
+            raise damaged(f"its block {index} has other records than it tells", info.key, **where)
         return records
 
     # -- the index -------------------------------------------------------------------------------

@@ -10,12 +10,14 @@ from msgspec.structs import replace
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.archiver import Archiver, Archiving, archive
+from binlog.archive.block import BlockBuilder, decode_block
 from binlog.archive.index import encode_page
 from binlog.archive.indexer import Indexer
 from binlog.archive.keys import FIRST, index_key
 from binlog.clock import ManualClock
+from binlog.compression import compress
 from binlog.errors import DamageError
-from binlog.log import Position
+from binlog.log import Position, Record
 from binlog.logs.memory import MemoryLog
 from binlog.reader import Reader
 from tests.archive.archive_world import archive_by_hand
@@ -141,3 +143,26 @@ def test_what_was_damaged_long_ago_keeps_nobody_from_archiving() -> None:
     pages = [entry.key for entry in kept.objects.list("index/p0000/")]
     assert pages == [index_key(0, FIRST)]  # of the three before it
     assert len(list(kept.objects.list("index/p0001/"))) == 2
+
+
+@pytest.mark.parametrize("change", ["first", "last", "records"])
+def test_a_block_of_other_records_than_the_table_tells_is_damage(change: str) -> None:
+    """Whole by its checksum: who wrote it was wrong, and what it lacks would be passed over."""
+    kept = archive_by_hand(log_of(5), partitions=[0], records_each=9)
+    info = kept.chain(0).end()
+    assert info is not None
+    block = info.blocks[0]
+    value = block.records + 1 if change == "records" else Position("shard-0000", 10**6)
+    lying = replace(info, blocks=(replace(block, **{change: value}),))
+    assert len(kept.chain(0).read_block(info, 0)) == 6
+    with pytest.raises(DamageError, match="has other records than it tells"):
+        kept.chain(0).read_block(lying, 0)
+
+
+def test_a_block_whose_records_are_not_in_order_is_none() -> None:
+    builder = BlockBuilder()
+    for sequence in (3, 7, 5):
+        builder.add(0, Record(sequence, 1, 0, b"x"), accepted=False)
+    raw = builder.encode()
+    with pytest.raises(ValueError, match="not in order"):
+        decode_block(compress(raw), raw_bytes=len(raw), partition=0, shards=["a"])
