@@ -100,14 +100,14 @@ def _check_snapshots(
     stack: contextlib.ExitStack,
 ) -> list[Finding]:
     """What is wrong with snapshots; held against the log where that can be read to its end."""
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from binlog.objects.address import open_objects
     from snapshots.check_snapshots import check_against_log, check_snapshots
 
     objects = stack.enter_context(contextlib.closing(open_objects(url)))
     more = list(check_snapshots(objects, progress=lambda n: show(n, what="reading snapshots")))
     if not any(finding.rule == "damage" for finding in found):
-        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
         more += check_against_log(
             objects, opened, tick=lambda n: show(n, what="walking the log for snapshots")
         )

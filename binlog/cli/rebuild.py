@@ -121,7 +121,7 @@ def command(
     """
     from appliers.address import open_store
     from appliers.summary import summarize
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from binlog.fields import check_table
     from snapshots.rebuild import Progress, Wanted, plan_digest, rebuild
 
@@ -129,7 +129,7 @@ def command(
     for table in tables:
         check_table(table)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
         wanted = Wanted(
             tables=tuple(sorted(set(tables))) or None,
             target=until.target(opened.params),

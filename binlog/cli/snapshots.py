@@ -170,7 +170,7 @@ def size_text(size: int) -> str:
 def _keep(
     objects: Objects, policy: str, log: str | None, archive: str | None, *, yes: bool, as_json: bool
 ) -> None:
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from snapshots.retention import drop, parse_policy, thin
 
     terms = parse_policy(policy)
@@ -180,7 +180,7 @@ def _keep(
         if log is not None:
             from snapshots.retention_facts import RetentionFacts
 
-            opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+            opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
             facts = RetentionFacts(opened, objects, found)
         judged = thin(found, terms, facts=facts)
     gone = [each.manifest for each in judged if not each.stays]
@@ -224,14 +224,14 @@ def _write_kept(
 def _check(
     context: click.Context, objects: Objects, log: str | None, archive: str | None, *, as_json: bool
 ) -> None:
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from snapshots.check_snapshots import check_against_log, check_snapshots
 
     with progress("checking") as show:
         findings = list(check_snapshots(objects, progress=show))
     if log is not None:
         with (
-            contextlib.closing(open_log(log, archive)) as opened,
+            contextlib.closing(open_with_archive(log, archive)) as opened,
             progress("walking the log") as show,
         ):
             findings += check_against_log(objects, opened, tick=show)
