@@ -18,6 +18,7 @@ from binlog.cli.adopt_output import (
 )
 from binlog.cli.options import (
     RateType,
+    absolute_address,
     archive_option,
     key_names,
     log_argument,
@@ -150,7 +151,7 @@ def command(
             objects,
             called,
             live,
-            address=_shown(snapshots_url),
+            address=absolute_address(snapshots_url),
             clock=SystemClock(),
             show=lambda step, done: show(done, what=step),
         )
@@ -246,14 +247,6 @@ def _name(given: str | None, table: Address, into: DynamoDBStore | None) -> str:
     if name is None:
         name = Path(table.path).stem if table.scheme == "file" else table.path
     return check_table(name)
-
-
-def _shown(url: str) -> str:
-    """An address as records are to name it: a directory by its whole path, for who is elsewhere."""
-    from binlog.address import parse_address
-
-    address = parse_address(url)
-    return f"file:{Path(address.path).resolve()}" if address.scheme == "file" else str(address)
 
 
 def _take_over(

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from binlog.cli.options import DurationType, RateType, length_text, log_argument
+from binlog.cli.options import (
+    DurationType,
+    RateType,
+    absolute_address,
+    length_text,
+    log_argument,
+)
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.progress import progress
 from binlog.cli.replicate import stopped_by_signals
@@ -93,6 +99,8 @@ def command(
     """
     if rate is not None and not dry_run:
         raise click.UsageError("--rate is for --dry-run: an archiver is as fast as the log")
+    if not every_ms:
+        raise click.UsageError("--segment-every is above 0, each record would be a segment")
     from binlog.address import open_log
     from binlog.archive.archive import Archive
     from binlog.archive.archiver import Archiving, archive
@@ -110,7 +118,7 @@ def command(
             once=once,
             segment_every_s=every_ms / 1000,
             segment_bytes_max=bytes_max,
-            announced=into if is_announced else None,
+            announced=absolute_address(into) if is_announced else None,
         )
         what = "archiving" if once else "following"
         with progress(what, unit="records") as show:

@@ -256,6 +256,14 @@ appliers_option = click.option(
 )
 
 
+def absolute_address(url: str) -> str:
+    """An address as records are to name it: a directory by its whole path, for who is elsewhere."""
+    from binlog.address import parse_address
+
+    address = parse_address(url)
+    return f"file:{Path(address.path).resolve()}" if address.scheme == "file" else str(address)
+
+
 def snapshots_option(function: _F) -> _F:
     """``--snapshots URL``, passed as ``snapshots``: for verbs that may need an adopted table's base."""
     return click.option(
