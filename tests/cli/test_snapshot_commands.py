@@ -285,3 +285,15 @@ def test_check_of_a_log_looks_at_its_snapshots_too(place: Place) -> None:
     ran = binlog("check", place.log, "--snapshots", place.dest)
     assert ran.status == 0, "of another log, which is mentioned"
     assert "noted  snapshot-log" in ran.out
+
+
+def test_neither_an_archive_nor_a_log_is_a_place_for_snapshots(place: Place) -> None:
+    """A slip of the hand; what is kept there stays as it is."""
+    archive = f"file:{place.path / 'archive'}"
+    binlog("archive", place.log, archive, "--once")
+    for dest, what in ((archive, "an archive"), (place.log, "a log")):
+        ran = binlog("snapshot", place.store, dest)
+        assert ran.status != 0
+        assert f"{what} is kept there" in ran.err
+        assert binlog("check", dest).status == 0
+        assert not (place.path / dest.rpartition("/")[2] / "parts").exists()
