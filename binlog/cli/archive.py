@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from binlog.address import parse_address
 from binlog.cli.options import (
     DurationType,
     RateType,
@@ -118,7 +119,7 @@ def command(
             once=once,
             segment_every_s=every_ms / 1000,
             segment_bytes_max=bytes_max,
-            announced=absolute_address(into) if is_announced else None,
+            announced=_to_announce(into) if is_announced else None,
         )
         what = "archiving" if once else "following"
         with progress(what, unit="records") as show:
@@ -132,6 +133,11 @@ def command(
         note(f"binlog: {line}")
     if halts:
         context.exit(1)
+
+
+def _to_announce(into: str) -> str:
+    """A directory by its whole path; what an address of a service says beside its name is kept."""
+    return absolute_address(into) if parse_address(into).scheme == "file" else into
 
 
 def _halt_line(opened: Log, log: str, report: Report) -> str:
