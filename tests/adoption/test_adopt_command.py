@@ -97,6 +97,22 @@ def test_a_base_that_moved_is_named_and_found(place: Path) -> None:
     assert "--snapshots" in ran.err
 
 
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_check_finds_a_base_that_moved(
+    place: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Where --snapshots says, as every reader does; without it the store cannot be compared."""
+    adopt("--yes")
+    assert binlog("rebuild", "file:log", "sqlite:a.db").status == 0
+    (place / "kept").rename(place / "moved")
+    assert binlog("check", "file:log", "sqlite:a.db").status == 1
+    options = ("--snapshots", "file:moved") if how == "option" else ()
+    if not options:
+        monkeypatch.setenv("BINLOG_SNAPSHOTS", "file:moved")
+    ran = binlog("check", "file:log", "sqlite:a.db", *options)
+    assert ran.status == 0, ran.out
+
+
 def test_events_of_the_table_in_the_log_are_refused(place: Path) -> None:
     append("file:log", {"id": "k003", "n": 99})
     ran = adopt("--yes")
