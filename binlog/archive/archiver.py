@@ -7,6 +7,7 @@ Invariants:
   a clock, and an archiver may be killed anywhere: the next one goes on at the ends of the chains;
 * nothing is archived behind a hole: a partition of which the log has forgotten records is left
   there, named, and the others go on;
+* likewise one whose chain ends in a segment that cannot be read;
 * a halted partition is archived up to the record that halts it;
 * memory is bounded, whatever the number of partitions: what waits above `Archiving.memory_bytes_max`
   is cut, the largest first.
@@ -32,7 +33,7 @@ from binlog.archive.segment_info import SegmentInfo
 from binlog.archive.threads import WRITES_AT_ONCE, Threads
 from binlog.archive.writer import Writer, Written
 from binlog.clock import Clock, SystemClock
-from binlog.errors import BinlogError, MismatchError
+from binlog.errors import BinlogError, DamageError, MismatchError
 from binlog.halt import Halt, halted_error
 from binlog.lineage import Lineage
 from binlog.log import Forgets, Log
@@ -104,8 +105,13 @@ class Archiver:
         self._cutters: dict[int, Cutter] = {}
         starts: dict[int, Start] = {}
         self._lanes: dict[int, Lane] = {}
+        self._damaged: dict[int, DamageError] = {}  # chains whose end cannot be gone on from
         for partition in range(log.params.partitions):
-            end = into.chain(partition).end()
+            try:
+                end = into.chain(partition).end()
+            except DamageError as error:
+                self._damaged[partition] = error
+                continue
             cutter = self._cutters[partition] = Cutter(
                 log.params,
                 log.genesis,
@@ -304,7 +310,7 @@ class Archiver:
 
     def _is_hopeless(self, now: float, *, is_idle: bool) -> bool:
         """Whether a hole is to be told now: the other partitions come first, but not for ever."""
-        if not self._reader.trimmed:
+        if not self._reader.trimmed and not self._damaged:
             return False
         if self._trimmed_at is None:
             self._trimmed_at = now
@@ -312,7 +318,7 @@ class Archiver:
             return False
         self._trimmed_at = None
         self._go_on_behind_others()
-        return bool(self._reader.trimmed)
+        return bool(self._reader.trimmed or self._damaged)
 
     def _go_on_behind_others(self) -> bool:
         """Of what the log has forgotten: whether another archiver has meanwhile got beyond it somewhere.
@@ -345,6 +351,8 @@ class Archiver:
             self._lineage.shards.setdefault(shard.id, shard)
 
     def _raise_trimmed(self) -> None:
+        for partition in sorted(self._damaged):
+            raise self._damaged[partition]
         trimmed = self._reader.trimmed
         if trimmed:
             partition = min(trimmed)
