@@ -102,7 +102,7 @@ def command(
             return
         allow_units(into, store, max_units)
         prepare_load(into, store, rate=rate, import_from=import_from)
-        with progress("restoring") as show:
+        with progress("restoring", unit="rows") as show:
             reports = restore_all(
                 chosen, into, log=opened, rules=rules, workers=workers, progress=show
             )

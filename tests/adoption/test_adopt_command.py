@@ -80,6 +80,15 @@ def test_again_is_the_same(place: Path) -> None:
     assert (plan["base"], plan["records"]) == (first["base"], 0)
 
 
+def test_a_file_that_changed_since_is_not_said_to_be_adopted(place: Path) -> None:
+    """The base in the log counts; who runs it again for a new line is told that nobody read it."""
+    assert "not read again" not in adopt("--yes").err
+    write(place, items(13))
+    ran = adopt("--yes")
+    assert (ran.status, "12 items" in ran.out) == (0, True)
+    assert "not read again" in ran.err
+
+
 def test_records_are_shown_with_control(place: Path) -> None:
     adopt("--yes")
     ran = binlog("cat", "file:log", "--control", "--table", "users", "--json")
