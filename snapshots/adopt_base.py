@@ -27,7 +27,7 @@ from binlog.objects.objects import Objects
 from binlog.params import Params
 from binlog.partition import hash_to_partition, ordering_key
 from snapshots.snapshot import Snapshot, read_manifest, snapshots_in
-from snapshots.snapshot_manifest import Manifest
+from snapshots.snapshot_manifest import Manifest, damaged_base
 from snapshots.snapshot_take import PART_BYTES, Taking
 
 _PAGE_ROWS = 1_000
@@ -199,6 +199,8 @@ def open_base(objects: Objects, adoption: Adoption, genesis: bytes) -> Snapshot:
             table=adoption.table,
             base=adoption.base,
         ) from error
+    except DamageError as error:
+        raise damaged_base(error, adoption.table) from error
     if manifest.genesis != genesis or manifest.adopted != adoption.table:
         of = f"table {manifest.adopted}" if manifest.adopted else "no adoption"
         raise MismatchError(
