@@ -101,14 +101,14 @@ class Archiver:
         self._trimmed_at: float | None = None
         self._lineage = Lineage(log)
         self._announced = 0
-        self._announce_at = self._clock.monotonic()
+        self._announce_at = self._ends_at = self._ends_again_at = self._clock.monotonic()
         self._cutters: dict[int, Cutter] = {}
         starts: dict[int, Start] = {}
         self._lanes: dict[int, Lane] = {}
         self._damaged: dict[int, DamageError] = {}  # chains whose end cannot be gone on from
         for partition in range(log.params.partitions):
             try:
-                end = into.chain(partition).end()
+                end = into.chain(partition).checked_end()
             except DamageError as error:
                 self._damaged[partition] = error
                 continue
@@ -123,6 +123,7 @@ class Archiver:
             )
             self._lanes[partition] = Lane(partition, cutter.sequencer.offset)
             if end is not None:
+                self._writer.ends.note(end)  # whoever wrote it may have ended before its note
                 for shard in end.shards:  # the log may list them no more
                     self._lineage.shards.setdefault(shard.id, shard)
                 starts[partition] = self._start(partition, end.going_on())
@@ -166,10 +167,12 @@ class Archiver:
             except BinlogError:
                 # What lies before damage is good, and may soon be all that is left.
                 self._write_all()
+                self._writer.ends.write()
                 raise
             now = self._clock.monotonic()
             self._take_in(now)
             self._write_due(now)
+            self._note_ends(now)
             if progress is not None:
                 progress(sum(lane.records for lane in self._lanes.values()))
             if runs is None:
@@ -184,6 +187,7 @@ class Archiver:
                 self._tell_halts()
                 reader.retry_halted()
         self._write_all()
+        self._writer.ends.write()
         self._note_quiet()
         self._raise_trimmed()
         if self._how.once:
@@ -271,7 +275,16 @@ class Archiver:
                 self._lineage.shards.setdefault(shard.id, shard)
             self._reader.reset(partition)
 
-    # -- quiet partitions ------------------------------------------------------------------------
+    # -- notes: where the chains end, and quiet partitions ------------------------------------------------------------------------
+
+    def _note_ends(self, now: float) -> None:
+        """Once each T at most, that there are fewer notes than segments; and all of them now and then."""
+        if now >= self._ends_again_at:
+            self._ends_again_at = now + NOTE_EVERY_MS / 1000
+            self._writer.ends.again()
+        if self._writer.ends.waits and now >= self._ends_at:
+            self._ends_at = now + self._how.segment_every_s
+            self._writer.ends.write()
 
     def _note_quiet(self) -> None:
         """Of partitions with nothing new, how far that was seen.
@@ -328,7 +341,7 @@ class Archiver:
         late = False
         for partition in list(self._reader.trimmed):
             cutter, known = self._cutters[partition], self._notes.get(partition)
-            end = self._archive.chain(partition).end()
+            end = self._archive.chain(partition).checked_end()
             if end is None:
                 continue
             start = self._start(partition, end.going_on())

@@ -52,7 +52,9 @@ class Chain:
         self.partition = partition
         self._objects = objects
         self._log = log
+        self.name = objects.name
         self._last: Place | None = None  # of the last segment that was seen
+        self._checked: Place | None = None  # of the last one that was read whole, or written
         self._infos: dict[str, SegmentInfo] = {}
         self._page_places: list[Place] = []  # of the index pages that were seen, in order
         self._pages: dict[Place, IndexPage | None] = {}
@@ -69,6 +71,19 @@ class Chain:
         place = self.end_place()
         return None if place is None else self.info(place)
 
+    def checked_end(self) -> SegmentInfo | None:
+        """As `end`, for who is to write behind it: every byte of that segment is read, once.
+
+        Raises:
+            DamageError: likewise, a block of it is not what was written.
+        """
+        info = self.end()
+        if info is not None and info.place != self._checked:
+            for index in range(len(info.blocks)):
+                self.read_block(info, index)
+            self._checked = info.place
+        return info
+
     def end_place(self) -> Place | None:
         """Where the last segment stands; nothing of it is read."""
         for place in self.places(after=self._last):
@@ -79,7 +94,7 @@ class Chain:
         """Remember a segment that was written just now: nothing before it is to be listed again."""
         self.note(info)
         if self._last is None or info.place > self._last:
-            self._last = info.place
+            self._last = self._checked = info.place
 
     def info(self, place: Place, *, size: int | None = None) -> SegmentInfo:
         """What the segment at ``place`` says of itself; ``size`` is its object's, if known.
