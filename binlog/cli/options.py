@@ -66,6 +66,11 @@ class Bound(NamedTuple):
             return None
         return parse_vector(self.vector_json, params.partitions)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether ``{}`` was given: nothing of any partition, and meant so."""
+        return self.vector_json is not None and "".join(self.vector_json.split()) == "{}"
+
     def target(self, params: Params) -> Target:
         """How far a reader goes, this one included.
 

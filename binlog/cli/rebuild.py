@@ -73,7 +73,8 @@ def processors() -> int:
     metavar="V|TIME",
     default="end",
     show_default=True,
-    help="Up to this vector or moment of arrival, inclusive.",
+    help="Up to this vector or moment of arrival, inclusive. '{}' makes the tables empty; another that"
+    " is before the first event is refused where the store holds something.",
 )
 @exclude_option
 @park_option
@@ -135,6 +136,7 @@ def command(
             target=until.target(opened.params),
             rules=rules,
             excluded=excluded,
+            idle="allow" if until.is_nothing else "refuse",
             poison="park" if park else "stop",
             bases=open_bases(opened, snapshots, stack),
         )
