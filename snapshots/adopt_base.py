@@ -76,6 +76,11 @@ class Ordered:
 # -- written -------------------------------------------------------------------------------------
 
 
+def generation_id(table: str, identity: str) -> str:
+    """That of a base: 32 hex digits of what the log calls the table, and of what was read."""
+    return sha256(f"{table}\0{identity}".encode()).hexdigest()[:32]
+
+
 class _Survey:
     """What is to be a base, as `Taking` asks for it (`appliers.survey.Survey`)."""
 
@@ -87,7 +92,7 @@ class _Survey:
         self.name = name
         self.genesis = genesis
         self.generation = Generation(
-            id=sha256(f"{table}\0{identity}".encode()).hexdigest()[:32],
+            id=generation_id(table, identity),
             tables=(table,),
             open=False,
             fingerprint="",

@@ -24,7 +24,7 @@ from binlog.cli.options import (
     log_argument,
     store_argument,
 )
-from binlog.cli.output import json_option, write_json, write_text
+from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.verb import Verb
 from binlog.errors import RefusedError
@@ -168,6 +168,12 @@ def command(
             described,
             is_export=export_url is not None,
         )
+        for other in adopting.known_as(live):
+            # No refusal: another name is the way out of a first adoption that went wrong.
+            note(
+                f"{table} is in this log as {other} already: as {called} too, its items are there"
+                " twice, and only one of the two can go on with the table in place"
+            )
         if not yes:
             write_plan(plan, as_json=as_json)
             return

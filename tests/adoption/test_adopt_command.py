@@ -138,6 +138,20 @@ def test_another_name_is_another_table(place: Path) -> None:
     assert dumped("sqlite:a.db") == {"k003": {"id": "k003", "n": 99}}
 
 
+@pytest.mark.parametrize("options", [(), ("--yes",)])
+def test_a_table_that_is_adopted_under_another_name_is_told(
+    place: Path, options: tuple[str, ...]
+) -> None:
+    """Allowed, as the way out of an adoption that went wrong; never without a word."""
+    adopt("--yes")
+    assert "already" not in adopt(*options).err, "the same name is the same adoption"
+    ran = adopt("--as", "users2", *options)
+    assert ran.status == 0
+    assert "file:users.jsonl is in this log as users already: as users2 too" in ran.err
+    other = ("adopt", "file:users.jsonl", "file:log", "--key", "id", "--snapshots", "file:other")
+    assert "already" not in binlog(*other, "--as", "users3").err, "nothing is known of it there"
+
+
 def test_check_lists_what_was_written_since(place: Path) -> None:
     """A file has no marks: whatever is not the base's is listed."""
     adopt("--yes")
