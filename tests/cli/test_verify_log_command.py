@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliers.stores import sqlite_build
+from appliers.stores.sqlite_reader import connect
 from tests.check.replicas import flip, last_segment
 from tests.cli.running import append, binlog
 
@@ -136,14 +136,13 @@ def test_a_full_temporary_directory_is_neither_the_log_nor_the_store(
     log: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     """Who frees space where the log is looks for the wrong thing."""
-    connect = sqlite_build.connect
 
     def small(path: Path, **how: str) -> sqlite3.Connection:
         connection = connect(path, **how)
         connection.execute("PRAGMA max_page_count = 4")
         return connection
 
-    monkeypatch.setattr(sqlite_build, "connect", small)
+    monkeypatch.setattr("appliers.stores.sqlite_build.connect", small)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ran = binlog(verb, *((store, log) if verb == "verify" else (log, store)))
     assert ran.status == 3

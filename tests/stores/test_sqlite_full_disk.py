@@ -11,13 +11,13 @@ from typing import NoReturn
 
 import pytest
 
-from appliers.stores import SQLiteStore, sqlite_build
+from appliers.stores import SQLiteStore
 from appliers.stores.sqlite_build import remove_files
+from appliers.stores.sqlite_reader import connect
 from binlog.errors import StorageError
 from tests.contracts.store_contract import begun, checkpoint, content, key, put, row
 
 BUILT = {0: checkpoint(0, 9)}
-_connect = sqlite_build.connect
 
 
 def build(path: Path) -> None:
@@ -51,11 +51,11 @@ def test_a_build_of_a_new_store_leaves_nothing_on_a_full_disk(
     """From the first page of its schema on: what it leaves fills the disk that it needs."""
 
     def small(path: Path, **how: str) -> sqlite3.Connection:
-        connection = _connect(path, **how)
+        connection = connect(path, **how)
         connection.execute(f"PRAGMA max_page_count = {pages}")
         return connection
 
-    monkeypatch.setattr(sqlite_build, "connect", small)
+    monkeypatch.setattr("appliers.stores.sqlite_build.connect", small)
     with pytest.raises(StorageError, match="the disk is full"):
         build(tmp_path / "r.db")
     assert beside(tmp_path / "r.db") == []
