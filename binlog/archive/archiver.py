@@ -106,11 +106,9 @@ class Archiver:
         starts: dict[int, Start] = {}
         self._lanes: dict[int, Lane] = {}
         self._damaged: dict[int, DamageError] = {}  # chains whose end cannot be gone on from
-        for partition in range(log.params.partitions):
-            try:
-                end = into.chain(partition).checked_end()
-            except DamageError as error:
-                self._damaged[partition] = error
+        for partition, end in into.checked_ends().items():
+            if isinstance(end, DamageError):
+                self._damaged[partition] = end
                 continue
             cutter = self._cutters[partition] = Cutter(
                 log.params,

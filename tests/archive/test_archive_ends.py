@@ -16,7 +16,7 @@ from binlog.archive.keys import Place
 from binlog.archive.seen import Seen, write_seen
 from binlog.archive.through import Through, through_key, write_through
 from binlog.clock import ManualClock
-from binlog.errors import DamageError, RefusedError, StorageError
+from binlog.errors import BinlogError, DamageError, RefusedError, StorageError
 from binlog.log import Position
 from binlog.logs.directory_check import Finding
 from binlog.logs.memory import MemoryLog
@@ -347,6 +347,26 @@ def test_a_note_that_was_changed_is_found_and_says_nothing() -> None:
 
 
 # -- damage in the body of the last segment ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_once", [1, 700, 1 << 20])
+def test_every_byte_of_the_last_segment_is_read(at_once: int, monkeypatch: Any) -> None:
+    """Header, blocks, footer and trailer, however many blocks are read at a time."""
+    monkeypatch.setattr("binlog.archive.chain._CHECK_BYTES", at_once)
+    monkeypatch.setattr("binlog.archive.cutter.BLOCK_RAW_BYTES", 400)
+    log, objects = a_log(), MemoryObjects("memory:kept")
+    for number in range(1, 9):
+        more(log, number, [1])
+    archive_by_hand(log, objects, partitions=[1], records_each=100)
+    [key] = chain_keys(objects, 1)
+    info = Archive.open(objects).chain(1).checked_end()
+    assert info is not None
+    assert len(info.blocks) > 2
+    for at in range(info.bytes):
+        flip_at_rest(objects, key, 8 * at + at % 8)
+        with pytest.raises(BinlogError, match=key):
+            Archive.open(objects).chain(1).checked_end()
+        flip_at_rest(objects, key, 8 * at + at % 8)
 
 
 def damage_the_body(objects: MemoryObjects, partition: int) -> str:
