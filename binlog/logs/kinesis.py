@@ -25,20 +25,14 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 from binlog.aws.account import Account
+from binlog.aws.clients import Clients, Connect
 from binlog.clock import Clock, SystemClock
 from binlog.errors import RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.logs.admission import Admission
 from binlog.logs.kinesis_ahead import StreamReader
 from binlog.logs.kinesis_appender import Appender, Counters
-from binlog.logs.kinesis_client import (
-    DATE_MS,
-    Clients,
-    Connect,
-    ServiceTime,
-    connector,
-    is_in_lambda,
-)
+from binlog.logs.kinesis_client import DATE_MS, ServiceTime, connector, is_in_lambda
 from binlog.logs.kinesis_genesis import read_genesis
 from binlog.logs.kinesis_parsing import with_quick_replies
 from binlog.logs.kinesis_serializing import with_quick_requests
