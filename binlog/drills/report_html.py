@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from binlog.drills import report_words as words
-from binlog.drills.result import Command, DrillResult, encode_result
 from binlog.drills.report_timeline import Timeline, timeline
+from binlog.drills.result import Command, DrillResult, encode_result
 from binlog.errors import RefusedError
 
 if TYPE_CHECKING:

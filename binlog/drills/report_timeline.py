@@ -20,7 +20,7 @@ LEFT = 118.0
 RIGHT = 14.0
 ROW = 21.0
 BAR = 15.0
-GAP = 26.0
+GAP = 34.0
 AXIS = 30.0
 ROWS_MAX = 16
 _CHAR = 6.3  # an average character of 11.5 px text
@@ -69,7 +69,7 @@ def timeline(result: DrillResult) -> Timeline:
         return round(LEFT + min(max(t_s, 0.0), end) / end * (WIDTH - LEFT - RIGHT), 2)
 
     rows = _rows(result, x)
-    top = 6 + ROW * len(rows) + 10
+    top = 6 + ROW * len(rows) + 2
     panels: list[Panel] = []
     if result.samples:
         for make in (lag, throughput):

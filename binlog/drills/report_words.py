@@ -44,15 +44,14 @@ def is_good(result: DrillResult) -> bool:
 
 
 def seconds(value: float | None) -> str:
-    """``0.042 s``, ``3.1 s``, ``2 min 05 s``, ``1 h 02 min``; three figures, never more."""
+    """``0.042 s``, ``2.41 s``, ``15.2 s``, ``2 min 05 s``, ``1 h 02 min``."""
     if value is None:
         return UNKNOWN
     if value < 0:
         return f"-{seconds(-value)}"
-    if value < 0.9995:
-        return f"{value:.3f} s" if value else "0 s"
-    if value < 9.95:
-        return f"{value:.1f} s"
+    for below, digits in ((0.0995, 3), (9.995, 2), (99.95, 1)):
+        if value < below:
+            return f"{value:.{digits}f} s" if value else "0 s"
     whole = round(value)
     if whole < 120:
         return f"{whole} s"
