@@ -52,19 +52,9 @@ class View(msgspec.Struct, frozen=True):
         return _when(self.result.started_at)
 
     @property
-    def lost(self) -> str:
-        """The sentence on events."""
-        return words.lost(self.result)
-
-    @property
-    def recovered(self) -> str:
-        """The sentence on time."""
-        return words.recovered(self.result)
-
-    @property
-    def proved(self) -> str:
-        """The sentence on verdicts."""
-        return words.proved(self.result)
+    def sentences(self) -> list[tuple[str, bool]]:
+        """What is to be said first, and which of it matters."""
+        return words.sentences(self.result)
 
     @property
     def meets_rto(self) -> bool:
@@ -272,12 +262,18 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("binlog.drills"),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": words.seconds, "count": words.count, "size": words.size}
     return environment
+
+
+def _visible(value: object) -> object:
+    """Text without what no page can hold (control characters)."""
+    return words.visible(value) if type(value) is str else value
 
 
 @cache

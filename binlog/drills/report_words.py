@@ -44,14 +44,16 @@ def is_good(result: DrillResult) -> bool:
 
 
 def seconds(value: float | None) -> str:
-    """``0.042 s``, ``2.41 s``, ``15.2 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    """``0.042 s``, ``30 s``, ``2.41 s``, ``15.2 s``, ``2 min 05 s``, ``1 h 02 min``."""
     if value is None:
         return UNKNOWN
     if value < 0:
         return f"-{seconds(-value)}"
+    if value < 120 and float(value).is_integer():  # a target
+        return f"{value:.0f} s"
     for below, digits in ((0.0995, 3), (9.995, 2), (99.95, 1)):
         if value < below:
-            return f"{value:.{digits}f} s" if value else "0 s"
+            return f"{value:.{digits}f} s"
     whole = round(value)
     if whole < 120:
         return f"{whole} s"
@@ -79,7 +81,21 @@ def size(value: float | None) -> str:
 
 def events(number: int) -> str:
     """``1 event``, ``2 events``."""
-    return f"{number:,} event{'' if number == 1 else 's'}"
+    return f"{number:,} event{_s(number)}"
+
+
+def visible(text: str) -> str:
+    """``text`` with all that could steer a terminal, or is no character, made visible; line ends stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
 
 
 # -- sentences -------------------------------------------------------------------------------
@@ -116,7 +132,21 @@ def proved(result: DrillResult) -> str:
         return "Nothing was judged."
     if held == len(result.verdicts):
         return f"All {held} checks hold." if held > 1 else "The one check holds."
-    return f"{len(result.verdicts) - held} of {len(result.verdicts)} checks do not hold."
+    failed = len(result.verdicts) - held
+    return f"{failed} of {len(result.verdicts)} checks do{'es' if failed == 1 else ''} not hold."
+
+
+def sentences(result: DrillResult) -> list[tuple[str, bool]]:
+    """Each sentence on a drill, and whether it is what matters: what is wrong, else the time."""
+    held = bool(result.verdicts) and all(verdict.ok for verdict in result.verdicts)
+    said = [
+        (recovered(result), not meets_rto(result)),
+        (lost(result), not meets_rpo(result)),
+        (proved(result), not held),
+    ]
+    if not any(wrong for _, wrong in said):
+        said[0] = (said[0][0], True)
+    return said
 
 
 def phases(rto: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -147,10 +177,10 @@ def run_summary(results: Sequence[DrillResult]) -> str:
     said = []
     if drills:
         passed = sum(map(is_good, drills))
-        said.append(f"{passed} of {len(drills)} drill{'' if len(drills) == 1 else 's'} passed")
+        said.append(f"{passed} of {len(drills)} drill{_s(len(drills))} passed")
     if twins:
         caught = sum(map(is_good, twins))
-        said.append(f"{caught} of {len(twins)} sabotaged twins caught")
+        said.append(f"{caught} of {len(twins)} sabotaged twin{_s(len(twins))} caught")
     return ", ".join(said) if said else "no drill was run"
 
 
