@@ -14,6 +14,7 @@ import msgspec
 SCHEMA = 1
 
 PhaseName = Literal["detect", "decide", "restore", "verify", "switch"]
+JUDGES = frozenset({"ledger", "model", "verify", "check", "digest"})
 PHASES: tuple[PhaseName, ...] = ("detect", "decide", "restore", "verify", "switch")
 
 
@@ -90,7 +91,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     rpo_events: int | None = None  # acknowledged events that are missing after recovery
     rpo_age_s: float | None = None  # age, at the disaster, of the newest acknowledged event present
-    rto_s: float | None = None  # sum of the phases
+    rto_s: float | None = None  # from the disaster to the end of the last phase
     rto: dict[str, float] = {}
     events: int = 0  # in the log at the end
     items: int = 0  # in the recovered table
@@ -140,12 +141,16 @@ class DrillResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def caught(self) -> bool:
-        """Of a twin: its sabotage was reported as failed, and by a verdict, not by an accident."""
+        """Of a twin: what came of its sabotage was judged to be wrong.
+
+        That a command was refused, that something took too long, or that the drill broke down proves
+        nothing about the judge.
+        """
         return (
             self.twin is not None
             and not self.passed
             and not self.interrupted
-            and any(not verdict.ok for verdict in self.verdicts)
+            and any(not verdict.ok and verdict.by in JUDGES for verdict in self.verdicts)
         )
 
 

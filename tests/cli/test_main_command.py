@@ -50,6 +50,7 @@ SECTION_11 = [
     "halted",
     "resolve",
     "doctor",
+    "drill",
     "policy",
     "schema",
 ]

@@ -1,0 +1,54 @@
+"""Where a drill takes place: addresses by name, and how to open them in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from appliers.store import Store
+from binlog.log import Log
+
+
+class Target(Protocol):
+    """A place with a log, stores, an archive and snapshots, all of the drill's own.
+
+    Commands run in ``folder``, by ``environment``, on the addresses as `addresses` has them; this
+    process opens the same by name. Nothing is there before it is made, but for what services need.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """``log``, ``archive``, ``snapshots``, and stores: ``live``, ``lazy``, ``aside``, ``other``."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Of commands."""
+
+    def open_log(self, name: str = "log") -> Log:
+        """The caller closes it."""
+
+    def open_store(self, name: str) -> Store:
+        """The caller closes it.
+
+        Raises:
+            BinlogError: it is not there.
+        """
+
+    def fingerprint(self, name: str) -> str:
+        """Of what stands at an address, bytes and all; another one if anything changed."""
+
+    def drop_table(self, name: str, table: str) -> None:
+        """Of a store, as somebody would who knows nothing of this project."""
+
+    def corrupt(self, name: str, table: str, count: int) -> list[str]:
+        """Change ``count`` items of a store behind its back; which keys."""
+
+    def versions(self) -> dict[str, str]:
+        """Of what it runs on, beside our own."""
+
+    def close(self) -> list[str]:
+        """End and remove all of it; what is left, an address each."""

@@ -1,0 +1,352 @@
+"""What a drill's function is given: the verbs of given, disaster, recovery, and what must hold."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from random import Random
+from string import Formatter
+
+from binlog.drills.action import TABLE, Action, Fold, Item, Source, orders
+from binlog.drills.curves import Curves
+from binlog.drills.declared import Declared, Twin
+from binlog.drills.judge import Judge, Wanted, applied_of
+from binlog.drills.ledger import Book, Entry
+from binlog.drills.load import Load, append
+from binlog.drills.processes import Background, Ended, Processes
+from binlog.drills.record import By, Record
+from binlog.drills.result import Command, PhaseName
+from binlog.drills.target import Target
+from binlog.errors import BinlogError, NotSentError
+from binlog.producer import ProducerOptions
+
+WAIT_S = 30.0
+LINES_MAX = 12
+_JUDGES: dict[str, By] = {
+    "verify": "verify",
+    "check": "check",
+    "audit": "check",
+    "digest": "digest",
+}
+
+
+class Drill:
+    """One run of a drill. Names in braces, ``{log}``, are the target's addresses."""
+
+    def __init__(
+        self,
+        declared: Declared,
+        target: Target,
+        record: Record,
+        *,
+        seed: int,
+        twin: Twin | None = None,
+    ) -> None:
+        self.target = target
+        self.random = Random(seed)
+        self.seed = seed
+        self.book = Book(record.now_s)
+        self.judge = Judge(record, self.book)
+        self.processes = Processes(target.folder, target.environment)
+        self._declared = declared
+        self._twin = twin
+        self.unused = dict(twin.instead) if twin is not None else {}
+        self._record = record
+        self._names = dict(target.addresses)
+        self._loads: list[tuple[Load, float, str]] = []
+        self._appended = 0
+        self.served = "live"  # the store that the curves are of
+        self.curves = Curves(record.now_s, lambda: self.book.acknowledged, self._applied)
+
+    def __getitem__(self, name: str) -> str:
+        return self._names[name]
+
+    # -- given -----------------------------------------------------------------------------------
+
+    def name(self, **names: str) -> None:
+        """More names for commands, such as a session that is to be left out."""
+        self._names |= names
+
+    def write(self, file: str, text: str) -> None:
+        """A file where commands run: the appliers of an application, say."""
+        (self.target.folder / file).write_text(text, encoding="utf-8")
+
+    def init(self, partitions: int = 4, more: str = "") -> None:
+        """Make the log."""
+        self.run(f"binlog init {{log}} --partitions {partitions} {more}".strip())
+
+    def load(
+        self,
+        rate: float = 400.0,
+        *,
+        source: Source = orders,
+        producers: int = 2,
+        options: ProducerOptions | None = None,
+        tag: str = "",
+    ) -> Load:
+        """Producers that do not stop; `settle` ends them."""
+        text = f"{rate:g} events a second by {producers} producers"
+        seed = f"s{self.seed}{'abcdefgh'[len(self._loads)]}"
+        started = Load(
+            self.book,
+            self.target.open_log,
+            source,
+            rate=rate,
+            producers=producers,
+            seed=seed,
+            options=options,
+            tag=tag,
+        )
+        self._loads.append((started, self._record.now_s(), text))
+        return started
+
+    def append(
+        self, actions: Sequence[Action], *, tag: str = "", options: ProducerOptions | None = None
+    ) -> str:
+        """Append these now, as a process of its own would; its session, for ``--exclude``."""
+        self._appended += 1
+        with contextlib.closing(self.target.open_log()) as log:
+            name = f"s{self.seed}x{self._appended}"
+            return append(self.book, log, name, actions, options=options, tag=tag)
+
+    def flow(self, events: int) -> None:
+        """Let the load go on until so many more are acknowledged."""
+        goal = self.book.acknowledged + events
+        self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
+
+    def replicate(self, name: str = "live", more: str = "") -> Background:
+        """Run ``binlog replicate`` on a store, until it is ended or killed."""
+        return self.start(f"binlog replicate {{log}} {{{name}}} {more}".strip())
+
+    def start(self, typed: str) -> Background:
+        """Run a command that goes on; a twin may type another one, but not none."""
+        shown = self._shown(self._typed(typed)[0] or "binlog --version")
+        now = self._record.now_s()
+        self._record.mark("note", f"started: {shown}", now, now)
+        return self.processes.start(shown, shlex.split(shown))
+
+    def caught_up(self, name: str = "live") -> None:
+        """Wait until a store has applied all that is acknowledged up to now."""
+        goal = self.book.acknowledged
+        self.wait(f"{name} with {goal} events", lambda: (self._applied(name) or 0) >= goal)
+
+    def stop_load(self) -> None:
+        """End the load; every event has its outcome then."""
+        loads, self._loads = self._loads, []
+        for load, begin_s, text in loads:
+            load.stop()
+            self._record.mark("load", text, begin_s)
+
+    def settle(self, name: str = "live") -> None:
+        """End the load, and wait until the store has all of it."""
+        self.stop_load()
+        self.caught_up(name)
+
+    def wait(self, what: str, until: Callable[[], object], *, seconds: float = WAIT_S) -> None:
+        """Until it is so.
+
+        Raises:
+            BinlogError: it is not in time, a producer failed, or a process ended by itself.
+        """
+        end = time.monotonic() + seconds
+        while not until():
+            for load, _, _ in self._loads:
+                load.check()
+            self.processes.check()
+            if time.monotonic() > end:
+                raise NotSentError(f"not in {seconds:.0f} s: {what}", self._declared.name)
+            time.sleep(0.02)
+
+    # -- disaster --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def disaster(
+        self,
+        text: str,
+        *,
+        changes: str | Sequence[str] = (),
+        shown: Callable[[], str] | None = None,
+    ) -> Iterator[None]:
+        """What is done to it in the block; it has to be shown that something was.
+
+        Either by the fingerprint of the addresses that it ``changes``, or by what ``shown`` says
+        afterwards; nothing said is nothing shown.
+        """
+        names = [changes] if isinstance(changes, str) else list(changes)
+        if not names and shown is None:
+            raise TypeError("a disaster that nobody could see: give changes= or shown=")
+        quiet = self.curves.quiet if names else contextlib.nullcontext()
+        with quiet, self._record.during("disaster", text):
+            before = {name: self.target.fingerprint(name) for name in names}
+            yield
+            after = {name: self.target.fingerprint(name) for name in names}
+        evidence = [
+            f"{self[name]} is not what it was" for name in names if before[name] != after[name]
+        ]
+        if shown is not None and (said := shown()):
+            evidence.append(said)
+        ok = len(evidence) == len(names) + (shown is not None)
+        self._record.proved += ok
+        self._record.say(
+            f"it happened: {text}",
+            ok=ok,
+            evidence="; ".join(evidence) or "nothing is changed by it",
+            by="drill",
+        )
+
+    # -- recovery --------------------------------------------------------------------------------
+
+    def phase(self, name: PhaseName) -> contextlib.AbstractContextManager[None]:
+        """A phase of the recovery; the time between phases counts too."""
+        return self._record.in_phase(name)
+
+    def note(self, text: str) -> None:
+        """On the timeline."""
+        now = self._record.now_s()
+        self._record.mark("note", text, now, now)
+
+    def run(
+        self,
+        typed: str,
+        *,
+        exit: int | Collection[int] = 0,  # noqa: A002  it reads as a shell does
+        says: str | None = None,
+    ) -> Ended:
+        """Type a command; an end with another status than ``exit``, or that does not say what it should, is a verdict.
+
+        It goes on all the same, as the judge has to have its say.
+        """
+        expected = (exit,) if isinstance(exit, int) else tuple(exit)
+        wanted, is_twin = self._typed(typed)
+        begin_s = self._record.now_s()
+        if wanted is None:
+            self._record.mark("note", f"left out: {typed}", begin_s, begin_s)
+            return Ended(0, 0.0, "", "")
+        shown = self._shown(wanted)
+        ended = self.processes.run(shlex.split(shown))
+        lines = f"{ended.stdout}\n{ended.stderr}".replace(f"{self.target.folder}/", "").splitlines()
+        output = tuple(line.rstrip() for line in lines if line.strip())[-LINES_MAX:]
+        command = Command(
+            typed=wanted,
+            shown=shown,
+            phase=self._record.phase,
+            begin_s=round(begin_s, 3),
+            seconds=round(ended.seconds, 3),
+            status=ended.status,
+            expected=expected,
+            output=output,
+            twin=is_twin,
+        )
+        self._record.command(command)
+        said = says is None or says in "\n".join(lines)
+        by = _JUDGES.get(shlex.split(shown)[1], "command")
+        if not command.ok or not said or by != "command":
+            what = "" if said else f", and does not say {says!r}"
+            self._record.say(
+                f"{shown} ends with {' or '.join(map(str, expected))}",
+                ok=command.ok and said,
+                evidence=f"it ended with {ended.status} in {ended.seconds:.2f} s{what}",
+                by=by,
+                lines=output[-4:],
+            )
+        return ended
+
+    def last(self, typed: str) -> Command:
+        """What came of a command when it was typed last; of a twin, of what stood there.
+
+        Raises:
+            ValueError: it was not typed.
+        """
+        wanted, _ = self._typed(typed)
+        for command in reversed(self._record.commands):
+            if command.typed == wanted:
+                return command
+        raise ValueError(f"it was never typed: {typed}")
+
+    def _typed(self, typed: str) -> tuple[str | None, bool]:
+        # What is given is the twin's, too: only the recovery is done wrong.
+        if (
+            self._twin is None
+            or typed not in self._twin.instead
+            or self._record.disaster_s() is None
+        ):
+            return typed, False
+        self.unused.pop(typed, None)
+        return self._twin.instead[typed], True
+
+    def _shown(self, typed: str) -> str:
+        used = [name for _, name, _, _ in Formatter().parse(typed) if name]
+        return typed.format(**{name: shlex.quote(self._names[name]) for name in used})
+
+    # -- what must hold --------------------------------------------------------------------------
+
+    def folds(self, event_type: str, fold: Fold) -> None:
+        """What an event of the drill's own does, said once more for the reference."""
+        self.judge.folds[event_type] = fold
+
+    def holds(
+        self,
+        name: str = "live",
+        *,
+        wanted: Wanted = lambda _: True,
+        table: str = TABLE,
+        lost: Collection[str] | None = None,
+        see: Callable[[Item], Item] = lambda item: item,
+        measures: bool = True,
+    ) -> bool:
+        """A store's table is what acknowledged events make of it; without exactly ``lost`` ones.
+
+        The RPO is measured here, unless it ``measures`` not.
+        """
+        with contextlib.closing(self.target.open_store(name)) as store:
+            return self.judge.table(
+                store, name, wanted=wanted, table=table, may_lack=lost, see=see, measures=measures
+            )
+
+    def log_holds(self, name: str = "log") -> dict[str, tuple[int, int]]:
+        """A log has every acknowledged event once; partition and offset of each, by id."""
+        with contextlib.closing(self.target.open_log(name)) as log:
+            return self.judge.log(log, name)
+
+    def same(self, *names: str, table: str = TABLE) -> bool:
+        """Stores hold the same items."""
+        return self.judge.stores({n: self.target.open_store(n) for n in names}, table)
+
+    def expect(
+        self, claim: str, ok: object, evidence: str, *, by: By = "drill", lines: Sequence[str] = ()
+    ) -> bool:
+        """Anything else that has to hold, with its figures."""
+        return self._record.say(claim, ok=bool(ok), evidence=evidence, by=by, lines=tuple(lines))
+
+    def tagged(self, tag: str) -> list[Entry]:
+        """Entries of the ledger."""
+        return [entry for entry in self.book.entries() if entry.tag == tag]
+
+    # -- the curves, and the end -----------------------------------------------------------------
+
+    def _applied(self, name: str | None = None) -> int | None:
+        try:
+            with contextlib.closing(self.target.open_store(name or self.served)) as store:
+                return applied_of(store)
+        except (BinlogError, OSError):
+            return None
+
+    def judge_anyhow(self) -> None:
+        """After a recovery that did not come to its end: what there is, and what is missing."""
+        with contextlib.suppress(Exception):
+            self.stop_load()
+        try:
+            self.holds(self.served)
+        except (BinlogError, OSError) as error:
+            self.expect(f"{self.served} can be read", False, str(error), by="model")  # noqa: FBT003
+
+    def end(self) -> None:
+        """End all that was started; repeats do nothing."""
+        loads, self._loads = self._loads, []
+        for load, begin_s, text in loads:
+            with contextlib.suppress(Exception):
+                load.stop()
+            self._record.mark("load", text, begin_s)
+        self.processes.end_all()
