@@ -23,7 +23,7 @@ import msgspec
 
 from binlog.drills import report_words as words
 from binlog.drills.report_timeline import Timeline, timeline
-from binlog.drills.result import Command, DrillResult, encode_result
+from binlog.drills.result import JUDGES, Command, DrillResult, encode_result
 from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -68,6 +68,20 @@ class View(msgspec.Struct, frozen=True):
         if took is None:
             return 0.0
         return took / goal if goal > 0 else 2.0
+
+    @property
+    def between_s(self) -> float:
+        """What of the time to recover was in no phase; 0 if there is nothing to speak of."""
+        took, within = self.result.measured.rto_s, sum(took for _, took, _ in self.phases)
+        return took - within if took is not None and took - within >= 0.005 else 0.0
+
+    @property
+    def caught_by(self) -> str:
+        """Of a twin: the first judgement on what came of it; else why it failed."""
+        judged = [each for each in self.result.verdicts if not each.ok and each.by in JUDGES]
+        if self.result.twin is not None and judged:
+            return f"{judged[0].claim}: {judged[0].evidence} ({judged[0].by})"
+        return self.result.failure or "nothing: it passed"
 
     @property
     def price(self) -> str:
