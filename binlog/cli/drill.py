@@ -210,13 +210,12 @@ def _lines(result: DrillResult) -> list[str]:
     found = [f"{state:8}  {name}: {told}; {result.seconds:.1f} s in all"]
     if result.twin is not None and result.caught:
         return found
-    found += [f"          {result.failure}"] if result.failure and result.verdicts == () else []
+    if result.failure and not any(result.failure.startswith(v.claim) for v in result.verdicts):
+        found.append(f"          {result.failure}")
     for verdict in result.verdicts:
         if not verdict.ok:
             found.append(f"          no: {verdict.claim}: {verdict.evidence}")
             found += [f"              {line}" for line in verdict.lines]
-    if result.failure and not any(not verdict.ok for verdict in result.verdicts):
-        found.append(f"          {result.failure}")
     found += [f"          left behind: {left}" for left in result.left]
     if not result.passed:
         found.append(f"          again: {result.repeat}")

@@ -71,7 +71,8 @@ def run_drill(
         except Exception as error:  # noqa: BLE001 - it is the drill's outcome
             failure = f"{type(error).__name__}: {error}".splitlines()[0]
             tell(traceback.format_exc())
-            if drill is not None:
+            # Of a twin: what broke down before the sabotage says nothing about it.
+            if drill is not None and record.disaster_s() is not None and not drill.unused:
                 drill.judge_anyhow()
         with _deaf():  # who asks twice is not to leave half of it running
             samples: tuple[Any, ...] = ()

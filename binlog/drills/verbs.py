@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from string import Formatter
 
+from appliers.summary import summarize
 from binlog.drills.action import TABLE, Action, Fold, Item, Source, orders
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
-from binlog.drills.judge import Judge, Wanted, applied_of
+from binlog.drills.judge import Judge, Wanted, applied_of, read_table
 from binlog.drills.ledger import Book, Entry
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Background, Ended, Processes
@@ -20,9 +21,11 @@ from binlog.drills.record import By, Record
 from binlog.drills.result import Command, PhaseName
 from binlog.drills.target import Target
 from binlog.errors import BinlogError, NotSentError
+from binlog.json_values import encode_json
 from binlog.producer import ProducerOptions
 
 WAIT_S = 30.0
+TWIN_WAIT_S = 4.0
 LINES_MAX = 12
 _JUDGES: dict[str, By] = {
     "verify": "verify",
@@ -144,12 +147,19 @@ class Drill:
         self.stop_load()
         self.caught_up(name)
 
+    def applies(self, name: str = "live") -> Callable[[], bool]:
+        """For `wait`: whether a store has moved on since this was called."""
+        before = self._applied(name) or 0
+        return lambda: (self._applied(name) or 0) > before
+
     def wait(self, what: str, until: Callable[[], object], *, seconds: float = WAIT_S) -> None:
-        """Until it is so.
+        """Until it is so; after a twin's sabotage not for long, since it may never be.
 
         Raises:
             BinlogError: it is not in time, a producer failed, or a process ended by itself.
         """
+        if self._twin is not None and not self.unused:
+            seconds = min(seconds, TWIN_WAIT_S)
         end = time.monotonic() + seconds
         while not until():
             for load, _, _ in self._loads:
@@ -319,6 +329,16 @@ class Drill:
     ) -> bool:
         """Anything else that has to hold, with its figures."""
         return self._record.say(claim, ok=bool(ok), evidence=evidence, by=by, lines=tuple(lines))
+
+    def items(self, name: str = "live", table: str = TABLE) -> dict[str, Item]:
+        """Of a table, by id."""
+        with contextlib.closing(self.target.open_store(name)) as store:
+            return read_table(store, table)
+
+    def vector(self, name: str = "live") -> str:
+        """How far a store is, as ``--until`` takes it."""
+        with contextlib.closing(self.target.open_store(name)) as store:
+            return encode_json(summarize(store).vector).decode()
 
     def tagged(self, tag: str) -> list[Entry]:
         """Entries of the ledger."""

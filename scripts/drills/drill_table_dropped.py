@@ -63,8 +63,8 @@ def table_dropped(d: Drill) -> None:
     take_back=TAKE_BACK,
 )
 @twin(
-    "whoever types it leaves the deletes out",
-    {FROM_SNAPSHOT: "binlog rebuild {log} {live} --exclude type=DeleteItem"},
+    "whoever types it leaves the updates out",
+    {FROM_SNAPSHOT: "binlog rebuild {log} {live} --exclude type=UpdateItem"},
 )
 def table_dropped_snapshot(d: Drill) -> None:
     """The table that production reads is dropped, and its log is long.
