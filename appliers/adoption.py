@@ -18,6 +18,8 @@ from typing import Protocol
 
 from appliers.applier import Rules
 from appliers.entries import Items
+from appliers.item import Rejection
+from appliers.parking import Parking
 from binlog.adoption import Adoption, decode_adoption
 from binlog.errors import PoisonError, RefusedError
 from binlog.run import Run
@@ -55,10 +57,13 @@ def adopt(
     rules: Rules,
     bases: Bases | None,
     onto_store: bool,
+    parking: Parking,
+    rejections: Iterable[Rejection],
 ) -> str | None:
     """Fold the ADOPT at ``index``, whose version is that, into its table's ``items``; the table.
 
     ``None``: the record says nothing. ``onto_store``: what is not in ``items`` is in a store.
+    ``parking`` and ``rejections`` are the fold's.
 
     Raises:
         PoisonError: events of the table stand before it.
@@ -69,9 +74,19 @@ def adopt(
     if adoption is None:
         return None
     check_rules(rules, adoption.table)
-    first = min((entry[0] for entry in items.values() if 0 < entry[0] < version), default=0)
-    if first:
-        raise too_late(run, index, adoption, offset_of(first))
+    before = [entry[0] for entry in items.values() if 0 < entry[0] < version]
+    # An event that could not be applied stands before it, too, and one that was rejected.
+    before += [
+        tail
+        for (table, key), tail in parking.tails(run.partition).items()
+        if table == adoption.table and (key not in items or items[key][0] < version)
+    ]
+    here = run.partition, adoption.table
+    refused = [r.offset for r in rejections if (r.partition, r.table) == here]
+    refused += [parking.refused[here]] if here in parking.refused else []
+    before += [offset for offset in refused if offset < offset_of(version)]
+    if before:
+        raise too_late(run, index, adoption, offset_of(min(before)))
     if not onto_store:
         if bases is None:
             raise no_bases(run, index, adoption)

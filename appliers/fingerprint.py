@@ -138,6 +138,15 @@ def without_rules(stored: str) -> str:
     return _encode(_Fingerprint(1, found.actions, found.canonical)).decode()
 
 
+def unready(stored: str) -> str:
+    """A fingerprint that differs from ``stored``, and from that of any rules.
+
+    Raises:
+        DamageError, UpgradeError: as `compare`.
+    """
+    return _encode(msgspec.structs.replace(_decode(stored), actions=0)).decode()
+
+
 def compare(
     stored: str,
     current: str,

@@ -258,6 +258,8 @@ class Fold:
             rules=self.routing.rules,
             bases=self._bases_of_tables,
             onto_store=self._after is None,
+            parking=self.parking,
+            rejections=self.rejections,
         )
         self._met.update(() if adopted is None else (adopted,))
 

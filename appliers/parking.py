@@ -28,6 +28,8 @@ class Parking:
         """Found so far; whoever takes them away may clear the list."""
         self.waiting: dict[int, set[bytes]] = {}
         """By partition the keys of items that are parked, of whichever table."""
+        self.refused: dict[tuple[int, str], int] = {}
+        """By partition and table the offset of the first rejection there was before this fold."""
         self._counts = counts
         self._tails: dict[int, Tails] = {}
         self._found: dict[int, Tails] = {}  # as they were when they were read

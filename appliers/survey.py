@@ -11,7 +11,8 @@ a snapshot needs:
 * each row that comes is one that was committed: the fold of its key's events up to its version;
 * each row that was there when the checkpoints were read comes once, as it was then or later; one that
   came later may come or not;
-* the generation is live, and has these tables, when `Survey.check` passes.
+* the generation is live, and has these tables and exclusions, when `Survey.check` passes: an event
+  that was left out since (``redrive --without``) is in some rows' letters, and nowhere in others.
 """
 
 from __future__ import annotations
@@ -67,8 +68,12 @@ class Survey(Protocol):
 
     def relayed(self) -> Iterator[Place]: ...
 
-    def check(self) -> None:
-        """Raises `LostError`: the generation was replaced since, by a rebuild, or lost a table."""
+    def check(self) -> Generation:
+        """The generation as it is by now: its rules may be said anew, and types of events be met.
+
+        Raises:
+            LostError: it was replaced since, by a rebuild, lost a table, or leaves out more events.
+        """
 
 
 @runtime_checkable
@@ -218,5 +223,5 @@ class MomentSurvey:
     def relayed(self) -> Iterator[Place]:
         return self._view.relayed() if isinstance(self._view, KeepsRelayed) else iter(())
 
-    def check(self) -> None:
-        pass
+    def check(self) -> Generation:
+        return self.generation

@@ -207,6 +207,16 @@ class GivesWholeShards(Protocol):
 
 
 @runtime_checkable
+class KeepsPartitionsApart(Protocol):
+    """A log that has each partition in a place of its own, and a block of each in memory.
+
+    Who may choose reads no more of them at once.
+    """
+
+    partitions_at_once: int
+
+
+@runtime_checkable
 class Forgets(Protocol):
     """A log that keeps records for so long and no longer: a place can be too old to go on from.
 

@@ -27,12 +27,12 @@ import msgspec
 
 from binlog.arrival import Arrival, Decisions
 from binlog.columns import Columns, FrameError, decode_columns
-from binlog.control import PARAMS_TYPE, decode_params_change
 from binlog.errors import TrimmedError
 from binlog.frame import Header, Session, check_header, decode_body, decode_header
 from binlog.halt import EXPIRED_HELD, HOLD_BOUND, UNDECODABLE, Halted
 from binlog.log import Position, Record
 from binlog.params import Params, genesis_hash
+from binlog.pinned import PARAMS_TYPE, changed, changes_in
 from binlog.plain_frame import IDENTITY, read_plain
 from binlog.run import Run
 from binlog.sequencer_state import Counters, Held, SequencerState, SessionState
@@ -65,7 +65,7 @@ class Sequencer:
         self._begun = state.begun
         self._hold_factor = state.hold_factor
         self._changes = state.changes
-        self.params = msgspec.structs.replace(self._pinned, **state.changes)
+        self.params = changed(self._pinned, state.changes)
         self._sessions = Sessions(self.params.session_life_ms, state.sessions, state.closed)
         self._window = IdWindow(self.params.id_window, state.window)
         # Sessions whose next frame is probably a plain one, by the bytes it will have in common.
@@ -298,8 +298,8 @@ class Sequencer:
         return run
 
     def _change_params(self, columns: Columns) -> None:
-        self._changes = {**self._changes, **decode_params_change(columns, self.params)}
-        self.params = msgspec.structs.replace(self._pinned, **self._changes)
+        self._changes = {**self._changes, **changes_in(columns, self.params)}
+        self.params = changed(self._pinned, self._changes)
         self._window = IdWindow(self.params.id_window, self._window.entries())
 
     # -- the common frame ------------------------------------------------------------------------

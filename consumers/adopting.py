@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from appliers.adoption import Bases, adoption_at, check_rules, no_bases, too_late
-from appliers.item import Row, Write
+from appliers.item import Rejection, Row, Write
 from appliers.routing import Op, Routing
 from appliers.store import Generation, Sink
 from binlog.adoption import Adoption
@@ -43,6 +43,8 @@ class Scans(Protocol):
     """A sink that can be read whole; one of one's own need not."""
 
     def scan(self, table: str) -> Iterator[tuple[bytes, Row]]: ...
+
+    def rejections(self, table: str | None = None) -> Iterator[Rejection]: ...
 
 
 @runtime_checkable
@@ -85,8 +87,8 @@ class Adopting:
         for write in writes if self._lowest else ():
             lowest = self._lowest.get(write.table)
             if lowest is not None:
-                version = min(write.row.version, lowest.get(write.row.partition, write.row.version))
-                lowest[write.row.partition] = version
+                version = write.row.version or write.row.tail
+                lowest[write.row.partition] = min(version, lowest.get(write.row.partition, version))
 
     def _adopt(self, run: Run, i: int, runs: Sequence[Run]) -> None:
         adoption = adoption_at(run, i)
@@ -101,6 +103,11 @@ class Adopting:
             self._check_in_place(in_place, adoption, run.partition, version)
             return
         before = self._lowest_of(adoption.table).get(run.partition, version)
+        if isinstance(
+            store, Scans
+        ):  # one that was rejected moved nothing, and was there all the same
+            refused = store.rejections(adoption.table)
+            before = min([before, *[r.offset for r in refused if r.partition == run.partition]])
         if before < version:
             raise too_late(run, i, adoption, offset_of(before))
         if self._bases is None:
@@ -144,8 +151,8 @@ class Adopting:
             live = {t for g in self._store.generations() for t in g.tables}
             if table in live and isinstance(self._store, Scans):
                 for _, row in self._store.scan(table):
-                    partition = row.partition
-                    found[partition] = min(row.version, found.get(partition, row.version))
+                    partition, version = row.partition, row.version or row.tail
+                    found[partition] = min(version, found.get(partition, version))
         return found
 
     def _load(self, run: Run, i: int, adoption: Adoption, version: int, bases: Bases) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from binlog.archive.archiver import NOTE_EVERY_MS, hole_error
+from binlog.archive.archiver import NOTE_EVERY_MS
 from binlog.archive.cutter import Cutter
+from binlog.archive.hole import hole_error
 from binlog.archive.record_reader import RecordReader
 from binlog.archive.seen import Seen, write_seen
 from binlog.archive.threads import WRITES_AT_ONCE
@@ -53,6 +54,8 @@ class ArchiveTurn:
         self._holes: dict[int, BinlogError] = {}
         self._events = self._writes = self._foreign = 0
         self._is_late = False
+        self._is_anew = False  # nothing is remembered, of what was forgotten meanwhile, say
+        self._is_short = False  # the log gave less of itself than was delivered
         self._is_noted = False  # the shard's note is as far, or further
 
     def run(self) -> None:
@@ -72,7 +75,7 @@ class ArchiveTurn:
                     self._desk.archive.name,
                     "see that a shard is delivered to one worker at a time",
                 )
-        if not (self._is_late or self._halts or self._holes):
+        if not (self._is_late or self._is_short or self._halts or self._holes):
             self._note(shard)
 
     @property
@@ -132,8 +135,14 @@ class ArchiveTurn:
                 break
         if not self._write(cutters):
             return False
+        self._is_short = not is_delivered and not all(
+            self._is_read_up(reader, shard, partition) for partition in reader.partitions
+        )
         if is_delivered and (reader.halts or reader.trimmed):
             return False  # that may come of an end that is not the end any more
+        if reader.trimmed and not self._is_anew:
+            self._is_anew = True  # likewise: others may have got beyond what is forgotten
+            return False
         self._halts.update(reader.halts)
         for partition, error in reader.trimmed.items():
             self._holes[partition] = hole_error(
@@ -161,11 +170,21 @@ class ArchiveTurn:
         return all(self._is_read(reader, shard, partition) for partition in reader.partitions)
 
     def _is_read(self, reader: RecordReader, shard: Shard, partition: int) -> bool:
+        is_over = not self._closed or reader.position(partition).shard != shard.id
+        is_left = partition in reader.halts or partition in reader.trimmed
+        return is_left or (is_over and self._is_read_up(reader, shard, partition))
+
+    def _is_read_up(self, reader: RecordReader, shard: Shard, partition: int) -> bool:
+        """Whether all of the partition was read up to the last record that was delivered.
+
+        Who delivers may have what a call for the log's end does not give yet, and beyond what was read
+        nothing may be noted.
+        """
         if partition in reader.halts or partition in reader.trimmed:
             return True
         place = reader.position(partition)
         if place.shard == shard.id:
-            return not self._closed and place.sequence >= self._last
+            return place.sequence >= self._last
         return self._is_through(place.shard)
 
     def _write(self, cutters: Mapping[int, Cutter]) -> bool:
@@ -223,6 +242,15 @@ class ArchiveTurn:
         if error is None and self._halts:
             halt = min(self._halts.values(), key=lambda halt: halt.position.sequence)
             error = halted_error(halt, self._desk.log.locate(halt.position))
+        if error is None and self._is_short and not self._is_late:
+            error = BusyError(
+                f"the log does not give yet what was delivered, up to record {self._last}",
+                f"shard {self._shard} of {self._desk.log.name}",
+                "it is to be delivered again",
+            )
+            failed = (
+                failed if failed is not None or not self._records else self._records[0].sequence
+            )
         if error is None and (failed is not None or (self._closed and self._is_late)):
             error = BusyError(
                 "the time of a call is up",

@@ -8,8 +8,16 @@ import msgspec
 
 from appliers.fold import Counts
 from appliers.store import Generation, Sink
+from binlog.archive.archived_log import ArchivedLog
 from binlog.columns import FrameError
-from binlog.errors import BinlogError, BusyError, LostError, MismatchError, UpgradeError
+from binlog.errors import (
+    BinlogError,
+    BusyError,
+    LostError,
+    MismatchError,
+    TrimmedError,
+    UpgradeError,
+)
 from binlog.foreign import Foreign, foreign_of
 from binlog.frame import decode_header
 from binlog.halt import Halt, halted_error
@@ -135,7 +143,13 @@ class Turn:
         new = {p for p in able.difference(engine.begun) if self._begins_with_genesis(p)}
         apart = able - engine.joined - new
         ready = able - apart
-        looked = bool(ready) and self._check_continuity(generation, engine, ready - new)
+        try:
+            looked = bool(ready) and self._check_continuity(generation, engine, ready - new)
+        except TrimmedError:
+            if not isinstance(self._tools.log, ArchivedLog):
+                raise
+            # What was not delivered the archive may have: they are read from there to the log's end.
+            apart, ready, looked = apart | (ready - new), ready & new, False
         silent = self._unjoined(generation) if apart else frozenset()
         if apart and self._run(engine, places, apart | silent, None):
             reader = engine.reader

@@ -148,9 +148,10 @@ class Adopting:
 
     def _checked_base(self, source: Source, *, moving: bool) -> tuple[Snapshot, bool]:
         """Steps 2 and 3."""
-        found = self._found(source)
+        # What moves, and is not compared, has to be read after its change records were turned on.
+        found = None if moving and source.is_live else self._found(source)
         if moving:
-            return found or self._write(source), found is not None
+            return found or self._write(source, anew=source.is_live), found is not None
         if found is not None:
             some = self._first_strays(found)
             if not some:
@@ -172,7 +173,7 @@ class Adopting:
         ]
         return Snapshot(self._objects, mine[-1]) if mine else None
 
-    def _write(self, source: Source) -> Snapshot:
+    def _write(self, source: Source, *, anew: bool = False) -> Snapshot:
         params = self._log.params
         ordered = spooled(
             source.items(self._check),
@@ -189,6 +190,7 @@ class Adopting:
                 self._table,
                 ordered,
                 identity=source.identity,
+                anew=anew,
                 clock=self._clock,
                 progress=lambda done: self._show("writing the base", done),
             )

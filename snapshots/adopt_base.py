@@ -132,8 +132,8 @@ class _Survey:
     def relayed(self) -> Iterator[Place]:
         return iter(())
 
-    def check(self) -> None:
-        pass
+    def check(self) -> Generation:
+        return self.generation
 
 
 def write_base(
@@ -147,18 +147,19 @@ def write_base(
     clock: Clock,
     progress: OnProgress | None = None,
     part_bytes: int = PART_BYTES,
+    anew: bool = False,
 ) -> Manifest:
     """Write the base of ``table``; finished on return.
 
     ``name`` is where it was read, ``identity`` what was read, so that an interrupted one is gone on
-    with only by who reads the same.
+    with only by who reads the same; ``anew``: by nobody.
 
     Raises:
         StorageError: the same call goes on where it was.
     """
     source = _Survey(name, genesis, table, identity, ordered)
     taking = Taking(objects, source, clock=clock, progress=progress, part_bytes=part_bytes)
-    return taking.take(adopted=table)
+    return taking.take(adopted=table, anew=anew)
 
 
 # -- found and read ------------------------------------------------------------------------------

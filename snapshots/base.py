@@ -144,6 +144,10 @@ def begin(fold: Fold, base: Base, tables: Iterable[str], partitions: Collection[
             fold.begin(table, base.rows(table, wanted))
         except ValueError as error:
             raise DamageError(str(error), base.name, "begin elsewhere: --start") from error
+    refused = fold.parking.refused
+    for each in base.rejections(wanted):
+        here = each.partition, each.table
+        refused[here] = min(each.offset, refused.get(here, each.offset))
 
 
 def check_before(base: Base, target: Target, partitions: Iterable[int]) -> None:

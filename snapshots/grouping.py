@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from binlog.log import GivesWholeShards, Log, Shard
+from binlog.log import GivesWholeShards, KeepsPartitionsApart, Log, Shard
 from snapshots.base import Base
 
 # A group's items are at most the log's bytes of its partitions, decompressed: what one worker may
@@ -44,6 +44,8 @@ def groups_of(
     size += more_bytes // _COMPRESSED
     passes = -(-size // (group_bytes * workers)) or 1
     count = min(partitions, workers * passes)
+    if isinstance(log, KeepsPartitionsApart):
+        count = max(count, -(-partitions // log.partitions_at_once))
     if not isinstance(log, GivesWholeShards):
         if base is None:
             return [list(range(i, partitions, count)) for i in range(count)]

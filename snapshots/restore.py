@@ -14,13 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from appliers.applier import NO_RULES, Rules
 from appliers.digest import TableDigest
-from appliers.fingerprint import check_fingerprint, fingerprint
+from appliers.fingerprint import check_fingerprint, fingerprint, unready
 from appliers.fold import Counts
 from appliers.item import Row
 from appliers.store import Build, Part, Store
@@ -28,6 +28,7 @@ from binlog.errors import ConflictError, DamageError, MismatchError, RefusedErro
 from binlog.log import Log
 from binlog.target import Target
 from binlog.vector import without_zeros
+from snapshots.adopt_base import KeptBases
 from snapshots.base import SnapshotBase
 from snapshots.rebuild import Report, Wanted, rebuild
 from snapshots.snapshot import Snapshot
@@ -83,6 +84,10 @@ def restore_all(
 ) -> list[Report]:
     """The same of several generations of one store, the open one first: it makes room for all.
 
+    Until the last one is there nobody follows the open one, which would begin the others' tables in
+    the middle: it is live under a fingerprint that no rules have. Who was killed in between restores
+    all of them again.
+
     Raises:
         ConflictError: see `check_beside`. Others as `restore`.
     """
@@ -90,10 +95,38 @@ def restore_all(
     check_beside([each.manifest for each in ordered], ordered[0].objects.name)
     for each in ordered:
         check_needs(each.manifest, log, each.name, rules, same_meaning=same_meaning)
-    return [
-        _restore(each, store, log, rules, workers, progress, same_meaning=same_meaning)
-        for each in ordered
+    held = _Held(store) if len(ordered) > 1 and ordered[0].manifest.generation.open else None
+    reports = [
+        _restore(each, into, log, rules, workers, progress, same_meaning=same_meaning)
+        for each, into in zip(ordered, [held or store, *[store] * (len(ordered) - 1)], strict=True)
     ]
+    if held is not None:
+        held.release()
+    return reports
+
+
+class _Held:
+    """A store whose next build is followed by nobody, until `release`; all else is the store's."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def build(
+        self, *, tables: Sequence[str] | None, fingerprint: str, excluded: Sequence[str]
+    ) -> Build:
+        self._fingerprint = fingerprint
+        build = self._store.build(
+            tables=tables, fingerprint=unready(fingerprint), excluded=excluded
+        )
+        self._generation = build.generation
+        return build
+
+    def release(self) -> None:
+        """Let it be followed by the rules that made it."""
+        self._store.describe(self._generation, fingerprint=self._fingerprint, types=())
 
 
 def check_beside(manifests: Sequence[Manifest], name: str) -> None:
@@ -194,6 +227,8 @@ def _restore(
         excluded=generation.excluded,
         idle_exclusions="allow",  # what they name may have come later
         poison="park",  # as the store did, whose rows these are
+        # Of tables that were adopted after the checkpoints; kept beside the snapshot, or elsewhere.
+        bases=KeptBases(manifest.genesis, snapshot.objects),
     )
     try:
         return rebuild(

@@ -166,6 +166,8 @@ def _keep_companions(ordered: Sequence[Manifest], reasons: dict[str, list[str]])
                 if (m.store, m.genesis, m.adopted) == (manifest.store, manifest.genesis, None)
                 and table in m.generation.tables
                 and m.id != manifest.id
+                # Two open ones cannot be restored into one store.
+                and not (m.generation.open and manifest.generation.open)
             ]
             if beside:
                 nearest = min(beside, key=lambda m: abs(m.taken_ms - manifest.taken_ms))

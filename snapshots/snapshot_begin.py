@@ -6,7 +6,8 @@ promises needs them to be of one time (`appliers.survey`):
 * the checkpoints are those of the beginning, and every row was read after they were durable, whichever
   process read it, so each holds every event up to them, or its letters do;
 * rows of the same generation only: what a rebuild replaced is another generation, and is not gone on
-  with. Of a store that keeps moments only at the same checkpoints, so that it stays exact;
+  with, nor what more events were left out of. Of a store that keeps moments only at the same
+  checkpoints, so that it stays exact;
 * letters were all read before the first row, and rejections are after the last, also if it was another
   process that read those: a chain is only begun when the ones before it are complete.
 
@@ -110,7 +111,9 @@ def _interrupted(
                 checkpoints
             )
         else:
-            is_same = set(begun.generation.tables) <= set(source.generation.tables)
+            is_same = begun.generation.excluded == source.generation.excluded and set(
+                begun.generation.tables
+            ) <= set(source.generation.tables)
         if is_same:
             return begun, data
     return None

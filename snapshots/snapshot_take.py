@@ -8,7 +8,7 @@ In this order, each step complete and durable before the next one is begun:
 4. of the letters those that wait behind rows as they were read; rejections; foreign records. A
    rejection is durable before its item moves on, so after the rows all are there that belong to them.
    Those beyond the highest offset in any row are left out: whoever replays finds them;
-5. that the generation still is live;
+5. that the generation still is live, and by which rules;
 6. the manifest.
 
 Whoever is interrupted goes on where the parts end, with the checkpoints of the beginning
@@ -27,7 +27,7 @@ import msgspec
 
 from appliers.item import Row
 from appliers.letters import DeadLetter, letter_order
-from appliers.store import Store
+from appliers.store import Generation, Store
 from appliers.survey import Page, Survey, survey
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, LostError
@@ -164,8 +164,7 @@ class Taking:
             # After them: of one that is relayed meanwhile at least the place is there.
             self._copy("relayed", self._relayed()),
         ]
-        self._source.check()
-        return self._finish(data, rows, chains, exact)
+        return self._finish(data, rows, chains, exact, self._source.check())
 
     def _finish(
         self,
@@ -173,8 +172,13 @@ class Taking:
         rows: Mapping[str, Sequence[Chain]],
         chains: Sequence[Chain],
         exact: Vector,
+        now: Generation,
     ) -> Manifest:
         begun = self._begun
+        # Rules that it went on by meanwhile mean the same for all that was met before.
+        generation = msgspec.structs.replace(
+            begun.generation, fingerprint=now.fingerprint, types=now.types
+        )
         counts = {
             kind: sum(part.rows for c in chains if c.kind == kind for part in c.parts)
             for kind in ("letters", "rejections", "foreign")
@@ -186,7 +190,7 @@ class Taking:
             taken_ms=self._clock.now_ms(),
             store=begun.store,
             genesis=begun.genesis,
-            generation=begun.generation,
+            generation=generation,
             vector=self._vector,
             exact=exact,
             begun_sha256=sealed_sha256(data),

@@ -23,7 +23,7 @@ import msgspec
 
 from appliers.item import Rejection
 from appliers.letters import DeadLetter, letter_order
-from appliers.store import Checkpoint
+from appliers.store import Checkpoint, Generation
 from appliers.stores.dynamodb_calls import MISSING, Calls
 from appliers.stores.dynamodb_catalog import (
     FOREIGN,
@@ -192,11 +192,18 @@ class DynamoDBSurvey:
             shard, sequence, _ = item["sk"]["S"].rsplit("#", 2)
             yield shard, int(sequence)
 
-    def check(self) -> None:
+    def check(self) -> Generation:
         now: Catalog = read_catalog(self._store_rows, self.name)
         found = next((g for g in now.generations if g.id == self.generation.id), None)
         if found is None or not set(self.generation.tables) <= set(found.tables):
             raise self._replaced()
+        if found.excluded != self.generation.excluded:
+            raise LostError(
+                "an event was left out of the store while it was read",
+                self.name,
+                "take the snapshot again",
+            )
+        return found
 
     def _replaced(self) -> LostError:
         return LostError(

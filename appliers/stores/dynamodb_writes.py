@@ -92,9 +92,9 @@ def condition_of(write: Write, hash_key: str) -> dict[str, Any]:
     }
 
 
-COMPARED_MAX = 150
-"""An expression has 4 KB ("Expression parameters" in the developer guide's Constraints.html), names and
-values beside it."""
+COMPARED_MAX = 140
+"""An expression has at most 300 operators and functions, AND among them, and 4 KB ("Expression
+parameters" in the developer guide's Constraints.html), names and values beside it."""
 
 
 def unmarked_condition(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class Writer:
         raise AssertionError("unreachable")
 
     def _first_touch(self, write: Write, keys: Keys, adopted: Adopted) -> dict[str, Any] | None:
-        """The condition of the first write of an adopted item; ``None``: somebody was there before.
+        """The condition of the first write of an adopted item; ``None``: there is none any more.
 
         Raises:
             PoisonError: it is not what was adopted.
@@ -253,8 +253,12 @@ class Writer:
         check_untouched(
             self._hashes, adopted, [write.key], {write.key: row} if row else {}, self._calls.name
         )
-        if stands is None or RESERVED_ATTRIBUTE in stands:
+        if stands is None:
             return None
+        if (
+            RESERVED_ATTRIBUTE in stands
+        ):  # parked once, and put back without any event, it has marks
+            return condition_of(write, keys.schema.hash[0])
         return unmarked_condition(stands)
 
     def _judge(self, error: Exception, write: Write, keys: Keys, *, in_doubt: bool) -> bool | None:

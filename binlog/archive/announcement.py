@@ -13,18 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from secrets import token_bytes
 
-from binlog.columns import Columns, columns_of, encode_body
+from binlog.columns import columns_of, encode_body
 from binlog.control import PARAMS_TYPE
 from binlog.envelope import Envelope
-from binlog.errors import DamageError, RefusedError, StorageError
+from binlog.errors import RefusedError, StorageError
 from binlog.frame import Header, Session, encode_frame
 from binlog.log import Appended, Failed, Log, Put
 from binlog.params import Params, genesis_hash
-from binlog.values import decode_value, encode_value
+from binlog.pinned import ARCHIVE, URL_BYTES_MAX, announced
+from binlog.values import encode_value
 
-URL_BYTES_MAX = 1_024
+__all__ = ["URL_BYTES_MAX", "announce", "announce_frame", "announced"]
+
 _EMPTY_KEY = encode_value({})
-_NAME = "archive"
 
 
 def announce_frame(
@@ -37,7 +38,7 @@ def announce_frame(
     """
     if len(url.encode()) > URL_BYTES_MAX:
         raise RefusedError(f"an address of {len(url.encode())} bytes, limit {URL_BYTES_MAX}")
-    data = encode_value({_NAME: url})
+    data = encode_value({ARCHIVE: url})
     event = f"{PARAMS_TYPE}/{family.hex()}"
     envelope = Envelope(event, PARAMS_TYPE, 1, "", _EMPTY_KEY, data, time_ms=now_ms)
     header = Header(
@@ -50,27 +51,6 @@ def announce_frame(
         genesis_hash=genesis_hash(genesis),
     )
     return encode_frame(header, encode_body(columns_of([envelope])))
-
-
-def announced(columns: Columns) -> str | None:
-    """The address that the last such record among these envelopes names; ``None``: there is none.
-
-    Anybody may write a record of that type: what is not of this form names nothing.
-    """
-    if not any(kind[0] == PARAMS_TYPE for kind in columns.kinds):
-        return None
-    found = None
-    for envelope in columns.envelopes():
-        if envelope.type != PARAMS_TYPE or envelope.data is None:
-            continue
-        try:
-            value = decode_value(envelope.data)
-        except DamageError:
-            continue
-        url = value.get(_NAME) if isinstance(value, dict) else None
-        if isinstance(url, str) and len(url.encode(errors="replace")) <= URL_BYTES_MAX:
-            found = url
-    return found
 
 
 def announce(

@@ -20,6 +20,7 @@ from binlog.params import Params, decode_genesis, genesis_hash
 
 ARCHIVE_FORMAT = 1
 KIND = "binlog archive"
+_ROOT_BYTES_MAX = 1024 * 1024  # a genesis record of a KB or two
 
 
 class _Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +80,7 @@ class Archive:
             NoLogError: there is none.
             UpgradeError, DamageError, StorageError, RefusedError: as `create`.
         """
-        data = objects.get(ROOT_KEY)
+        data = objects.get(ROOT_KEY, 0, _ROOT_BYTES_MAX)
         if data is None:
             if next(iter(objects.list("chain/")), None) is not None:
                 raise DamageError(

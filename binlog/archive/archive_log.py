@@ -30,6 +30,7 @@ from binlog.errors import MismatchError, RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.sequencer_state import SequencerState
 
+PARTITIONS_AT_ONCE = 128  # a block of 1 MiB each, and what its records take
 POLL_S = 1.0  # between two looks whether something was archived, for who waits
 
 
@@ -38,6 +39,8 @@ class ArchiveLog:
 
     ``fetches`` are made ahead at once, at most.
     """
+
+    partitions_at_once: int = PARTITIONS_AT_ONCE
 
     def __init__(
         self,

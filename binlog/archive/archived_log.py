@@ -27,7 +27,7 @@ from functools import cache
 from typing import Any, Self, cast
 
 from binlog.archive.archive import Archive
-from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.archive_log import PARTITIONS_AT_ONCE, ArchiveLog
 from binlog.archive.chain_view import ChainView
 from binlog.archive.lineage import ordered
 from binlog.errors import MismatchError, RefusedError, TrimmedError
@@ -52,6 +52,8 @@ class ArchivedLog:
     Raises:
         MismatchError: the archive is another log's.
     """
+
+    partitions_at_once: int = PARTITIONS_AT_ONCE
 
     def __new__(
         cls,

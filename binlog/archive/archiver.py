@@ -21,28 +21,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 
-import msgspec
-
 from binlog.archive.announcement import announce
 from binlog.archive.archive import Archive
+from binlog.archive.archiving import Archiving, Lane, Report
 from binlog.archive.cutter import Cutter
+from binlog.archive.hole import hole_error
 from binlog.archive.record_reader import RecordReader
 from binlog.archive.seen import Seen, read_seen, write_seen
+from binlog.archive.segment_info import SegmentInfo
 from binlog.archive.threads import WRITES_AT_ONCE, Threads
 from binlog.archive.writer import Writer, Written
 from binlog.clock import Clock, SystemClock
-from binlog.errors import BinlogError, MismatchError, TrimmedError
+from binlog.errors import BinlogError, MismatchError
 from binlog.halt import Halt, halted_error
 from binlog.lineage import Lineage
 from binlog.log import Forgets, Log
 from binlog.logger import get_logger
-from binlog.reader import PAGE_BYTES
 from binlog.standing import Start
-from binlog.vector import Vector, without_zeros
+from binlog.vector import without_zeros
 
-SEGMENT_EVERY_S = 60.0
-SEGMENT_BYTES_MAX = 64 * 1024 * 1024
-MEMORY_BYTES_MAX = 128 * 1024 * 1024
+__all__ = ["Archiver", "Archiving", "Lane", "Report", "archive", "check_same_log"]
+
 WAIT_S = 0.5  # for new records, and so how late a stop or a time to cut is noticed
 RETRY_S = 60.0  # between two looks for what lifts a halt
 NOTE_EVERY_MS = (
@@ -51,45 +50,6 @@ NOTE_EVERY_MS = (
 ANNOUNCE_EVERY_S = 6 * 3_600.0  # likewise
 
 _logger = get_logger(__name__)
-
-
-class Archiving(msgspec.Struct, frozen=True, kw_only=True):
-    """How to archive."""
-
-    once: bool = False  # stop at the log's end as it is then
-    segment_every_s: float = SEGMENT_EVERY_S
-    segment_bytes_max: int = SEGMENT_BYTES_MAX  # before compression; a page more at most
-    memory_bytes_max: int = MEMORY_BYTES_MAX  # of what waits to be cut
-    page_bytes: int = PAGE_BYTES
-    announced: str | None = None  # the address to announce, and to announce again while it runs
-
-
-class Lane(msgspec.Struct):
-    """What a run did with one partition. ``offset`` is the archive's, where the run ended."""
-
-    partition: int
-    offset: int = 0
-    segments: int = 0
-    records: int = 0
-    events: int = 0
-    bytes: int = 0
-    raw_bytes: int = 0
-    lost: int = 0  # races
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What a run did. ``vector``: up to where the archive has each partition, whoever wrote it."""
-
-    lanes: tuple[Lane, ...]
-    vector: Vector
-    read_bytes: int  # of records, as the log has them
-    seconds: float
-    halts: tuple[Halt, ...] = ()
-    announced: int = 0  # records written that name the archive
-
-    def total(self, name: str) -> int:
-        """The sum of one of the numbers of `Lane`."""
-        return sum(getattr(lane, name) for lane in self.lanes)
 
 
 Progress = Callable[[Report], object]
@@ -208,7 +168,7 @@ class Archiver:
                 progress(sum(lane.records for lane in self._lanes.values()))
             if runs is None:
                 # What another archiver won is to be gone on behind: until nothing is left to read.
-                if self._how.once and self._write_all():
+                if self._how.once and self._write_all() and not self._go_on_behind_others():
                     break
                 self._note_quiet()
             if self._is_hopeless(now, is_idle=runs is None):
@@ -259,7 +219,9 @@ class Archiver:
             partition
             for partition, since in self._since.items()
             if self._cutters[partition].raw_bytes >= how.segment_bytes_max
-            or (not how.once and now - since >= how.segment_every_s)
+            or (
+                not how.once and now - since >= self._cutters[partition].wait_s(how.segment_every_s)
+            )
         }
         sizes = {p: self._cutters[p].memory_bytes for p in self._since if p not in due}
         total = sum(sizes.values())
@@ -275,7 +237,10 @@ class Archiver:
         return self._write(self._since)
 
     def _write(self, partitions: Collection[int]) -> bool:
-        wanted, is_ours = sorted(partitions), True
+        # What can be written no more is refused when all others are.
+        if any(self._cutters[p].is_full for p in partitions):
+            partitions = self._since
+        wanted, is_ours = sorted(partitions, key=lambda p: (self._cutters[p].is_full, p)), True
         for begin in range(0, len(wanted), WRITES_AT_ONCE):
             some = wanted[begin : begin + WRITES_AT_ONCE]
             written = self._writer.write([self._cutters[p] for p in some])
@@ -343,7 +308,41 @@ class Archiver:
             return False
         if self._trimmed_at is None:
             self._trimmed_at = now
-        return is_idle or now - self._trimmed_at >= RETRY_S
+        if not is_idle and now - self._trimmed_at < RETRY_S:
+            return False
+        self._trimmed_at = None
+        self._go_on_behind_others()
+        return bool(self._reader.trimmed)
+
+    def _go_on_behind_others(self) -> bool:
+        """Of what the log has forgotten: whether another archiver has meanwhile got beyond it somewhere.
+
+        Then nothing lacks; it was only this one that came late, stopped for a day perhaps.
+        """
+        late = False
+        for partition in list(self._reader.trimmed):
+            cutter, known = self._cutters[partition], self._notes.get(partition)
+            end = self._archive.chain(partition).end()
+            if end is None:
+                continue
+            start = self._start(partition, end.going_on())
+            if cutter.end is not None and end.place <= cutter.end.place:
+                if cutter.records or self._notes.get(partition) == known:
+                    continue
+            else:
+                self._stand_behind(partition, end)
+            self._reader.reset(partition, start)
+            late = True
+        return late
+
+    def _stand_behind(self, partition: int, end: SegmentInfo) -> None:
+        """Stand at another archiver's end, and give up what waits."""
+        self._cutters[partition].go_on_at(end)
+        self._since.pop(partition, None)
+        self._lanes[partition].offset = end.last
+        self._lanes[partition].lost += 1
+        for shard in end.shards:
+            self._lineage.shards.setdefault(shard.id, shard)
 
     def _raise_trimmed(self) -> None:
         trimmed = self._reader.trimmed
@@ -366,22 +365,3 @@ def check_same_log(log: Log, into: Archive) -> None:
             f"{into.name}, {log.name}",
             "give each log an archive of its own",
         )
-
-
-def hole_error(
-    error: TrimmedError, partition: int, cutter: Cutter, count: int, archive: Archive
-) -> TrimmedError:
-    """What the log has forgotten can never be archived, and nothing behind it may be."""
-    end = cutter.end
-    after = "the archive has nothing of it" if end is None else f"it is archived up to {end.last}"
-    others = f" ({count} partitions are like that)" if count > 1 else ""
-    return TrimmedError(
-        f"partition {partition} would have a hole in the archive: {after}, and the log has forgotten"
-        f" what comes next{others}: {error.what}",
-        error.where or archive.name,
-        "another copy of the log (a longer-kept stream, an archive elsewhere) is the only one that has"
-        " it; without one, keep this archive, take a binlog snapshot of a store that is up to date,"
-        " and go on with a new log",
-        partition=partition,
-        archive=archive.name,
-    )

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import msgspec
 
@@ -39,25 +40,33 @@ from binlog.log import Record
 
 BLOCK_RAW_BYTES = 1024 * 1024
 """A block is closed when it reaches that size; one record may make it larger."""
-RAW_BYTES_MAX = 256 * 1024 * 1024
-"""What is read of any block: one record, and what `BLOCK_RAW_BYTES` allows before it, is far below."""
+RAW_BYTES_MAX = 80 * 1024 * 1024
+"""What is read of any block: one record, of a body of 64 MiB at most (`binlog.archive.frame_form`,
+`binlog.logs.block`), and what `BLOCK_RAW_BYTES` allows before it, with their small columns."""
+RECORDS_MAX = 64 * 1024
+"""Likewise: each counts `_RECORD_BYTES` at least, so there are fewer than 44,000."""
 AS_IT_CAME, STRIPPED, FOREIGN, SPLIT = 0, 1, 2, 3
 _RECORD_BYTES = 24  # of the small columns, about
 _PARTS, _IDS = 8, 2
 _BODY_HEAD = b"\x98"  # msgpack's for an array of 8
 
 
+# Refused by their lengths, before anything of that size is made: a byte each of a block that
+# compresses well would be a hundred times that in memory.
+_Numbers = Annotated[list[int], msgspec.Meta(max_length=RECORDS_MAX)]
+
+
 class _Columns(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    shards: list[int]
+    shards: _Numbers
     sequences: str
-    arrivals: list[int]
-    forms: bytes
-    keys: list[bytes]
+    arrivals: _Numbers
+    forms: Annotated[bytes, msgspec.Meta(max_length=RECORDS_MAX)]
+    keys: Annotated[list[bytes], msgspec.Meta(max_length=RECORDS_MAX)]
     heads: bytes
-    sizes: list[int]
+    sizes: _Numbers
     bodies: bytes
-    parts: list[int]
-    columns: list[bytes]
+    parts: Annotated[list[int], msgspec.Meta(max_length=_PARTS * RECORDS_MAX)]
+    columns: Annotated[list[bytes], msgspec.Meta(max_length=_PARTS)]
     ids: bytes | None
 
 
@@ -157,6 +166,11 @@ def split_body(body: bytes) -> tuple[bytes, ...] | None:
     return parts if b"".join((_BODY_HEAD, *parts)) == body else None
 
 
+def is_block_size(stored: int, raw: int) -> bool:
+    """Whether a block can have so many bytes, as it is stored and decompressed: asked before both."""
+    return 0 <= raw <= RAW_BYTES_MAX and 0 < stored <= raw + raw // 128 + 1024
+
+
 def decode_block(
     stored: bytes, *, raw_bytes: int, partition: int, shards: Sequence[str]
 ) -> list[tuple[str, Record]]:
@@ -165,7 +179,7 @@ def decode_block(
     Raises:
         ValueError: it is not what such a block can be. Its checksum is for the caller to compare.
     """
-    raw = decompress(stored, raw_bytes) if 0 <= raw_bytes <= RAW_BYTES_MAX else None
+    raw = decompress(stored, raw_bytes) if is_block_size(len(stored), raw_bytes) else None
     if raw is None:
         raise ValueError(f"it does not decompress to its {raw_bytes} bytes")
     try:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import google_crc32c
 
-from binlog.archive.block import decode_block
+from binlog.archive.block import decode_block, is_block_size
 from binlog.archive.index import IndexPage, decode_page
 from binlog.archive.keys import (
     FIRST,
@@ -162,19 +162,17 @@ class Chain:
             if parsed is not None:  # what else lies there is for `binlog check` to name
                 yield parsed[1]
 
-    def outlines(self, *, after: Place | None = None) -> Iterator[Outline]:
+    def outlines(self, *, after: Outline | None = None) -> Iterator[Outline]:
         """All segments behind ``after`` in short and in order; index pages spare most of the reads.
 
-        Each follows on the one before it, as `segments` checks.
+        Each follows on the one before it, the first on ``after``, as `segments` checks.
         """
-        before: Outline | None = None
+        before = after
         for outline in self._outlines(after):
-            expected = before.next_place if before is not None else (after or FIRST)
-            if before is None and after is not None:
-                pass  # what stands before it was not read
-            elif outline.place != expected:
+            expected = FIRST if before is None else before.next_place
+            if outline.place != expected:
                 raise self._hole(expected, outline.place)
-            elif before is not None and (outline.start, outline.digest_before) != (
+            if before is not None and (outline.start, outline.digest_before) != (
                 before.end,
                 before.digest,
             ):
@@ -182,19 +180,25 @@ class Chain:
             yield outline
             before = outline
 
-    def _outlines(self, after: Place | None) -> Iterator[Outline]:
+    def _outlines(self, after: Outline | None) -> Iterator[Outline]:
+        last = after
         for place in self.page_places():
             page = self.page(place)
-            if page is None:
-                break
-            if after is not None and page.end.place <= after:
+            if page is None or (last is not None and page.end.place <= last.place):
                 continue
+            # Of a page that lacks, or is damaged, the segments themselves are asked.
+            if place > (FIRST if last is None else last.next_place):
+                for between in self.places(after=None if last is None else last.place):
+                    if between >= place:
+                        break
+                    last = self.info(between).outline()
+                    yield last
             for outline in page.outlines:
-                if after is None or outline.place > after:
+                if last is None or outline.place > last.place:
+                    last = outline
                     yield outline
-                    after = outline.place
-        for place in self.places(after=after):
-            yield self.info(place).outline()
+        for each in self.places(after=None if last is None else last.place):
+            yield self.info(each).outline()
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -217,6 +221,9 @@ class Chain:
             As `open`.
         """
         block = info.blocks[index]
+        where = {"partition": self.partition, "block": index}
+        if not is_block_size(block.bytes, block.raw_bytes):
+            raise damaged(f"its block {index} is larger than one can be", info.key, **where)
         skip = 0 if index else HEADER_BYTES
         stored = self._objects.get(info.key, block.at - skip, block.bytes + skip)
         if stored is None:
@@ -224,7 +231,6 @@ class Chain:
         if skip:
             check_header(stored, info.key, self._log)
             stored = stored[skip:]
-        where = {"partition": self.partition, "block": index}
         if len(stored) != block.bytes or google_crc32c.value(stored) != block.crc:
             raise damaged(f"the checksum of its block {index} is wrong", info.key, **where)
         try:

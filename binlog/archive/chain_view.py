@@ -61,29 +61,35 @@ class ChainView:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Learn what was written since; whether there is anything new."""
+        """Learn what was written since; whether there is anything new, or why there cannot be."""
         count, seen = len(self.outlines), self.seen
         # The note first: what it says is true of a chain that has all that it had by then.
         self.seen = self._read_seen()
         for shard in () if self.seen is None else self.seen.shards:
             self._shards.setdefault(shard.id, shard)
-        last = self.outlines[-1].place if self.outlines else None
+        last = self.outlines[-1] if self.outlines else None
         self.trouble = None
         try:
             for outline in self.chain.outlines(after=last):
                 self._add(outline)
         except (DamageError, MismatchError, UpgradeError) as error:
             self.trouble = error
-        return len(self.outlines) > count or self.seen != seen
+        return len(self.outlines) > count or self.seen != seen or self.trouble is not None
 
     def _add(self, outline: Outline) -> None:
         if not {outline.start.shard, outline.end.shard} <= self._shards.keys() & self._numbers:
-            info = self.chain.info(outline.place)
+            info = self._info_as(outline)
             for shard in info.shards:
                 self._shards.setdefault(shard.id, shard)
                 self._numbers.setdefault(shard.id, len(self._numbers))
+        numbers = self._numbers
+        if not {outline.start.shard, outline.end.shard} <= numbers.keys():
+            raise damaged("it does not tell of the shards that it names", outline.key)
+        start, end = self._rank_of(outline.start), self._rank_of(outline.end)
+        if end <= start:
+            raise damaged("it ends before it begins", outline.key)
         self.outlines.append(outline)
-        self._ends.append((self._numbers[outline.end.shard], outline.end.sequence))
+        self._ends.append(end)
 
     # -- places ----------------------------------------------------------------------------------
 
@@ -204,11 +210,20 @@ class ChainView:
         )
 
     def _info_of(self, index: int) -> SegmentInfo:
-        """All that a segment says of itself; it has to be what its outline says."""
-        outline = self.outlines[index]
+        """All that a segment says of itself."""
+        return self._info_as(self.outlines[index])
+
+    def _info_as(self, outline: Outline) -> SegmentInfo:
+        """Likewise; it has to be what its outline says."""
         info = self.chain.info(outline.place)
         if info.outline() != outline:
-            raise damaged("it is not the segment that the index lists", info.key)
+            raise DamageError(
+                "it is not the segment that an index page lists",
+                info.key,
+                "binlog check tells which of the two is wrong: restore the segment, or delete the page",
+                key=info.key,
+                partition=self.partition,
+            )
         return info
 
     def _rank_of(self, position: Position) -> Rank:

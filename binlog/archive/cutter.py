@@ -32,6 +32,8 @@ from binlog.sequencer import Sequencer
 from binlog.standing import Checked
 
 _NO_DECISIONS: Decisions = {}
+_PARTS_SOON, _WAIT_MOST_S = 100, 3 * 3600.0
+_BLOCK_BYTES = 1024  # that is kept of a block beside its bytes, about
 _UNDER_WAY_MAX = 2  # blocks of a partition that are being compressed
 
 
@@ -120,12 +122,29 @@ class Cutter:
     @property
     def memory_bytes(self) -> int:
         """About how much memory what waits takes."""
-        return self.raw_bytes - self._packed_raw_bytes + self._packed_bytes
+        table = _BLOCK_BYTES * len(self._blocks)
+        return self.raw_bytes - self._packed_raw_bytes + self._packed_bytes + table
 
     @property
     def arrival_first_ms(self) -> int | None:
         """The earliest arrival of what waits."""
         return None if self._arrivals is None else self._arrivals[0]
+
+    def wait_s(self, segment_every_s: float) -> float:
+        """How long a record that waits may: longer where there were many segments without an event.
+
+        Of these there may be ten thousand in a row; so those that somebody else's records make, or a
+        producer's that repeats itself, last for years.
+        """
+        if self.events or self._place.part < _PARTS_SOON:
+            return segment_every_s
+        slower = (1 + self._place.part // _PARTS_SOON) ** 2
+        return max(segment_every_s, min(_WAIT_MOST_S, segment_every_s * slower))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what waits cannot be cut: too many segments before it have no event, nor has it."""
+        return self._place.part >= PART_MAX and not self.events
 
     @property
     def position(self) -> Position:
@@ -229,10 +248,10 @@ class Cutter:
         """
         if not self._records or self._arrivals is None:
             raise ValueError(f"nothing to cut of partition {self.partition}")
-        if self._place.part >= PART_MAX and not self.events:
+        if self.is_full:
             raise RefusedError(
                 f"partition {self.partition}: {PART_MAX} segments without an event in a row",
-                do="append an event to it; archive less often, with a longer --segment-every",
+                do="append an event to it, and then run: binlog archive LOG ARCHIVE",
                 partition=self.partition,
             )
         if self._builder.records:

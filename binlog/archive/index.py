@@ -115,7 +115,7 @@ def decode_page(objects: Objects, log: LogOf, partition: int, place: Place) -> I
         StorageError, RefusedError: the storage's.
     """
     key = index_key(partition, place)
-    data = objects.get(key)
+    data = objects.get(key, 0, _RAW_BYTES_MAX)
     if data is None or len(data) < _HEADER_BYTES or data[:4] != MAGIC:
         raise _damage("no index page", key)
     if data[4] > INDEX_FORMAT:

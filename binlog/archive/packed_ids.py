@@ -18,6 +18,8 @@ _DASHES = (8, 13, 18, 23)
 _DIGITS = [place for place in range(36) if place not in _DASHES]
 _BYTES = 16
 _SHORT_MAX, _LONG_MAX = 15, 65_535
+IDS_MAX = 128 * 1024
+"""Of a block: what a MiB has room for, and one column more; unpacked they take ten times their room."""
 
 
 def pack_ids(columns: Sequence[bytes]) -> bytes | None:
@@ -60,7 +62,7 @@ def unpack_ids(packed: bytes, sizes: Sequence[int]) -> bytes:
     """
     counts = [_count(size) for size in sizes]
     total = sum(count or 0 for count in counts)
-    if None in counts or len(packed) != total * _BYTES:
+    if None in counts or len(packed) != total * _BYTES or total > IDS_MAX:
         raise ValueError("packed ids of another number")
     changes = bytearray(len(packed))
     for place in range(_BYTES):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from binlog.archive.cutter import Cutter
 from binlog.errors import TrimmedError
 from binlog.lineage import Lineage
-from binlog.log import Log, Page, Position, Record
+from binlog.log import Log, Page, Position, Record, note_seen
 from binlog.pages import Pages
 from binlog.reader import PAGE_BYTES, Reader
 from binlog.run import Run
@@ -48,13 +48,22 @@ class RecordReader(Reader):
         for partition, cutter in cutters.items():
             self.sequencers[partition] = cutter.sequencer
 
-    def reset(self, partition: int) -> None:
-        """Go on where the partition's cutter stands: another archiver was quicker."""
+    def reset(self, partition: int, start: Start | None = None) -> None:
+        """Go on where the partition's cutter stands: another archiver was quicker.
+
+        ``start``: that place, or one behind it before which nothing more of the partition is.
+        """
         cutter = self._cutters[partition]
         self.sequencers[partition] = cutter.sequencer
         self._positions[partition] = cutter.position
         self._applied[partition] = cutter.sequencer.offset
         self.halts.pop(partition, None)
+        self.trimmed.pop(partition, None)
+        self._done.discard(partition)
+        self._ended.discard(partition)
+        if start is not None:
+            self._positions[partition] = start.position
+            note_seen(self._log, start.position, start.seen_ms)
 
     def position(self, partition: int) -> Position:
         """Up to where the log was read for it; beyond its last record nothing of it was there."""

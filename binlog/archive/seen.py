@@ -19,11 +19,12 @@ import msgspec
 from msgspec.structs import replace
 
 from binlog.archive.keys import seen_key
-from binlog.archive.segment import partitions_of, ranges_of
+from binlog.archive.segment import ranges_of, shards_of
 from binlog.log import Position, Shard
 from binlog.objects.objects import Objects
 
 SEEN_FORMAT = 1
+_BYTES_MAX = 1024 * 1024  # of a note; what is longer is none
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +90,7 @@ def read_seen(objects: Objects, partition: int) -> Seen | None:
     Raises:
         StorageError, RefusedError: the storage's.
     """
-    data = objects.get(seen_key(partition))
+    data = objects.get(seen_key(partition), 0, _BYTES_MAX)
     if data is None:
         return None
     try:
@@ -98,7 +99,7 @@ def read_seen(objects: Objects, partition: int) -> Seen | None:
             Position(note.shard, int(note.sequence)),
             note.seen_ms,
             Position(note.end_shard, int(note.end_sequence)),
-            tuple(Shard(id_, tuple(up), partitions_of(held)) for id_, up, held in note.shards),
+            shards_of(note.shards),
         )
     except (msgspec.DecodeError, ValueError):
         return None

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Annotated
 
 import google_crc32c
 import msgspec
@@ -42,6 +43,7 @@ from binlog.archive.keys import Place, parse_segment_key, segment_key
 from binlog.archive.segment_info import BlockInfo, SegmentInfo
 from binlog.errors import DamageError, MismatchError, UpgradeError
 from binlog.log import Position, Shard
+from binlog.partition import PARTITIONS_MAX
 from binlog.standing import Checked
 
 MAGIC, END_MAGIC = b"BLSG", b"GSLB"
@@ -54,6 +56,12 @@ HEADER_BYTES = _HEADER.size
 TRAILER_BYTES = _TRAILER.size
 FOOTER_BYTES_MAX = 256 * 1024 * 1024
 """A footer holds the sequencer's state, and that the frames held: 16 MiB, or a RESOLVE's multiple."""
+
+SHARDS_MAX = 4096
+"""That a segment tells of, and parents of each: those that one partition went through."""
+BLOCKS_MAX = 64 * 1024
+"""Of a segment: of at most 4 GiB, or what `Cutter.memory_bytes` says of so many."""
+_HELD_MAX = 256 * PARTITIONS_MAX  # partitions that a segment's shards have together
 
 _Place = tuple[str, str]  # shard and sequence number, in decimal: 56 digits
 
@@ -86,9 +94,21 @@ class _Footer(msgspec.Struct, frozen=True, kw_only=True):
     arrival_last_ms: int
     raw_bytes: int
     # id, parents, and the partitions as ranges, both ends included
-    shards: list[tuple[str, list[str], list[tuple[int, int]]]]
+    shards: Annotated[
+        list[
+            tuple[
+                str,
+                Annotated[list[str], msgspec.Meta(max_length=SHARDS_MAX)],
+                Annotated[list[tuple[int, int]], msgspec.Meta(max_length=PARTITIONS_MAX)],
+            ]
+        ],
+        msgspec.Meta(max_length=SHARDS_MAX),
+    ]
     # at, bytes, raw bytes, records, CRC-32C, first place, last place, offset
-    blocks: list[tuple[int, int, int, int, int, _Place, _Place, int]]
+    blocks: Annotated[
+        list[tuple[int, int, int, int, int, _Place, _Place, int]],
+        msgspec.Meta(max_length=BLOCKS_MAX),
+    ]
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -232,10 +252,7 @@ def _info(found: _Footer, key: str, size: int) -> SegmentInfo:
         arrival_last_ms=found.arrival_last_ms,
         bytes=size,
         raw_bytes=found.raw_bytes,
-        shards=tuple(
-            Shard(shard, tuple(parents), partitions_of(ranges))
-            for shard, parents, ranges in found.shards
-        ),
+        shards=shards_of(found.shards),
         blocks=tuple(
             BlockInfo(at, held, raw, records, crc, _position(first), _position(last), offset)
             for at, held, raw, records, crc, first, last, offset in found.blocks
@@ -325,12 +342,19 @@ def ranges_of(partitions: frozenset[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-def partitions_of(ranges: Sequence[tuple[int, int]]) -> frozenset[int]:
-    """The partitions that such ranges are.
+def shards_of(
+    told: Sequence[tuple[str, Sequence[str], Sequence[tuple[int, int]]]],
+) -> tuple[Shard, ...]:
+    """The shards that are told so: id, parents, ranges of partitions.
 
     Raises:
-        ValueError: no log has so many.
+        ValueError: they have more partitions than shards of a log can have, or what is read is to fill.
     """
-    if sum(max(0, last - first + 1) for first, last in ranges) > 1 << 20:
-        raise ValueError("a shard of more partitions than a log can have")
-    return frozenset(p for first, last in ranges for p in range(first, last + 1))
+    left, found = _HELD_MAX, []
+    for shard, parents, ranges in told:
+        left -= sum(max(0, last - first + 1) for first, last in ranges)
+        if left < 0 or any(first < 0 or last >= PARTITIONS_MAX for first, last in ranges):
+            raise ValueError("shards of more partitions than a log can have")
+        held = frozenset(p for first, last in ranges for p in range(first, last + 1))
+        found.append(Shard(shard, tuple(parents), held))
+    return tuple(found)

@@ -22,6 +22,7 @@ from binlog.log import Position
 from binlog.objects.objects import Objects
 
 THROUGH_FORMAT = 1
+_BYTES_MAX = 4 * 1024 * 1024  # of a note: some hundred for each partition; what is longer is none
 
 
 class Through(msgspec.Struct, frozen=True, gc=False):
@@ -76,7 +77,7 @@ def read_through(objects: Objects, shard: str) -> Through | None:
     Raises:
         StorageError, RefusedError: the storage's.
     """
-    data = objects.get(through_key(shard))
+    data = objects.get(through_key(shard), 0, _BYTES_MAX)
     if data is None:
         return None
     try:

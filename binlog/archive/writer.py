@@ -53,6 +53,14 @@ class Writer:
                 again, by anybody.
             RefusedError, DamageError, MismatchError, UpgradeError: of what stands there.
         """
+        ready = [cutter for cutter in cutters if not cutter.is_full]
+        found = self._write(ready)
+        for cutter in cutters:  # those that are left, and refuse
+            if cutter.is_full and cutter.records:
+                cutter.cut()
+        return found
+
+    def _write(self, cutters: Sequence[Cutter]) -> list[Written]:
         cuts = [cutter.cut(stamp=self._log.stamp(cutter.position)) for cutter in cutters]
         put_new = self._archive.objects.put_new
         are_ours = self._at_once([partial(put_new, cut.key, cut.data) for cut in cuts])

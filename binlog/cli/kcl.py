@@ -105,7 +105,7 @@ def _plan_options(function: _F) -> _F:
     examples="""
     binlog kcl run kinesis://orders dynamodb://replica
     binlog kcl run kinesis://orders?region=eu-west-1 dynamodb://replica?region=us-east-1
-    binlog kcl run kinesis://orders s3://kept/orders --segment-every 5m
+    binlog kcl run kinesis://orders s3://kept/orders
     binlog kcl properties kinesis://orders dynamodb://replica > daemon.properties
     """,
 )
@@ -130,6 +130,7 @@ def command(context: click.Context) -> None:
     binlog kcl run kinesis://orders dynamodb://replica --max-behind 12h
     binlog kcl run kinesis://orders dynamodb://replica --leases dynamodb://orders-replica?region=eu-west-1
     binlog kcl run kinesis://orders dynamodb://replica --set idleTimeBetweenReadsInMillis=5000
+    binlog kcl run kinesis://orders s3://kept/orders --segment-every 5m
     """,
 )
 @_plan_options

@@ -108,14 +108,14 @@ def command(
         raise click.UsageError("--once ends at the log's end, and --max-behind keeps away from it")
     from appliers.address import open_store
     from appliers.summary import summarize
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from consumers.local import Following, replicate
     from consumers.metrics_lines import Several
 
     rules = load_rules(appliers)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
         into = stack.enter_context(contextlib.closing(open_store(store)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive, into)))
         allow_units(into, store, max_units)
         how = Following(
             once=once,

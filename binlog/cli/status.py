@@ -68,14 +68,14 @@ def command(
     if over is not None and store is None:
         raise click.UsageError("--over looks twice at how far a STORE is: name one")
     from appliers.address import open_store
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from consumers.pacer import read_setting
 
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
         replica = None
         if store is not None:
             replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive, replica)))
         found = measure(opened, replica, over_s=(over or 0) / 1000)
         setting = read_setting(replica, store or "")
         excluded = [] if replica is None else [g for g in replica.generations() if g.excluded]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -91,17 +92,16 @@ class Place:
         return adoption, list(adopting.strays(adopting.base_of(adoption), touched=True))
 
     def take_over(self, adopted: Adopted) -> DynamoDBStore:
-        store = self.store()
-        store.bind(self.log.genesis)
         adoption = adopted.at.adoption
-        store.adopt(
-            adopted.at,
-            PHYSICAL,
-            most_of(self.bases.open(adoption), 4),
-            lambda p: self.bases.rows(adoption, p),
-            timeline=0,
-        )
-        store.close()
+        with closing(self.store()) as store:
+            store.bind(self.log.genesis)
+            store.adopt(
+                adopted.at,
+                PHYSICAL,
+                most_of(self.bases.open(adoption), 4),
+                lambda p: self.bases.rows(adoption, p),
+                timeline=0,
+            )
         return self.store()
 
     @property

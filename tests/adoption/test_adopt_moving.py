@@ -19,6 +19,7 @@ from binlog.producer import Producer
 from binlog.relay import Inbound, make_convert
 from snapshots.adopt_base import KeptBases
 from snapshots.rebuild import Wanted, rebuild
+from snapshots.snapshot_manifest import manifest_key
 from tests.adoption.adoption_world import Held, Item, adopting_by, held, item, items, new_log
 
 
@@ -120,3 +121,23 @@ def test_a_stream_is_of_one_table() -> None:
 def test_the_format_takes_a_table_and_nothing_else(options: dict[str, Any]) -> None:
     with pytest.raises(RefusedError):
         make_convert(payload="changes", **options)
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_base_of_an_earlier_attempt_is_not_taken_for_now(
+    tmp_path: Path, is_finished: bool
+) -> None:
+    """What changed since then may be in no change record: those begin when somebody turns them on."""
+    log, objects, table = new_log(tmp_path / "log"), MemoryObjects(), Held(items(20))
+    first = adopting_by(log, objects, table)
+    first.standing()
+    manifest = first._write(table).manifest  # stopped before its records
+    if not is_finished:
+        objects.delete([manifest_key(manifest.id)])
+    table.content["k001"] = item("k001", 77)
+    del table.content["k002"]
+    done = adopting_by(log, objects, table).run(table, moving=True)
+    assert not done.base_was_there
+    store = MemoryStore()
+    rebuild(log, store, Wanted(bases=KeptBases(log.genesis, objects)))
+    assert held(store) == table.content

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from appliers.applier import NO_RULES
 from appliers.stores import MemoryStore
 from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_physical import item_of
 from appliers.stores.dynamodb_tables_spec import Specification
+from appliers.stores.dynamodb_writes import COMPARED_MAX, unmarked_condition
 from appliers.summary import summarize
 from binlog.errors import ConflictError, DamageError, PoisonError, RefusedError
 from binlog.input import InputLines
 from binlog.producer import Producer
 from binlog.values import decode_value
 from consumers.local import Following, replicate
+from consumers.redrive import Redrive
 from snapshots.adopt_restore import restore
+from snapshots.counterpart import verify_against_log
 from snapshots.rebuild import Wanted, rebuild
 from tests.adoption.adoption_world import (
     add,
@@ -278,3 +283,60 @@ def test_a_store_follows_no_other_adoption(place: Place, taken: DynamoDBStore) -
     adopting.run(place.source())
     with pytest.raises(ConflictError, match=r"adopted with base .*the log says"):
         replicate(other, taken, Following(once=True))
+
+
+def test_verify_lists_strays_too(place: Place, taken: DynamoDBStore) -> None:
+    """They stand at the record's version, and are not what the log says there."""
+    follow(place, taken)
+    place.write(item("k010", 99))
+    place.remove("k011")
+    with verify_against_log(place.store(), place.log, bases=place.bases) as found:
+        differing = {decode_value(each.key)["id"] for each in found.differences("users")}
+    assert differing == {"k010", "k011"}
+
+
+def test_a_take_over_that_is_stopped_at_any_write_is_gone_on_with(place: Place) -> None:
+    """Hashes before the catalog: a store that says it has taken a table over can compare it."""
+    adopted = place.adopt()
+    whole = 0
+    for at in range(100):
+        place.double.faults["put_item"] = deque([*[None] * at, "refuse"])
+        try:
+            place.take_over(adopted).close()
+        except RefusedError:
+            whole = at
+            with closing(place.store()) as store:
+                known = store.adopted("users")
+            assert known is None
+            continue
+        break
+    assert whole >= 4  # a chunk a partition, and the catalog
+    place.double.faults.clear()
+    place.double.clock.advance(60_000)  # the last that was refused was to release the lock
+    append(place.log, *EVENTS)
+    follow(place, place.store())
+    with place.store().view() as view:
+        assert held(view) == folded(place.content, EVENTS)
+
+
+def test_what_was_parked_and_left_out_is_touched_again(place: Place, taken: DynamoDBStore) -> None:
+    """Its marks then say the version of the record: it is untouched, and yet not without marks."""
+    bad = {**add("k001", 1), "Id": "bad", "Data": {"Add": {"text": 1}}}
+    append(place.log, bad)
+    with closing(place.store()) as store:
+        replicate(place.log, store, Following(once=True, poison="park"))
+        [done] = Redrive(store, NO_RULES, without=["bad"], dry_run=False).run()
+        assert done.outcome == "back"
+        append(place.log, add("k001", 5))
+        steps = iter(range(20))  # it would try for ever
+        replicate(place.log, store, Following(once=True), stop=lambda: next(steps, None) is None)
+    assert place.stored()["k001"]["n"] == {"N": "6"}
+
+
+@pytest.mark.parametrize("attributes", [1, COMPARED_MAX, 400])
+def test_the_condition_of_a_first_touch_is_one_that_the_service_takes(attributes: int) -> None:
+    """300 operators and functions, 4 KB of text: beyond them every touch would be refused for good."""
+    item = {f"attribute {n:03}": {"NULL": True} for n in range(attributes)}
+    text = unmarked_condition(item)["ConditionExpression"]
+    assert len(text) <= 4096
+    assert text.count(" = ") + text.count(" AND ") + text.count("attribute_not_exists(") <= 300

@@ -45,8 +45,8 @@ def a_log(events: int = 3) -> MemoryLog:
     return log
 
 
-def drained(log: Log) -> Reader:
-    reader = Reader(log)
+def drained(log: Log, *, page_bytes: int = 1 << 20) -> Reader:
+    reader = Reader(log, page_bytes=page_bytes)
     while reader.read() is not None:
         pass
     return reader
@@ -125,7 +125,7 @@ def test_a_stream_that_has_forgotten_goes_on_in_the_archive(archive_first: bool)
     days.day(*EVERY, hours=0, keep=False)
     with pytest.raises(TrimmedError):
         drained(days.world.open())
-    reader = drained(days.both(archive_first=archive_first))
+    reader = drained(days.both(archive_first=archive_first), page_bytes=1)
     assert reader.vector() == dict.fromkeys(EVERY, 5)
 
 

@@ -16,6 +16,7 @@ from binlog.log import Log
 from binlog.logs import MemoryLog
 from binlog.objects.memory import MemoryObjects
 from binlog.reader import Reader, Start
+from snapshots.grouping import groups_of
 from tests.archive.archive_world import archive_by_hand
 from tests.log.log_frames import PARAMS, put
 
@@ -149,3 +150,15 @@ def test_a_log_and_its_archive_are_one_log(
     drain(after)
     assert standing(after) == standing(whole)
     assert {p: after.place(p)[:2] for p in EVERY} == {p: whole.place(p)[:2] for p in EVERY}
+
+
+def test_a_rebuild_reads_no_more_partitions_at_once_than_memory_is_for() -> None:
+    """Of a small log one worker would take all of them, a block of each."""
+    story = Story(1)
+    log = story.alone()
+    log.partitions_at_once = 1
+    story.keep((EVERY, 1))
+    assert groups_of(log, 1) == [[p] for p in EVERY]
+    log.partitions_at_once = 3
+    assert groups_of(log, 1) == [[0, 2], [1, 3]]
+    assert groups_of(story.beside(), 1) == [list(EVERY)]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from binlog.archive import Archive
+from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.archiver import Archiving, archive
 from binlog.archive.through import Through, read_through, through_key, write_through
 from binlog.clock import ManualClock
@@ -437,3 +438,42 @@ def test_a_quiet_partition_beside_busy_ones_is_noted() -> None:
         kinesis.open(), Archive.open(objects), Archiving(once=True), clock=kinesis.clock
     )
     assert report.total("segments") == 0
+
+
+class Lagging(CountingLog):
+    """A call for its end does not give yet what others have been handed already."""
+
+    lags_at: int | None = None
+
+    def read(self, after: Position, **how: Any) -> Page:
+        page = super().read(after, **how)
+        known = [r for r in page.records if self.lags_at is None or r.sequence < self.lags_at]
+        if len(known) == len(page.records):
+            return page
+        sequence = known[-1].sequence if known else after.sequence
+        return Page(known, Position(after.shard, sequence), caught_up=True)
+
+
+def test_nothing_is_noted_beyond_what_the_log_gave() -> None:
+    """Or whoever begins at the note passes over what lies before it: a foreign record in another lane
+    than its home's, say, and a reader of the archive whatever was delivered."""
+    clock, objects = ManualClock(), MemoryObjects()
+    log = Lagging(PARAMS, clock=clock, first_sequence=10**55)
+    Archive.create(objects, log.params, log.genesis)
+    first = worker_of(log, objects, clock, whole=False)
+    first.apply("shard-0000", all_of(log, "shard-0000"))
+    place = log.inject_foreign("somebody", b"hello", shard="shard-0000")
+    foreign = next(r for r in all_of(log, "shard-0000") if r.sequence == place.sequence)
+    home = home_of(log.shards()[0], "somebody", 4) or 0
+    log.append([put(1, partition=home)])
+    log.lags_at = place.sequence
+    outcome = first.apply("shard-0000", [foreign])
+    assert outcome.first_failed == place.sequence
+    assert isinstance(outcome.error, BusyError)
+    assert "does not give yet" in str(outcome.error)
+    assert ArchiveLog(Archive.open(objects)).view(home).reaches("shard-0000") != place.sequence
+    log.lags_at = None
+    other = worker_of(log, objects, clock, whole=False)  # its lane's comes first
+    assert other.apply("shard-0000", all_of(log, "shard-0000")[-1:]).error is None
+    assert first.apply("shard-0000", [foreign]).error is None
+    assert is_in(log, objects, "shard-0000", foreign)

@@ -431,7 +431,7 @@ def test_index_pages_list_full_stretches_and_spare_the_reading() -> None:
     outlines = list(fresh.chain(0).outlines())
     assert outlines == [info.outline() for info in Archive.open(into.objects).chain(0).segments()]
     assert len(fresh.chain(0).page_places()) == 2
-    assert list(fresh.chain(0).outlines(after=outlines[6].place)) == outlines[7:]
+    assert list(fresh.chain(0).outlines(after=outlines[6])) == outlines[7:]
     for offset in range(1, 24):
         found = fresh.chain(0).find(offset)
         assert found is not None

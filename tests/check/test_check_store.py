@@ -254,7 +254,10 @@ def test_check_follows_each_generation_at_its_own_vector(tmp_path: Path, log: st
     with opened(log) as source, closing(SQLiteStore(path)) as store:
         replicate(source, store, Following(once=True))
         part = Wanted(
-            tables=("users",), target=Target(vector={0: 5, 2: 3}), excluded=("id=nobody",)
+            tables=("users",),
+            target=Target(vector={0: 5, 2: 3}),
+            excluded=("id=nobody",),
+            idle_exclusions="allow",
         )
         rebuild(source, store, part)
     assert found(log, path) == []

@@ -47,6 +47,7 @@ SECTION_11 = [
     "redrive",
     "status",
     "check",
+    "audit",
     "halted",
     "resolve",
     "doctor",

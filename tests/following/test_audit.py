@@ -98,15 +98,17 @@ def test_a_consumer_that_read_everything_is_the_same(place: Place, full: bool) -
 
 
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("which", [1, 2, -1])
-def test_a_record_that_was_skipped_is_found(place: Place, which: int, full: bool) -> None:
+@pytest.mark.parametrize(("partition", "which"), [(1, 1), (1, 2), (0, -1), (1, -1), (2, -1)])
+def test_a_record_that_was_skipped_is_found(
+    place: Place, partition: int, which: int, full: bool
+) -> None:
     """The last one, too, of which only the place tells that it should be there."""
-    skipped = place.records(1)[which]
+    skipped = place.records(partition)[which]
     store = place.replica("less.db", lambda _, sequence: sequence == skipped)
     found = place.audit(store, full=full)
-    assert outcomes(found) == {0: "same", 1: "differs", 2: "same"}
-    assert "offset" in found[1].detail or "digest" in found[1].detail
-    assert found[1].where.endswith("partition 1")
+    assert outcomes(found) == dict.fromkeys(range(3), "same") | {partition: "differs"}
+    assert "offset" in found[partition].detail or "digest" in found[partition].detail
+    assert found[partition].where.endswith(f"partition {partition}")
 
 
 def test_a_record_skipped_before_the_nearest_segment_is_found(place: Place) -> None:

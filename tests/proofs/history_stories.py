@@ -16,8 +16,9 @@ from appliers.stores.memory import MemoryStore
 from appliers.stores.sqlite import SQLiteStore
 from binlog.testing.world.producers import PARAMS
 from snapshots.snapshot_manifest import Manifest
-from tests.proofs import rebuilt
+from tests.proofs import adopted, rebuilt
 from tests.proofs.archived import CUTS, MOODS, Archived
+from tests.proofs.damaged import damage_archive, damage_snapshot
 from tests.proofs.hostile import STEP_BYTES
 from tests.proofs.kept import KINDS, Kept
 from tests.proofs.kept import MOODS as TAKERS
@@ -43,6 +44,10 @@ ARCHIVE_RARE = (
     "rebuilt from the archive alone",
     "archived while halted",
     "kept decompressed",
+    "archive: flipped",
+    "archive: cut",
+    "archive: gone",
+    "archive: not served",
 )
 SNAPSHOT_RARE = (
     "snapshot",
@@ -54,6 +59,22 @@ SNAPSHOT_RARE = (
     "redriven while a snapshot was taken",
     "died while it took a snapshot",
     "gone on with a snapshot",
+    "snapshot: flipped",
+    "snapshot: cut",
+    "snapshot: gone",
+    "snapshot: not served",
+)
+ADOPTION_RARE = (
+    "too late",
+    "adopted again",
+    "base row never touched",
+    "base row updated",
+    "base row deleted",
+    "consumer crashed",
+    "broken in the middle of a commit",
+    "fuzzy snapshot",
+    "begun at a snapshot",
+    "rebuilt",
 )
 REBUILD_RARE = (
     "rebuilt",
@@ -94,6 +115,8 @@ def archive_story(random: Random) -> Counter[str]:
         for _ in range(random.randrange(5, 40)):
             _archive_step(whole, random)
         whole.settle()
+        if random.random() < 0.2:
+            whole.met.update(damage_archive(whole, random))
         return whole.met
 
 
@@ -148,6 +171,8 @@ def snapshot_story(random: Random) -> Counter[str]:
             target = SQLiteStore(folder / f"{number}.db") if number else MemoryStore()
             kept.check_restored(kept.check_manifest(manifest), target)
             target.close()
+        if taken and random.random() < 0.3:
+            kept.met.update(damage_snapshot(kept, taken[-1], random))
         kept.store.close()
         return kept.met
 
@@ -163,6 +188,7 @@ STORIES: dict[str, tuple[Callable[[Random], Counter[str]], tuple[str, ...]]] = {
     "archive": (archive_story, ARCHIVE_RARE),
     "snapshot": (snapshot_story, SNAPSHOT_RARE),
     "rebuild": (rebuild_story, REBUILD_RARE),
+    "adoption": (adopted.tell, ADOPTION_RARE),
 }
 """By name: the story of a seed, and what has to happen in some of them."""
 

@@ -14,7 +14,7 @@ import pytest
 from tests.proofs.budget import assert_met
 from tests.proofs.history_stories import STORIES, tell
 
-SEEDS = {"archive": 40, "snapshot": 24, "rebuild": 60}
+SEEDS = {"archive": 30, "snapshot": 20, "rebuild": 40, "adoption": 40}
 
 
 @pytest.fixture(autouse=True)

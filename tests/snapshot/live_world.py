@@ -20,7 +20,7 @@ from appliers.applier import ApplierError, Appliers
 from appliers.fingerprint import fingerprint
 from appliers.item import Rejection
 from appliers.letters import DeadLetter
-from appliers.store import Store
+from appliers.store import Generation, Store
 from appliers.survey import Page, Survey
 from binlog.changes import delete_item, event, put_item
 from binlog.clock import ManualClock
@@ -278,9 +278,9 @@ class _InterruptedSurvey:
     ) -> Iterator[Page]:
         return self._each(self._survey.pages(table, segment, segments, after=after))
 
-    def check(self) -> None:
+    def check(self) -> Generation:
         self._happens()
-        self._survey.check()
+        return self._survey.check()
 
 
 def opened(world: LiveWorld, manifest: Manifest) -> Snapshot:

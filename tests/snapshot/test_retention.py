@@ -156,6 +156,21 @@ def test_the_tables_beside_a_generation_stay_with_it() -> None:
     assert judged["users-between"] == ()
 
 
+def test_the_tables_of_an_open_generation_are_not_beside_another() -> None:
+    """One that had them itself, before a rebuild took them over, cannot be restored along."""
+    users = Generation("u", ("users",), open=False, fingerprint="{}", excluded=())
+    before = Generation("b", ("orders", "users"), open=True, fingerprint="{}", excluded=())
+    manifests = [
+        made(20 * WEEK - 1, "open-before", generation=before),
+        made(20 * WEEK, "open-after", without=("users",)),
+        made(20 * WEEK + 2, "users-first", generation=users),
+        made(30 * WEEK, "users-last", generation=users),
+    ]
+    judged = {k.manifest.id: k.reasons for k in thin(manifests, parse_policy("1w:1w"), facts=WHOLE)}
+    assert "table users beside open-after" in judged["users-first"]
+    assert not any("beside" in reason for reason in judged["open-before"])
+
+
 def test_of_several_logs_none_is_judged_by_one() -> None:
     other = made(2, genesis=encode_genesis(Params(log_id="cd" * 16)))
     with pytest.raises(RefusedError, match="several logs"):

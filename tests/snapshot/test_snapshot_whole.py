@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from appliers import survey
+from appliers.applier import NO_RULES
 from appliers.fingerprint import fingerprint
 from appliers.stores import MemoryStore, SQLiteStore
 from appliers.summary import summarize
@@ -285,6 +286,38 @@ def test_the_handle_that_restored_knows_every_checkpoint(tmp_path: Path) -> None
     [generation] = back.generations()
     wanted = live.checkpoints(live.generations()[0].id)
     assert back.checkpoints(generation.id) == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_restored_in_part_is_followed_by_nobody(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two generations: a consumer would begin the other's tables in the middle."""
+    log, store = filled(tmp_path)
+    orders(log, 1, 2, table="users")
+    replicate(log, store, ONCE)
+    rebuild(log, store, Wanted(tables=("users",)))
+    parts = [taken(store, generation=each.id) for each in store.generations()]
+    back = new_store(kind, tmp_path)
+    real, begun = restoring._restore, iter(range(9))
+
+    def killed(*args: Any, **how: Any) -> Any:
+        if next(begun) == 1:
+            raise KeyboardInterrupt
+        return real(*args, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_restore", killed)
+        with pytest.raises(KeyboardInterrupt):
+            restore_all(parts, back)
+    orders(log, 9, table="users")
+    with pytest.raises(MismatchError, match="made by other rules"):
+        replicate(log, back, ONCE)
+    restore_all(parts, back)
+    for each in (store, back):
+        replicate(log, each, ONCE)
+    assert differing(store, back) == []
+    assert {each.fingerprint for each in back.generations()} == {fingerprint(NO_RULES)}
 
 
 def test_an_archive_alone_makes_it_exact(tmp_path: Path) -> None:

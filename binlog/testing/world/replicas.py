@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Literal, TypeVar
 
+from appliers.adoption import Bases
 from appliers.applier import Rules
 from appliers.store import Generation, Store
 from binlog.errors import HaltedError, LostError, PoisonError, StorageError
@@ -58,6 +59,7 @@ class Replica(Generic[_Store]):
         met: Counter[str],
         poison: Literal["stop", "park"] = "stop",
         generation: Generation | None = None,
+        bases: Bases | None = None,
     ) -> None:
         """``generation``: that of a store which has one already, as a restored one has."""
         self.number = number
@@ -73,6 +75,7 @@ class Replica(Generic[_Store]):
         self.zombie_has_lost = False  # what it writes is of a generation that was replaced
         self.halts: list[Halt] = []  # as its last consumer met them
         self._poison = poison
+        self._bases = bases
         self._log = log
         self._rules = rules
         self._zombie_is_busy = False
@@ -133,6 +136,7 @@ class Replica(Generic[_Store]):
             page_bytes=max(1, records),
             tell_halts=False,
             poison=self._poison,
+            bases=self._bases,
         )
 
     def crash(self, after: int, records: int, *, heard: bool) -> str:

@@ -1,0 +1,105 @@
+"""What lies behind a hole is never served, also by a reader that was there before it; and the index
+that lacks, or lies, makes no hole."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from binlog.archive import Archive
+from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.index import encode_page
+from binlog.archive.indexer import Indexer
+from binlog.archive.keys import FIRST, index_key
+from binlog.clock import ManualClock
+from binlog.errors import DamageError
+from binlog.log import Position
+from binlog.logs.memory import MemoryLog
+from binlog.reader import Reader
+from tests.archive.archive_world import archive_by_hand
+from tests.log.log_frames import PARAMS, put
+
+
+def log_of(events: int) -> MemoryLog:
+    """Each in a session of its own: by their numbers alone nobody sees that one lacks."""
+    log = MemoryLog(PARAMS, clock=ManualClock())
+    more(log, 1, events)
+    return log
+
+
+def more(log: MemoryLog, first: int, last: int) -> None:
+    for session in range(first, last + 1):
+        log.append([put(1, session=session)])
+
+
+def drain(reader: Reader) -> None:
+    while reader.read() is not None:
+        pass
+
+
+def reading_up_to_a_hole() -> tuple[Archive, Reader]:
+    """A reader that has read all, of a chain that went on, and whose next segment was deleted then."""
+    log = log_of(3)
+    kept = archive_by_hand(log, records_each=1)
+    reader = Reader(ArchiveLog(Archive.open(kept.objects), fetches=0))
+    drain(reader)
+    more(log, 4, 7)
+    archive_by_hand(log, kept.objects, records_each=1)
+    kept.objects.delete(["chain/p0000/00000000000000000004-0000.seg"])
+    return kept, reader
+
+
+def test_what_came_behind_a_hole_since_is_not_served() -> None:
+    """That the first new segment follows on what is known is to be seen, too."""
+    _, reader = reading_up_to_a_hole()
+    for _ in range(3):  # nor when it is asked again
+        with pytest.raises(
+            DamageError, match="has a hole: no segment at 4-0, the next one is at 5-0"
+        ):
+            drain(reader)
+    assert reader.vector() == {0: 3}
+
+
+def test_a_hole_that_was_filled_is_read_on() -> None:
+    kept, reader = reading_up_to_a_hole()
+    with pytest.raises(DamageError, match="hole"):
+        drain(reader)
+    whole = archive_by_hand(log_of(7), records_each=1)
+    key = "chain/p0000/00000000000000000004-0000.seg"
+    assert kept.objects.put_new(key, whole.objects.get(key) or b"")
+    view = ArchiveLog(Archive.open(kept.objects), fetches=0)
+    drain(again := Reader(view))
+    assert again.vector() == {0: 7}
+
+
+def test_an_index_page_that_lacks_is_no_hole() -> None:
+    """It is a shortcut only: the segments that it listed are there."""
+    kept = archive_by_hand(log_of(15), records_each=1, partitions=[0])
+    end = kept.chain(0).end()
+    assert end is not None
+    assert Indexer(kept, segments_per_page=4).note(end) == 4
+    expected = list(Archive.open(kept.objects).chain(0).outlines())
+    assert len(expected) == 16
+    for entry in list(kept.objects.list("index/")):
+        data = kept.objects.get(entry.key) or b""
+        for damaged in (None, data[:-1]):  # and one that is damaged spares no use of the next ones
+            kept.objects.delete([entry.key])
+            if damaged is not None:
+                kept.objects.put(entry.key, damaged)
+            chain = Archive.open(kept.objects).chain(0)
+            assert list(chain.outlines()) == expected
+            for known in (0, 3, 4, 9):
+                assert list(chain.outlines(after=expected[known])) == expected[known + 1 :]
+        kept.objects.put(entry.key, data)
+
+
+@pytest.mark.parametrize("end", [Position("elsewhere", 7), Position("shard-0000", -1)])
+def test_an_index_page_that_lies_is_damage_by_name(end: Position) -> None:
+    """Of a shard that no segment tells of, or one that would be passed over."""
+    kept = archive_by_hand(log_of(7), records_each=1)
+    outlines = list(kept.chain(0).outlines())
+    outlines[0] = replace(outlines[0], end=end)
+    outlines[1] = replace(outlines[1], start=end)
+    kept.objects.put(index_key(0, FIRST), encode_page(outlines[:4], kept.log))
+    with pytest.raises(DamageError, match=r"delete the page|ends before it begins"):
+        drain(Reader(ArchiveLog(Archive.open(kept.objects), fetches=0)))
