@@ -22,6 +22,7 @@ from binlog.drills.result import Command, PhaseName
 from binlog.drills.target import Target
 from binlog.errors import BinlogError, NotSentError
 from binlog.json_values import encode_json
+from binlog.log import Log
 from binlog.producer import ProducerOptions
 
 WAIT_S = 30.0
@@ -152,8 +153,21 @@ class Drill:
         before = self._applied(name) or 0
         return lambda: (self._applied(name) or 0) > before
 
-    def wait(self, what: str, until: Callable[[], object], *, seconds: float = WAIT_S) -> None:
+    def open_log(self) -> contextlib.closing[Log]:
+        """For who writes something into it by hand."""
+        return contextlib.closing(self.target.open_log())
+
+    def wait(
+        self,
+        what: str,
+        until: Callable[[], object],
+        *,
+        seconds: float = WAIT_S,
+        alone: bool = False,
+    ) -> None:
         """Until it is so; after a twin's sabotage not for long, since it may never be.
+
+        ``alone``: a process that ends by itself meanwhile is no failure.
 
         Raises:
             BinlogError: it is not in time, a producer failed, or a process ended by itself.
@@ -164,7 +178,8 @@ class Drill:
         while not until():
             for load, _, _ in self._loads:
                 load.check()
-            self.processes.check()
+            if not alone:
+                self.processes.check()
             if time.monotonic() > end:
                 raise NotSentError(f"not in {seconds:.0f} s: {what}", self._declared.name)
             time.sleep(0.02)
