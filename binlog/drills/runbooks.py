@@ -27,11 +27,11 @@ _STARTED = re.compile(r"started: (binlog .*)")  # `Drill.replicate` and `Drill.s
 _ROUNDED_S = 0.002  # times are rounded to milliseconds
 _NAMES = {
     "log": "the log",
+    "live": "the table that production reads",
+    "lazy": "the replica that follows behind",
     "archive": "its archive",
     "copy": "the archive's copy in another region",
     "snapshots": "where snapshots are kept",
-    "live": "the table that production reads",
-    "lazy": "the replica that follows behind",
     "aside": "a table beside it, made for the recovery",
     "other": "a table in another environment",
 }
