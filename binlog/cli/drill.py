@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ def list_command(*, where: tuple[str, ...], as_json: bool) -> None:
     "report_dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Keep the results there, NAME.json each.",
+    help="Keep the reports there: index.html, and NAME.html and NAME.json of each.",
 )
 @click.option(
     "--twin",
@@ -130,6 +131,7 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Run drills, one after the other. Exit status 1 if one fails, or a twin is not caught."""
+    from binlog.drills.report_text import print_result, print_run, run_report
     from binlog.drills.runner import run_drill
     from binlog.drills.targets.choose import maker
 
@@ -147,19 +149,23 @@ def run_command(
         if verbose:
             note(f"  {line}")
 
-    good = True
-    documents = []
+    results: list[DrillResult] = []
     for declared, twin in runs:
         result = run_drill(
             declared, make=make, on=on, seed=seed, twin=twin, report_dir=report_dir, tell=tell
         )
-        good &= result.passed if twin is None else result.caught
-        documents.append(result)
+        results.append(result)
         if not as_json:
-            write_text(*_lines(result))
+            print_result(result, sys.stdout)
+    if report_dir is not None:
+        from binlog.drills.report_html import write_reports
+
+        note(f"written: {write_reports(results, report_dir)[-1]}")
     if as_json:
-        write_json(documents)
-    if not good:
+        write_json(run_report(results))
+    elif len(results) > 1:
+        print_run(results, sys.stdout)
+    if not run_report(results).ok:
         context.exit(1)
 
 
@@ -194,29 +200,3 @@ def _document(declared: Declared) -> dict[str, object]:
         "twins": [twin.what for twin in declared.twins],
         "file": declared.file,
     }
-
-
-def _lines(result: DrillResult) -> list[str]:
-    """One for each run, and below it the verdicts that say no."""
-    measured = result.measured
-    if result.twin is not None:
-        state = "caught" if result.caught else "NOT CAUGHT"
-        name = f"{result.name}, {result.twin}"
-    else:
-        state, name = "passed" if result.passed else "FAILED", result.name
-    lost = "?" if measured.rpo_events is None else f"{measured.rpo_events:,}"
-    rto = "?" if measured.rto_s is None else f"{measured.rto_s:.1f} s"
-    told = f"{result.ledger.acknowledged:,} events, {lost} lost, recovered in {rto}"
-    found = [f"{state:8}  {name}: {told}; {result.seconds:.1f} s in all"]
-    if result.twin is not None and result.caught:
-        return found
-    if result.failure and not any(result.failure.startswith(v.claim) for v in result.verdicts):
-        found.append(f"          {result.failure}")
-    for verdict in result.verdicts:
-        if not verdict.ok:
-            found.append(f"          no: {verdict.claim}: {verdict.evidence}")
-            found += [f"              {line}" for line in verdict.lines]
-    found += [f"          left behind: {left}" for left in result.left]
-    if not result.passed:
-        found.append(f"          again: {result.repeat}")
-    return found

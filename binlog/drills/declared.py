@@ -45,6 +45,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[str, ...]
     goals: Goals
     twins: tuple[Twin, ...]
+    goes_on: bool  # events are acknowledged after the recovery, too
     file: str
 
 
@@ -58,12 +59,14 @@ def drill(
     rpo_events: int = 0,
     rpo_age_s: float | None = None,
     rto_s: float = 30.0,
+    goes_on: bool = True,
 ) -> Callable[[Script], Declared]:
     """Declare the decorated function a drill; its docstring is the story that reports begin with.
 
     ``rpo_events`` is how many acknowledged events may be missing after the recovery, ``rto_s`` how
     long it may take from the disaster to the end of the last phase, and ``rpo_age_s`` how old the
-    newest event that is left may be at the disaster.
+    newest event that is left may be at the disaster. ``goes_on``: the log outlives the disaster, and
+    events have to be acknowledged after the recovery, too.
 
     Raises:
         ValueError: a name that is not like ``table-dropped``; no docstring; no twin.
@@ -88,6 +91,7 @@ def drill(
             on=tuple(on),
             goals=Goals(rpo_events=rpo_events, rpo_age_s=rpo_age_s, rto_s=rto_s),
             twins=twins,
+            goes_on=goes_on,
             file=script.__code__.co_filename,
         )
 

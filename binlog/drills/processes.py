@@ -107,7 +107,7 @@ class Processes:
         self._count = 0
 
     def run(self, words: Sequence[str], *, seconds_max: float = COMMAND_S_MAX) -> Ended:
-        """Run a ``binlog`` command to its end.
+        """Run a command to its end; ``binlog`` is this installation's.
 
         Raises:
             StorageError: it does not end.
@@ -127,7 +127,7 @@ class Processes:
         return Ended(status, seconds, out.read_text("utf-8"), err.read_text("utf-8"))
 
     def start(self, name: str, words: Sequence[str]) -> Background:
-        """Start a ``binlog`` command that goes on."""
+        """Start a command that goes on."""
         _, said = self._files()
         with said.open("wb") as file:
             process = self._start(words, file, file)
@@ -162,7 +162,7 @@ class Processes:
     def _start(
         self, words: Sequence[str], stdout: IO[bytes], stderr: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "binlog.cli", *words[1:]]
+        argv = [sys.executable, "-m", "binlog.cli", *words[1:]] if words[0] == OURS else list(words)
         return subprocess.Popen(
             argv,
             cwd=self._folder,

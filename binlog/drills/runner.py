@@ -17,10 +17,12 @@ from typing import Any
 
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.record import Record
+from binlog.drills.report_words import file_stem
 from binlog.drills.result import DrillResult, encode_result
 from binlog.drills.target import Target
 from binlog.drills.targets.embedded import Embedded
 from binlog.drills.verbs import Drill
+from binlog.drills.warnings import noted
 from binlog.errors import RefusedError
 
 Make = Callable[[Path], Target]
@@ -59,7 +61,7 @@ def run_drill(
     failure, interrupted, left = None, False, []
     drill: Drill | None = None
     target: Target | None = None
-    with _terminated_as_interrupted():
+    with _terminated_as_interrupted(), noted(record):
         try:
             # Resolved: /tmp may be a link, and paths are taken out of what commands say.
             folder = Path(tempfile.mkdtemp(prefix=f"binlog-drill-{declared.name}-")).resolve()
@@ -126,9 +128,9 @@ def run_drill(
 
 
 def write_result(result: DrillResult, report_dir: Path) -> Path:
-    """``NAME.json``, or ``NAME.twin.json``; the path."""
+    """The data of a result alone, under the name that its page will have; the path."""
     report_dir.mkdir(parents=True, exist_ok=True)
-    path = report_dir / f"{result.name}{'.twin' if result.twin else ''}.json"
+    path = report_dir / f"{file_stem(result)}.json"
     path.write_bytes(encode_result(result))
     return path
 
@@ -157,7 +159,8 @@ def _conclude(declared: Declared, drill: Drill, record: Record) -> str | None:
         f"{ledger.unknown:,} unknown",
         by="ledger",
     )
-    _events_before_and_after(drill, record)
+    if declared.goes_on:
+        _events_before_and_after(drill, record)
     lost = measured.rpo_events
     record.say(
         f"at most {goals.rpo_events:,} acknowledged events are lost",

@@ -28,14 +28,21 @@ class Target(Protocol):
     def environment(self) -> Mapping[str, str]:
         """Of commands."""
 
-    def open_log(self, name: str = "log") -> Log:
-        """The caller closes it."""
+    def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
+        """The caller closes it. ``clock_s``: how far this client's clock is ahead."""
 
     def open_store(self, name: str) -> Store:
         """The caller closes it.
 
         Raises:
             BinlogError: it is not there.
+        """
+
+    def path(self, name: str) -> Path:
+        """Of what stands at an address, where that is a file or folder of this machine.
+
+        Raises:
+            RefusedError: it is not.
         """
 
     def fingerprint(self, name: str) -> str:

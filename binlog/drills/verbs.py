@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from string import Formatter
 
-from appliers.summary import summarize
-from binlog.drills.action import TABLE, Action, Fold, Item, Source, orders
+from binlog.drills.action import Action, Source, orders
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
-from binlog.drills.judge import Judge, Wanted, applied_of, read_table
-from binlog.drills.ledger import Book, Entry
+from binlog.drills.holding import Holding
+from binlog.drills.judge import applied_of
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Background, Ended, Processes
 from binlog.drills.record import By, Record
 from binlog.drills.result import Command, PhaseName
 from binlog.drills.target import Target
 from binlog.errors import BinlogError, NotSentError
-from binlog.json_values import encode_json
 from binlog.log import Log
 from binlog.producer import ProducerOptions
 
@@ -36,7 +35,7 @@ _JUDGES: dict[str, By] = {
 }
 
 
-class Drill:
+class Drill(Holding):
     """One run of a drill. Names in braces, ``{log}``, are the target's addresses."""
 
     def __init__(
@@ -48,16 +47,13 @@ class Drill:
         seed: int,
         twin: Twin | None = None,
     ) -> None:
-        self.target = target
+        super().__init__(target, record)
         self.random = Random(seed)
         self.seed = seed
-        self.book = Book(record.now_s)
-        self.judge = Judge(record, self.book)
         self.processes = Processes(target.folder, target.environment)
         self._declared = declared
         self._twin = twin
         self.unused = dict(twin.instead) if twin is not None else {}
-        self._record = record
         self._names = dict(target.addresses)
         self._loads: list[tuple[Load, float, str]] = []
         self._appended = 0
@@ -76,6 +72,10 @@ class Drill:
     def write(self, file: str, text: str) -> None:
         """A file where commands run: the appliers of an application, say."""
         (self.target.folder / file).write_text(text, encoding="utf-8")
+
+    def environment(self, **variables: str) -> None:
+        """Variables of the commands that are typed from now on."""
+        self.processes.environment |= variables
 
     def init(self, partitions: int = 4, more: str = "") -> None:
         """Make the log."""
@@ -107,11 +107,19 @@ class Drill:
         return started
 
     def append(
-        self, actions: Sequence[Action], *, tag: str = "", options: ProducerOptions | None = None
+        self,
+        actions: Sequence[Action],
+        *,
+        tag: str = "",
+        options: ProducerOptions | None = None,
+        clock_s: float = 0.0,
     ) -> str:
-        """Append these now, as a process of its own would; its session, for ``--exclude``."""
+        """Append these now, as a process of its own would; its session, for ``--exclude``.
+
+        ``clock_s`` is how far its machine's clock is ahead.
+        """
         self._appended += 1
-        with contextlib.closing(self.target.open_log()) as log:
+        with contextlib.closing(self.target.open_log(clock_s=clock_s)) as log:
             name = f"s{self.seed}x{self._appended}"
             return append(self.book, log, name, actions, options=options, tag=tag)
 
@@ -130,6 +138,10 @@ class Drill:
         now = self._record.now_s()
         self._record.mark("note", f"started: {shown}", now, now)
         return self.processes.start(shown, shlex.split(shown))
+
+    def kill_all(self) -> None:
+        """All processes that go on, at once."""
+        self.processes.end_all()
 
     def caught_up(self, name: str = "live") -> None:
         """Wait until a store has applied all that is acknowledged up to now."""
@@ -305,59 +317,11 @@ class Drill:
         used = [name for _, name, _, _ in Formatter().parse(typed) if name]
         return typed.format(**{name: shlex.quote(self._names[name]) for name in used})
 
-    # -- what must hold --------------------------------------------------------------------------
-
-    def folds(self, event_type: str, fold: Fold) -> None:
-        """What an event of the drill's own does, said once more for the reference."""
-        self.judge.folds[event_type] = fold
-
-    def holds(
-        self,
-        name: str = "live",
-        *,
-        wanted: Wanted = lambda _: True,
-        table: str = TABLE,
-        lost: Collection[str] | None = None,
-        see: Callable[[Item], Item] = lambda item: item,
-        measures: bool = True,
-    ) -> bool:
-        """A store's table is what acknowledged events make of it; without exactly ``lost`` ones.
-
-        The RPO is measured here, unless it ``measures`` not.
-        """
-        with contextlib.closing(self.target.open_store(name)) as store:
-            return self.judge.table(
-                store, name, wanted=wanted, table=table, may_lack=lost, see=see, measures=measures
-            )
-
-    def log_holds(self, name: str = "log") -> dict[str, tuple[int, int]]:
-        """A log has every acknowledged event once; partition and offset of each, by id."""
-        with contextlib.closing(self.target.open_log(name)) as log:
-            return self.judge.log(log, name)
-
-    def same(self, *names: str, table: str = TABLE) -> bool:
-        """Stores hold the same items."""
-        return self.judge.stores({n: self.target.open_store(n) for n in names}, table)
-
-    def expect(
-        self, claim: str, ok: object, evidence: str, *, by: By = "drill", lines: Sequence[str] = ()
-    ) -> bool:
-        """Anything else that has to hold, with its figures."""
-        return self._record.say(claim, ok=bool(ok), evidence=evidence, by=by, lines=tuple(lines))
-
-    def items(self, name: str = "live", table: str = TABLE) -> dict[str, Item]:
-        """Of a table, by id."""
-        with contextlib.closing(self.target.open_store(name)) as store:
-            return read_table(store, table)
-
-    def vector(self, name: str = "live") -> str:
-        """How far a store is, as ``--until`` takes it."""
-        with contextlib.closing(self.target.open_store(name)) as store:
-            return encode_json(summarize(store).vector).decode()
-
-    def tagged(self, tag: str) -> list[Entry]:
-        """Entries of the ledger."""
-        return [entry for entry in self.book.entries() if entry.tag == tag]
+    def end_of_log(self) -> str:
+        """Where the log ends now, as a vector that ``--until`` takes."""
+        ended = self.run("binlog status {log} --json").stdout
+        found = {p["partition"]: p["offset"] for p in json.loads(ended)["partitions"]}
+        return json.dumps(found)
 
     # -- the curves, and the end -----------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log
+from binlog.drills.clock import ClockAhead
 from binlog.drills.processes import nobodys_environment
 from binlog.errors import StorageError
 from binlog.log import Log
@@ -43,11 +44,11 @@ class Embedded:
     def environment(self) -> Mapping[str, str]:
         return nobodys_environment()
 
-    def open_log(self, name: str = "log") -> Log:
-        return open_log(f"file:{self._path(name)}")
+    def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
+        return open_log(f"file:{self.path(name)}", clock=ClockAhead(clock_s))
 
     def open_store(self, name: str) -> Store:
-        return open_store(f"sqlite:{self._path(name)}", must_exist=True)
+        return open_store(f"sqlite:{self.path(name)}", must_exist=True)
 
     def fingerprint(self, name: str) -> str:
         total = sha256()
@@ -86,21 +87,17 @@ class Embedded:
     # -- files -----------------------------------------------------------------------------------
 
     def path(self, name: str) -> Path:
-        """Of what stands at an address: for disasters of files."""
-        return self._path(name)
-
-    def _path(self, name: str) -> Path:
         return self.folder / self._addresses[name].partition(":")[2]
 
     def _files(self, name: str) -> list[Path]:
-        path = self._path(name)
+        path = self.path(name)
         if path.is_dir():
             return sorted(each for each in path.rglob("*") if each.is_file())
         return sorted(self.folder.glob(f"{path.name}*"))
 
     @contextlib.contextmanager
     def _database(self, name: str) -> Iterator[sqlite3.Connection]:
-        path = self._path(name)
+        path = self.path(name)
         if not path.exists():
             raise StorageError("there is no such file", str(path), "make the store first")
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as database, database:
