@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from binlog.cli.drill_runbook import runbook_command
+from binlog.cli.drill_target import ON as REAL
+from binlog.cli.drill_target import clean_command, real_target, target_options
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.errors import RefusedError
@@ -94,6 +97,7 @@ def list_command(*, where: tuple[str, ...], as_json: bool) -> None:
     binlog drill run all --report reports
     binlog drill run all --twin
     binlog drill run table-dropped --on stack --seed 7 --json
+    binlog drill run table-dropped --target game-day.toml --dry-run
     """,
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...|all")
@@ -114,6 +118,7 @@ def list_command(*, where: tuple[str, ...], as_json: bool) -> None:
     help="Run the sabotaged twins instead: each has to be reported as failed.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and run nothing.")
+@target_options
 @click.option("--verbose", "-v", is_flag=True, help="Tell each command and verdict as it comes.")
 @json_option
 @click.pass_context
@@ -127,6 +132,10 @@ def run_command(
     report_dir: Path | None,
     twins: bool,
     dry_run: bool,
+    targets: tuple[str, ...],
+    account: str | None,
+    yes_spend: bool,
+    ledger: Path,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -135,8 +144,14 @@ def run_command(
     from binlog.drills.runner import run_drill
     from binlog.drills.targets.choose import maker
 
-    make = maker(on)
+    on = REAL if targets else on
     chosen = _chosen(_load(where), names, on)
+    if targets:
+        make = real_target(
+            targets, chosen, account=account, agreed=yes_spend, dry_run=dry_run, ledger=ledger
+        )
+    else:
+        make = maker(on)
     runs: list[tuple[Declared, Twin | None]] = [
         (each, twin) for each in chosen for twin in (each.twins if twins else (None,))
     ]
@@ -167,6 +182,10 @@ def run_command(
         print_run(results, sys.stdout)
     if not run_report(results).ok:
         context.exit(1)
+
+
+command.add_command(runbook_command(_drills))
+command.add_command(clean_command)
 
 
 def _load(where: tuple[str, ...]) -> dict[str, Declared]:

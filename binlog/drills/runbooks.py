@@ -15,7 +15,7 @@ from string import Formatter
 
 from binlog.drills import report_words as words
 from binlog.drills.declared import Declared
-from binlog.drills.result import Command, DrillResult, Ledger, Mark, Measured
+from binlog.drills.result import Command, DrillResult, Ledger, Mark, Measured, decode_result
 from binlog.errors import RefusedError
 
 INDEX = "README.md"
@@ -298,6 +298,21 @@ def write_runbooks(
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def read_results(folder: Path) -> list[DrillResult]:
+    """Those of all ``.json`` files of a folder of reports, in the order of names.
+
+    Raises:
+        RefusedError: a file that holds none.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(decode_result(path.read_bytes()))
+        except ValueError as error:
+            raise RefusedError(str(error), str(path), "give a folder of --report") from error
+    return found
 
 
 def stale(
