@@ -28,7 +28,7 @@ import msgspec
 from binlog.address import Address, parse_address
 from binlog.drills.declared import Declared
 from binlog.errors import RefusedError
-from binlog.logs.kinesis_price import STREAM_HOUR_DOLLARS, UNIT_DOLLARS
+from binlog.logs.kinesis_price import SHARD_HOUR_DOLLARS, UNIT_DOLLARS
 
 MARK = "binlog-drill"
 _MARKED = re.compile(rf"{MARK}(-[a-z0-9][a-z0-9-]*)?")
@@ -41,7 +41,7 @@ _FORM = f"write kinesis://{MARK}-NAME, dynamodb://{MARK}-NAME and s3://BUCKET/{M
 # alone, written to three stores with its checkpoint, and read as often. The stream is paid for the
 # hour that it began. List prices of us-east-1, November 2026, from secondary sources
 # (https://aws.amazon.com/dynamodb/pricing/on-demand/, https://aws.amazon.com/s3/pricing/).
-EVENTS, STORES, OBJECTS = 50_000, 3, 2_000
+SHARDS, EVENTS, STORES, OBJECTS = 2, 50_000, 3, 2_000
 WRITE_DOLLARS, READ_DOLLARS, PUT_DOLLARS = 0.625e-6, 0.125e-6, 5e-6
 
 Ask = Callable[[str], str]
@@ -168,7 +168,7 @@ def check_account(found: Iterable[tuple[str, str]], named: str) -> str:
 def price(drills: int, *, objects: bool) -> list[Part]:
     """What so many drills cost at most, about."""
     parts = [
-        Part("Kinesis, hours of a stream", drills, STREAM_HOUR_DOLLARS),
+        Part("Kinesis, shard hours", drills * SHARDS, SHARD_HOUR_DOLLARS),
         Part("Kinesis, PUT payload units", drills * EVENTS, UNIT_DOLLARS),
         Part("DynamoDB, write units", drills * EVENTS * (STORES + 1), WRITE_DOLLARS),
         Part("DynamoDB, read units", drills * EVENTS * (STORES + 1), READ_DOLLARS),

@@ -19,6 +19,7 @@ class Target(Protocol):
 
     name: str
     folder: Path
+    init_more: str  # what ``binlog init`` is given there, besides
 
     @property
     def addresses(self) -> Mapping[str, str]:

@@ -79,7 +79,8 @@ class Drill(Holding):
 
     def init(self, partitions: int = 4, more: str = "") -> None:
         """Make the log."""
-        self.run(f"binlog init {{log}} --partitions {partitions} {more}".strip())
+        words = [f"binlog init {{log}} --partitions {partitions}", more, self.target.init_more]
+        self.run(" ".join(filter(None, words)))
 
     def load(
         self,

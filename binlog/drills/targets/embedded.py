@@ -25,6 +25,7 @@ class Embedded:
     """See `binlog.drills.target.Target`. Addresses are relative: commands run in the folder."""
 
     name = "embedded"
+    init_more = ""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -20,6 +20,7 @@ from binlog.address import open_log, parse_address
 from binlog.drills.clock import ClockAhead
 from binlog.drills.declared import Declared
 from binlog.drills.game_day import (
+    SHARDS,
     Ask,
     Entry,
     GameDay,
@@ -48,6 +49,7 @@ class Real:
     """See `binlog.drills.target.Target`. All of it is named ``NAME-RUN..``, and removed by `close`."""
 
     name = "real"
+    init_more = f"--shards {SHARDS}"
 
     def __init__(
         self,
