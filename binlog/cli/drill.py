@@ -97,7 +97,7 @@ def list_command(*, where: tuple[str, ...], as_json: bool) -> None:
     binlog drill run all --report reports
     binlog drill run all --twin
     binlog drill run table-dropped --on stack --seed 7 --json
-    binlog drill run table-dropped --target game-day.toml --dry-run
+    binlog drill run table-dropped --target game_day.toml --dry-run
     """,
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...|all")

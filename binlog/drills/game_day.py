@@ -41,7 +41,7 @@ _FORM = f"write kinesis://{MARK}-NAME, dynamodb://{MARK}-NAME and s3://BUCKET/{M
 # alone, written to three stores with its checkpoint, and read as often. The stream is paid for the
 # hour that it began. List prices of us-east-1, November 2026, from secondary sources
 # (https://aws.amazon.com/dynamodb/pricing/on-demand/, https://aws.amazon.com/s3/pricing/).
-SHARDS, EVENTS, STORES, OBJECTS = 2, 50_000, 3, 2_000
+SHARDS, EVENTS, STORES, OBJECTS = 1, 50_000, 3, 2_000
 WRITE_DOLLARS, READ_DOLLARS, PUT_DOLLARS = 0.625e-6, 0.125e-6, 5e-6
 
 Ask = Callable[[str], str]

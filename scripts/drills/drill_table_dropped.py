@@ -41,7 +41,13 @@ def recover(d: Drill, rebuild: str) -> None:
     d.holds("live")
 
 
-@drill("table-dropped", title="A table is dropped", looks=LOOKS, take_back=TAKE_BACK)
+@drill(
+    "table-dropped",
+    title="A table is dropped",
+    looks=LOOKS,
+    take_back=TAKE_BACK,
+    on=("embedded", "real"),
+)
 @twin(
     "another store is rebuilt, and not the one that is read",
     {FROM_LOG: "binlog rebuild {log} {aside}"},
@@ -61,6 +67,7 @@ def table_dropped(d: Drill) -> None:
     title="A table is dropped, with a snapshot at hand",
     looks=LOOKS,
     take_back=TAKE_BACK,
+    on=("embedded", "real"),
 )
 @twin(
     "whoever types it leaves the updates out",

@@ -180,7 +180,7 @@ class Real:
             "account": self._entry.account,
             "run": self._entry.run,
             **{
-                f"{kind}'s endpoint": str(self._made.client(kind).meta.endpoint_url)
+                f"endpoint of {kind}": str(self._made.client(kind).meta.endpoint_url)
                 for kind in self._entry.urls
             },
         }
