@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from binlog.drills.result import Goals
+from binlog.drills.target import Target
 from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
     from binlog.drills.verbs import Drill
 
 Script: TypeAlias = "Callable[[Drill], None]"
+Make: TypeAlias = Callable[[Path], Target]
 PATTERN = "drill_*.py"
 PLACES = ("drills", "scripts/drills")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -46,6 +48,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     goals: Goals
     twins: tuple[Twin, ...]
     goes_on: bool  # events are acknowledged after the recovery, too
+    embedded: Make | None  # what makes its embedded target, if not the usual one
     file: str
 
 
@@ -60,13 +63,15 @@ def drill(
     rpo_age_s: float | None = None,
     rto_s: float = 30.0,
     goes_on: bool = True,
+    embedded: Make | None = None,
 ) -> Callable[[Script], Declared]:
     """Declare the decorated function a drill; its docstring is the story that reports begin with.
 
     ``rpo_events`` is how many acknowledged events may be missing after the recovery, ``rto_s`` how
     long it may take from the disaster to the end of the last phase, and ``rpo_age_s`` how old the
     newest event that is left may be at the disaster. ``goes_on``: the log outlives the disaster, and
-    events have to be acknowledged after the recovery, too.
+    events have to be acknowledged after the recovery, too. ``embedded`` makes the embedded target
+    of a drill that needs more than a directory.
 
     Raises:
         ValueError: a name that is not like ``table-dropped``; no docstring; no twin.
@@ -92,6 +97,7 @@ def drill(
             goals=Goals(rpo_events=rpo_events, rpo_age_s=rpo_age_s, rto_s=rto_s),
             twins=twins,
             goes_on=goes_on,
+            embedded=embedded,
             file=script.__code__.co_filename,
         )
 

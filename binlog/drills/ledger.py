@@ -104,6 +104,8 @@ class Book:
         counts: Counter[str] = Counter()
         with self._lock:
             for entry in unknown:
+                if entry.told != "unknown":
+                    continue  # another producer's thread was first
                 verdict = found[entry.frame].verdict if entry.frame in found else None
                 counts[verdict.value if verdict else "undecided"] += 1
                 if verdict is Verdict.ACKNOWLEDGED:

@@ -21,6 +21,8 @@ JOIN_S = 60.0
 class Load:
     """``producers`` threads that append ``rate`` events a second together, until `stop`.
 
+    Each does so every ``every_s``, what is due then at once.
+
     A producer that is held up (a log that is away, a queue that is full) does not catch up afterwards:
     an application behind it would not, either.
     """
@@ -36,7 +38,9 @@ class Load:
         seed: str,
         options: ProducerOptions | None = None,
         tag: str = "",
+        every_s: float = TICK_S,
     ) -> None:
+        self._every_s = every_s
         self._book = book
         self._open_log = open_log
         self._source = source
@@ -96,12 +100,12 @@ class Load:
             last = time.monotonic()
             while not self._stop.is_set():
                 now = time.monotonic()
-                due += (min(now - last, 2 * TICK_S)) * rate
+                due += (min(now - last, 2 * self._every_s)) * rate
                 last = now
                 if (count := int(due)) > 0:
                     due -= count
                     self._book.publish(producer, name, list(islice(actions, count)), tag=self._tag)
-                self._stop.wait(TICK_S)
+                self._stop.wait(self._every_s)
             self._book.resolve(producer)
 
 

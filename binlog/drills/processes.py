@@ -20,7 +20,7 @@ import msgspec
 
 from binlog.errors import StorageError
 
-COMMAND_S_MAX = 300.0
+COMMAND_S_MAX = 60.0
 END_S = 10.0
 OURS = "binlog"
 

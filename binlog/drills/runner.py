@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from binlog.drills.declared import Declared, Twin
+from binlog.drills.declared import Declared, Make, Twin
 from binlog.drills.record import Record
 from binlog.drills.report_words import file_stem
 from binlog.drills.result import DrillResult, encode_result
@@ -25,7 +25,6 @@ from binlog.drills.verbs import Drill
 from binlog.drills.warnings import noted
 from binlog.errors import RefusedError
 
-Make = Callable[[Path], Target]
 Tell = Callable[[str], object]
 
 
@@ -65,7 +64,7 @@ def run_drill(
         try:
             # Resolved: /tmp may be a link, and paths are taken out of what commands say.
             folder = Path(tempfile.mkdtemp(prefix=f"binlog-drill-{declared.name}-")).resolve()
-            target = make(folder)
+            target = (declared.embedded or make)(folder) if on == "embedded" else make(folder)
             drill = Drill(declared, target, record, seed=seed, twin=twin)
             declared.script(drill)
         except KeyboardInterrupt:

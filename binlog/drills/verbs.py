@@ -15,7 +15,7 @@ from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.holding import Holding
 from binlog.drills.judge import applied_of
-from binlog.drills.load import Load, append
+from binlog.drills.load import TICK_S, Load, append
 from binlog.drills.processes import Background, Ended, Processes
 from binlog.drills.record import By, Record
 from binlog.drills.result import Command, PhaseName
@@ -90,6 +90,7 @@ class Drill(Holding):
         producers: int = 2,
         options: ProducerOptions | None = None,
         tag: str = "",
+        every_s: float = TICK_S,
     ) -> Load:
         """Producers that do not stop; `settle` ends them."""
         text = f"{rate:g} events a second by {producers} producers"
@@ -103,6 +104,7 @@ class Drill(Holding):
             seed=seed,
             options=options,
             tag=tag,
+            every_s=every_s,
         )
         self._loads.append((started, self._record.now_s(), text))
         return started
