@@ -120,7 +120,7 @@ def throttling_storm(d: Drill) -> None:
 
     with d.disaster("the stream throttles", shown=met):
         target.service.faults.extend(Fault("throttle", frozenset({n % 3})) for n in range(40))
-        target.service.throttled_reads = 6
+        target.service.throttled_reads = 3
         d.flow(60)
         target.service.refuse["put_records"] = throttled
         time.sleep(0.3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,8 +17,12 @@ from binlog.drills.ledger import Book, Entry, Told
 from binlog.drills.load import append
 from binlog.drills.record import Record
 from binlog.drills.reference import compare, histories
+from binlog.frame import Session
 from binlog.logs import create_directory_log
 from binlog.params import Params
+from binlog.producer import Producer
+from binlog.producer.outcome import Frame
+from binlog.producer.resolve import Resolved, Verdict
 from consumers.local import Following, replicate
 
 PUT = Action(type="PutItem", key="a", data={"n": 1})
@@ -153,3 +157,31 @@ def test_an_event_has_one_outcome(world: World) -> None:
     counts = world.book.summary()
     assert (counts.acknowledged, counts.failed, counts.unknown) == (200, 0, 0)
     assert len(counts.sha256) == 64
+
+
+class _Decided:
+    """A producer whose unknown frames have been decided; another thread asks as well meanwhile."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._asked = False
+
+    def resolve(self, _frames: object) -> dict[Frame, Resolved]:
+        found = {FRAME: Resolved(Verdict.ACKNOWLEDGED, "it is there")}
+        if not self._asked:
+            self._asked = True
+            self._book.resolve(cast(Producer, self))
+        return found
+
+
+FRAME = Frame(Session(bytes(16), 1), 0, 0, 1, 1)
+
+
+def test_an_unknown_event_that_two_producers_resolve_is_acknowledged_once() -> None:
+    """Counted twice, the ledger had more events than any table could ever have."""
+    book = Book()
+    book._entries.append(
+        Entry(id="e", action=PUT, tag="", told="unknown", frame=FRAME, partition=0)
+    )
+    book.resolve(cast(Producer, _Decided(book)))
+    assert book.acknowledged == len(book.entries(told="acknowledged")) == 1
