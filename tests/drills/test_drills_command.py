@@ -1,30 +1,18 @@
-"""The drill of docs/drills.md, as a reader pastes it; and those that ship."""
+"""The drills that ship, and the command that lists and runs them."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from binlog.drills.declared import load_drills
-from binlog.drills.runner import run_drill
 from tests.cli.running import binlog
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "scripts/drills"
 
 
-def test_the_drill_of_the_document_passes_and_its_twin_is_caught(tmp_path: Path) -> None:
-    """Who writes the first drill of their own begins with this one."""
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/drills.md").read_text(), re.DOTALL)
-    (tmp_path / "drill_items_lost.py").write_text(code)
-    [declared] = load_drills([tmp_path]).values()
-    result = run_drill(declared)
-    assert (result.passed, result.failure) == (True, None)
-    assert run_drill(declared, twin=declared.twins[0]).caught
-
-
-def test_every_twin_replaces_commands_that_its_drill_types() -> None:
-    """Also those that nobody ran today: a command that was changed leaves its twin harmless."""
+def test_every_drill_that_ships_has_a_twin_and_words_for_its_runbook() -> None:
+    """A page without them says nothing to who is called at night."""
     for declared in load_drills([SHIPPED]).values():
         assert declared.twins, declared.name
         assert declared.looks, declared.name
