@@ -147,6 +147,13 @@ class Processes:
                 what = f"{each.name} {each.state} by itself: {last}"
                 raise StorageError(what, f"process {each.pid}", "look at what it said")
 
+    def last_words(self) -> list[str]:
+        """What each that goes on said last, for who wonders why nothing came of it."""
+        return [
+            f"{each.name} ({each.state}): {(each.said().strip().splitlines() or ['nothing'])[-1]}"
+            for each in self._open
+        ]
+
     def end_all(self) -> list[str]:
         """End everything; the names of what was still running."""
         self._end_waited()

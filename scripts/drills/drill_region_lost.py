@@ -61,6 +61,7 @@ def region_lost(d: Drill) -> None:
     replication = Replication(root, d.target.path("copy"))
     try:
         d.flow(300)
+        d.caught_up("live")
         d.name(early=d.vector("live"))
         d.flow(600)
     finally:
