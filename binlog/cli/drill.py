@@ -41,8 +41,7 @@ class Drills(Verb, click.Group):
     examples="""
     binlog drill list
     binlog drill run table-dropped
-    binlog drill run all --report reports
-    binlog drill run all --twin
+    binlog drill run all
     """,
 )
 @click.pass_context

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from appliers.summary import summarize
 from binlog.drills.action import TABLE, Fold, Item
-from binlog.drills.judge import Judge, Wanted, places_of, read_table
+from binlog.drills.judge import Judge, Wanted, places_of
 from binlog.drills.ledger import Book, Entry
 from binlog.drills.record import By, Record
 from binlog.drills.target import Target
@@ -68,8 +68,7 @@ class Holding:
 
     def items(self, name: str = "live", table: str = TABLE) -> dict[str, Item]:
         """Of a table, by id."""
-        with contextlib.closing(self.target.open_store(name)) as store:
-            return read_table(store, table)
+        return self.target.items(name, table)
 
     def vector(self, name: str = "live") -> str:
         """How far a store is, as ``--until`` takes it."""

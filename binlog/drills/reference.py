@@ -61,7 +61,7 @@ def compare(expected: Mapping[str, History], table: Mapping[str, Item]) -> Found
             found.different += 1
             _tell(found, f"{key}: is there, and nobody made it: {item}")
             continue
-        has = _has(history, item)
+        has = events_in(history, item)
         found.present += history.entries[:has]
         found.missing += history.entries[has:]
         if history.states[-1] == item:
@@ -72,7 +72,7 @@ def compare(expected: Mapping[str, History], table: Mapping[str, Item]) -> Found
     return found
 
 
-def _has(history: History, item: Item | None) -> int:
+def events_in(history: History, item: Item | None) -> int:
     """How many of the first events are in the item."""
     if history.states[-1] == item:
         return len(history.entries)

@@ -72,9 +72,9 @@ def run_drill(
         except Exception as error:  # noqa: BLE001 - it is the drill's outcome
             failure = f"{type(error).__name__}: {error}".splitlines()[0]
             tell(traceback.format_exc())
-            for words in drill.processes.last_words() if drill is not None else ():
-                record.mark("note", words, record.now_s())
-                tell(words)
+            for said in drill.processes.last_words() if drill is not None else ():
+                record.mark("note", said, record.now_s())
+                tell(said)
             # Of a twin: what broke down before the sabotage says nothing about it.
             if drill is not None and record.disaster_s() is not None and not drill.unused:
                 drill.judge_anyhow()

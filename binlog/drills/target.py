@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from appliers.store import Store
 from binlog.log import Log
@@ -19,6 +19,8 @@ class Target(Protocol):
 
     name: str
     folder: Path
+    every_s: float  # a load's producers append what is due so often
+    tells_applied: bool  # a store's checkpoints move with its items, and not some time later
     init_more: str  # what ``binlog init`` is given there, besides
 
     @property
@@ -38,6 +40,9 @@ class Target(Protocol):
         Raises:
             BinlogError: it is not there.
         """
+
+    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
+        """What readers of a store see of a table, by id, also while it is written to."""
 
     def path(self, name: str) -> Path:
         """Of what stands at an address, where that is a file or folder of this machine.

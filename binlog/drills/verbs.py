@@ -6,6 +6,7 @@ import contextlib
 import json
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from string import Formatter
@@ -15,9 +16,11 @@ from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.holding import Holding
 from binlog.drills.judge import applied_of
-from binlog.drills.load import TICK_S, Load, append
+from binlog.drills.ledger import Entry
+from binlog.drills.load import Load, append
 from binlog.drills.processes import Background, Ended, Processes
 from binlog.drills.record import By, Record
+from binlog.drills.reference import events_in, histories
 from binlog.drills.result import Command, PhaseName
 from binlog.drills.target import Target
 from binlog.errors import BinlogError, NotSentError
@@ -90,7 +93,7 @@ class Drill(Holding):
         producers: int = 2,
         options: ProducerOptions | None = None,
         tag: str = "",
-        every_s: float = TICK_S,
+        every_s: float | None = None,
     ) -> Load:
         """Producers that do not stop; `settle` ends them."""
         text = f"{rate:g} events a second by {producers} producers"
@@ -104,7 +107,7 @@ class Drill(Holding):
             seed=seed,
             options=options,
             tag=tag,
-            every_s=every_s,
+            every_s=self.target.every_s if every_s is None else every_s,
         )
         self._loads.append((started, self._record.now_s(), text))
         return started
@@ -148,8 +151,22 @@ class Drill(Holding):
 
     def caught_up(self, name: str = "live") -> None:
         """Wait until a store has applied all that is acknowledged up to now."""
-        goal = self.book.acknowledged
-        self.wait(f"{name} with {goal} events", lambda: (self._applied(name) or 0) >= goal)
+        goal = self.book.entries(told="acknowledged")
+        if self.target.tells_applied:
+            until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= len(goal)  # noqa: E731
+        else:
+            until = lambda: self._shows(name, goal)  # noqa: E731
+        self.wait(f"{name} with {len(goal)} events", until)
+
+    def _shows(self, name: str, goal: Sequence[Entry]) -> bool:
+        """Whether the items of a store show all of these events, or later ones of their keys."""
+        found: dict[str, int] = Counter(entry.action.key for entry in goal)
+        try:
+            items = self.items(name)
+        except (BinlogError, OSError):
+            return False
+        now = histories(self.book.entries(), self.judge.folds)
+        return all(events_in(now[key], items.get(key)) >= count for key, count in found.items())
 
     def stop_load(self) -> None:
         """End the load; every event has its outcome then."""

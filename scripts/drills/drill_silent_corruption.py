@@ -11,6 +11,7 @@ MANY = 5
     title="Items of a replica are silently wrong",
     looks="Nothing: the table answers. `binlog verify STORE LOG`, run daily, ends with 1.",
     take_back="Nothing is to be taken back: the log says what the items are.",
+    on=("embedded", "stack"),
 )
 @twin(
     "the snapshot that was taken too late is restored",

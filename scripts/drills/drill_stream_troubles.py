@@ -147,7 +147,7 @@ def reshard_under_load(d: Drill) -> None:
     Who reads the stream anew comes to the same numbers as who was there.
     """
     target, _ = given(d)
-    told = []
+    told: list[str] = []
     with d.disaster("shards are split and merged", changes="log", shown=lambda: "; ".join(told)):
         for _ in range(2):
             told.append(target.reshard())

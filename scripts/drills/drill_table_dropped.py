@@ -46,7 +46,7 @@ def recover(d: Drill, rebuild: str) -> None:
     title="A table is dropped",
     looks=LOOKS,
     take_back=TAKE_BACK,
-    on=("embedded", "real"),
+    on=("embedded", "stack", "real"),
 )
 @twin(
     "another store is rebuilt, and not the one that is read",
@@ -67,7 +67,7 @@ def table_dropped(d: Drill) -> None:
     title="A table is dropped, with a snapshot at hand",
     looks=LOOKS,
     take_back=TAKE_BACK,
-    on=("embedded", "real"),
+    on=("embedded", "stack", "real"),
 )
 @twin(
     "whoever types it leaves the updates out",

@@ -111,7 +111,7 @@ class KinesisHere(Embedded):
             if error is None:
                 self.service.refuse.pop(operation, None)
             else:
-                self.service.refuse[operation] = error  # type: ignore[assignment]
+                self.service.refuse[operation] = error
 
     def versions(self) -> dict[str, str]:
         return {**super().versions(), "kinesis": "the tests' double, in this process"}

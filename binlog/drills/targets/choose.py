@@ -18,4 +18,8 @@ def maker(on: str) -> Callable[[Path], Target]:
     """
     if on == "embedded":
         return Embedded
-    raise RefusedError(f"there is no target {on!r}", "--on", "write embedded")
+    if on == "stack":
+        from binlog.drills.targets.stack_aws import Stack
+
+        return Stack
+    raise RefusedError(f"there is no target {on!r}", "--on", "write embedded or stack")

@@ -9,11 +9,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log
 from binlog.drills.clock import ClockAhead
+from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
 from binlog.errors import StorageError
 from binlog.log import Log
@@ -25,7 +27,9 @@ class Embedded:
     """See `binlog.drills.target.Target`. Addresses are relative: commands run in the folder."""
 
     name = "embedded"
+    every_s = 0.05
     init_more = ""
+    tells_applied = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,6 +54,10 @@ class Embedded:
 
     def open_store(self, name: str) -> Store:
         return open_store(f"sqlite:{self.path(name)}", must_exist=True)
+
+    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
+        with contextlib.closing(self.open_store(name)) as store:
+            return read_table(store, table)
 
     def fingerprint(self, name: str) -> str:
         total = sha256()

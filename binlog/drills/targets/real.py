@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -34,10 +35,12 @@ from binlog.drills.game_day import (
     price,
     total,
 )
+from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.target import Target
 from binlog.drills.targets.aws_made import Client, Made, client_of
 from binlog.drills.targets.embedded import STORES
+from binlog.drills.targets.live_dynamodb import read_live
 from binlog.errors import RefusedError
 from binlog.log import Log
 
@@ -50,6 +53,8 @@ class Real:
 
     name = "real"
     init_more = f"--shards {SHARDS}"
+    every_s = 1.0
+    tells_applied = False
 
     def __init__(
         self,
@@ -97,6 +102,13 @@ class Real:
 
     def open_store(self, name: str) -> Store:
         return open_store(self._addresses[name], must_exist=True)
+
+    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
+        address = parse_address(self._addresses[name])
+        if address.scheme != "dynamodb":
+            with contextlib.closing(self.open_store(name)) as store:
+                return read_table(store, table)
+        return read_live(self._made.client("store"), address.path, table)
 
     def path(self, name: str) -> Path:
         address = self._addresses[name]
