@@ -27,7 +27,6 @@ def deploy(d: Drill) -> str:
     title="A bad deploy writes wrong events",
     looks="Totals are off since a deploy. Nothing is broken: the events are valid, and wrong.",
     take_back="`binlog rebuild LOG STORE` without the rule brings the wrong events back.",
-    on=("embedded", "stack"),
 )
 @twin(
     "only the first wrong event is left out",
