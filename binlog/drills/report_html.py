@@ -57,6 +57,12 @@ class View(msgspec.Struct, frozen=True):
         return words.sentences(self.result)
 
     @property
+    def story(self) -> str:
+        """Its paragraphs, each in one line: where lines end in the source is not meant."""
+        parts = self.result.story.split("\n\n")
+        return "\n\n".join(" ".join(part.split()) for part in parts)
+
+    @property
     def meets_rto(self) -> bool:
         """Whether it was quick enough, and measured."""
         return words.meets_rto(self.result)
