@@ -167,7 +167,8 @@ def _block(steps: Sequence[Command | Mark], result: DrillResult) -> list[str]:
         elif started := _STARTED.fullmatch(step.text):
             line = f"    {_with_names(started[1], result)} &    # goes on"
         else:
-            line = f"    # {_with_names(step.text, result)}"
+            # Its numbers are those of this run, and would be others tonight.
+            line = f"    # {re.sub('[0-9]+', 'N', _with_names(step.text, result))}"
         if not lines or lines[-1] != line:
             lines.append(line)
     return lines or ["Nothing to type."]

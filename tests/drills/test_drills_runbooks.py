@@ -99,12 +99,12 @@ def test_what_goes_on_and_what_was_noted_stands_where_it_was() -> None:
     marks = (
         *sample_result().marks,
         Mark(kind="note", text="started: binlog replicate file:log sqlite:live.db", begin_s=10.3, end_s=10.3),
-        Mark(kind="note", text="writers are told", begin_s=8.7, end_s=8.7),
+        Mark(kind="note", text="12 writers are told", begin_s=8.7, end_s=8.7),
         Mark(kind="note", text="long after it", begin_s=14.0, end_s=14.0),
     )  # fmt: skip
     text = runbook(declared(), replace(sample_result(), marks=marks))
     assert "    binlog replicate $LOG $LIVE &    # goes on" in text.partition("### 5.")[2]
-    assert "    # writers are told" in text.partition("### 2.")[2].partition("### 3.")[0]
+    assert "    # N writers are told" in text.partition("### 2.")[2].partition("### 3.")[0]
     assert "long after it" not in text
 
 
