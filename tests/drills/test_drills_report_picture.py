@@ -84,8 +84,8 @@ def test_light_and_dark_follow_the_reader_and_the_disaster_is_seen_where_it_was(
     pages: dict[str, Path],
 ) -> None:
     """From the pixels back to the second: what is drawn is what was measured."""
-    light = browser.picture(pages["drill"], width=820, height=800)
-    dark = browser.picture(pages["drill"], width=820, height=800, dark=True)
+    light = browser.picture(pages["drill"], width=820, height=1250)
+    dark = browser.picture(pages["drill"], width=820, height=1250, dark=True)
     assert (light.at(3, 3), dark.at(3, 3)) == (PAGE, DARK_PAGE)
     for shown, card, disaster in ((light, CARD, DISASTER), (dark, DARK_CARD, DARK_DISASTER)):
         assert shown.count(card) > 100_000
