@@ -89,6 +89,11 @@ class Routing:
         self._plans: dict[tuple[_Kind, ...], Plan] = {}
         self._each: dict[_Kind, tuple[Op, tuple[Rule, ...]]] = {}
 
+    @property
+    def named(self) -> frozenset[str]:
+        """Tables that events named, wanted or not, as far as they are remembered."""
+        return frozenset(table for _, _, table in self._each)
+
     def transformed(self, run: Run) -> Run:
         """``run`` as it is to be folded: itself where no transform touches it, or did before."""
         return run if self._transformer is None else self._transformer.run(run)

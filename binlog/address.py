@@ -18,6 +18,7 @@ absolute one may be written ``file:///a/b``, too.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
@@ -27,7 +28,7 @@ import msgspec
 from binlog.aws.account import ACCOUNT_PARAMETERS, Account, account_of
 from binlog.clock import Clock
 from binlog.errors import RefusedError
-from binlog.log import Log
+from binlog.log import Log, NamesArchive
 
 if TYPE_CHECKING:
     from binlog.archive.archive_log import ArchiveLog
@@ -56,6 +57,14 @@ class Address(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.scheme}:{'//' * (self.scheme in SERVICE_SCHEMES)}{self.path}"
+
+
+class Named(msgspec.Struct, frozen=True):
+    """How one reads with the archive that a log names itself (`binlog.archive.named_log`)."""
+
+    from_beginning: bool = False
+    tell: Callable[[str], None] | None = None  # hears its address when it is opened
+    otherwise: Callable[[], str | None] | None = None  # asked of a log that names none itself
 
 
 def parse_address(url: str) -> Address:
@@ -140,12 +149,14 @@ def open_log(
     *,
     archive_first: bool = True,
     clock: Clock | None = None,
+    named: Named | None = None,
 ) -> Log:
     """The log at an address; its caller closes it.
 
     With the address of its ``archive`` the two are one log: what the one has forgotten is read in the
     other. ``archive_first``: so is what both have, as far as whole segments of it are archived. An
-    address of an archive alone is a log, too, which takes no events.
+    address of an archive alone is a log, too, which takes no events. Without an archive given, ``named``
+    is for readers: then the one that the log names itself is there for what it has forgotten.
 
     Raises:
         RefusedError: no address of a log, or there is none.
@@ -153,7 +164,8 @@ def open_log(
             of another log.
     """
     if archive is None:
-        return _open_alone(url, clock)
+        log = _open_alone(url, clock)
+        return log if named is None else _with_named(log, named, clock)
     from binlog.archive.archive_log import ArchiveLog
     from binlog.archive.archived_log import ArchivedLog
 
@@ -170,6 +182,27 @@ def open_log(
     except BaseException:
         log.close()
         raise
+
+
+def _with_named(log: Log, named: Named, clock: Clock | None) -> Log:
+    if not isinstance(log, NamesArchive):
+        return log
+    try:
+        found = log.archive_named or (named.otherwise() if named.otherwise else None)
+    except BaseException:
+        log.close()
+        raise
+    if not found:
+        return log
+    from binlog.archive.named_log import NamedArchiveLog
+
+    return NamedArchiveLog(
+        log,
+        found,
+        lambda url: _open_archive(url, clock),
+        from_beginning=named.from_beginning,
+        tell=named.tell,
+    )
 
 
 def _open_alone(url: str, clock: Clock | None) -> Log:

@@ -16,8 +16,9 @@ Groups, in the order in which one meets them:
 * what a producer cannot know (`UnknownOutcomeError`) or did not do (`NotSentError`).
 
 The first two groups are bad input, exit status 2 whichever verb meets them: other arguments, other
-rights or other lines are the remedy. All others are failures, status 3: the arguments may stay as
-they are.
+lines, or a policy that grants what a service denies are the remedy. All others are failures, status
+3: the arguments may stay as they are. A file or directory that may not be read or written is one of
+those, of a log, a store or objects alike, as a full disk is: it is this machine that has to be mended.
 """
 
 from __future__ import annotations

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
-from binlog.errors import MismatchError
+from binlog.errors import BinlogError, MismatchError
 from binlog.halt import Halt
 from binlog.log import Log, Position, Record, Shard
 
 PAGE_BYTES = 1024 * 1024
+
+
+@runtime_checkable
+class TellsWhy(Protocol):
+    """A log that can lack a whole partition, and knows why."""
+
+    def nothing_of(self, partition: int) -> BinlogError:
+        """The error for who asks where that partition begins."""
 
 
 class Searched(dict[Halt, tuple[Position, int]]):
@@ -99,11 +108,13 @@ class Lineage:
         """Before the first record of a partition.
 
         Raises:
-            MismatchError: no shard holds it.
+            MismatchError: no shard holds it; another error where the log knows why.
         """
         for shard in self.shards.values():  # parents come before children
             if partition in shard.partitions:
                 return Position(shard.id, -1)
+        if isinstance(self._log, TellsWhy):
+            raise self._log.nothing_of(partition)
         raise MismatchError(f"no shard holds partition {partition}", self._log.name)
 
     def child(self, shard: str, partition: int) -> str | None:

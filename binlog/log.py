@@ -217,6 +217,24 @@ class KeepsPartitionsApart(Protocol):
 
 
 @runtime_checkable
+class NamesArchive(Protocol):
+    """A log that forgets, and keeps beside its records where these are archived: a hint, no more."""
+
+    archive_named: str | None
+    """What was named when this handle was opened."""
+
+    def may_have_forgotten(self) -> bool:
+        """Whether anything at all can be gone yet; no I/O."""
+
+    def name_archive(self, url: str) -> None:
+        """Name it for whoever opens the log from now on; an empty address takes it back.
+
+        Raises:
+            StorageError, RefusedError: it is not named.
+        """
+
+
+@runtime_checkable
 class Forgets(Protocol):
     """A log that keeps records for so long and no longer: a place can be too old to go on from.
 

@@ -81,7 +81,10 @@ class ArchiveWorker:
         turn = ArchiveTurn(self._desk, shard, records, deadline=deadline, closed=closed)
         with self._desk.threads:
             try:
-                turn.run()
+                try:
+                    turn.run()
+                finally:
+                    self._desk.writer.ends.write()
             except BinlogError as error:
                 turn.error = error
             except BaseException:
@@ -118,7 +121,9 @@ class Desk:
         """The partition's, at the end of its chain as it was known last."""
         cutter = self._cutters.get(partition)
         if cutter is None:
-            end = self.archive.chain(partition).end()
+            end = self.archive.chain(partition).checked_end()
+            if end is not None:
+                self.writer.ends.note(end)
             self.learn(end)
             cutter = self._cutters[partition] = Cutter(
                 self.log.params,

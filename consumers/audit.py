@@ -20,7 +20,7 @@ import msgspec
 from appliers.store import Checkpoint, Reader
 from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.chain_view import ChainView, Rank
-from binlog.errors import MismatchError, TrimmedError, UpgradeError
+from binlog.errors import DamageError, MismatchError, TrimmedError, UpgradeError
 from binlog.log import Position
 from binlog.logs.directory_check import Finding
 from binlog.run import Run
@@ -147,6 +147,27 @@ class _Walk(Walk):
             f"{each.rule.removeprefix('audit-')} {each.detail}" for each in differing
         ).replace("the log gives", "the archive gives")
 
+    def _age_s(self, checkpoint: Checkpoint) -> float:
+        """For how long at least the log has had the last record that the consumer took."""
+        mark = SequencerState.decode(checkpoint.state).mark
+        return max(0.0, (self._log.now_ms() - mark) / 1000)
+
+    def _may_be_ahead(self, checkpoint: Checkpoint) -> bool:
+        """Whether records without events that are not archived yet make the difference.
+
+        Duplicates, say, or a frame that is held: a sequencer's state knows of them.
+        """
+        sequencer = self.sequencers[checkpoint.partition]
+        if (checkpoint.offset, checkpoint.digest) != (sequencer.offset, sequencer.digest):
+            return False
+        archived = self._view.rank(self._positions[checkpoint.partition])
+        if archived is not None and _rank(self._view, checkpoint) <= archived:
+            return False
+        try:
+            return SequencerState.decode(checkpoint.state).mark >= sequencer.mark
+        except DamageError:
+            return False
+
     def audited(self, store: str, watch: Watch) -> Audited:
         """What came of one."""
         checkpoint, end = watch.checkpoint, self.sequencers[self._view.partition].offset
@@ -157,13 +178,16 @@ class _Walk(Walk):
         elif watch.where not in self._told and checkpoint.offset > end:
             outcome = "unarchived"
             detail = f"the archive ends at offset {end} of the partition"
-            mark = SequencerState.decode(checkpoint.state).mark
-            age_s = max(0.0, (self._log.now_ms() - mark) / 1000)
+            age_s = self._age_s(checkpoint)
         else:
-            if watch.where not in self._told:  # behind the last record that is archived
+            is_beyond = watch.where not in self._told  # the last record that is archived
+            if is_beyond:
                 self._hold_against(watch)
             if detail := self._told[watch.where]:
                 outcome = "differs"
+                if is_beyond and self._may_be_ahead(checkpoint):
+                    outcome, age_s = "unarchived", self._age_s(checkpoint)
+                    detail = "what it read since is no event, and not archived yet"
         return Audited(
             store, watch.where, checkpoint.partition, checkpoint.offset, outcome, detail, end, age_s
         )

@@ -9,6 +9,7 @@ from appliers.store import Store
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.archived_log import ArchivedLog
+from binlog.archive.named_log import with_named_archive
 from binlog.clock import Clock
 from binlog.log import Log, Record, Shard
 from binlog.objects.objects import Objects
@@ -131,10 +132,15 @@ def open_settings(
         if settings.archive is not None:
             filled = objects = open_objects(settings.archive)
             return OpenedArchive(log, objects, clock)
+
+        def opened(url: str) -> ArchiveLog:
+            return ArchiveLog(Archive.open(open_objects(url)), fetches=0, clock=clock)
+
+        # Asked only for what the stream has forgotten: a look at every chain would take too long.
         if settings.older is not None:
-            older = ArchiveLog(Archive.open(open_objects(settings.older)), fetches=0, clock=clock)
-            # Asked only for what the stream has forgotten: a look at every chain would take too long.
-            log = ArchivedLog(log, older, archive_first=False)
+            log = ArchivedLog(log, opened(settings.older), archive_first=False)
+        else:
+            log = with_named_archive(log, opened)
         filled = store = open_store(settings.store)
         return OpenedStore(settings, log, store, clock)
     except BaseException:

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from appliers.address import open_store
-from binlog.address import open_log
+from binlog.address import Named, open_log
 from binlog.archive import Archive
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
@@ -61,7 +61,7 @@ class Surroundings:
             poison=settings.poison,
         )
         # The archive only for what the stream has forgotten: each process has one shard to look after.
-        log = open_log(settings.log, settings.older, archive_first=False)
+        log = open_log(settings.log, settings.older, archive_first=False, named=Named())
         store = open_store(settings.store)
         worker = Worker(log, store, how)
         worker.continuity.unbroken = True  # as long as the lease is ours

@@ -146,7 +146,8 @@ class Turn:
         try:
             looked = bool(ready) and self._check_continuity(generation, engine, ready - new)
         except TrimmedError:
-            if not isinstance(self._tools.log, ArchivedLog):
+            log = self._tools.log
+            if not (isinstance(log, ArchivedLog) and log.has_archive()):
                 raise
             # What was not delivered the archive may have: they are read from there to the log's end.
             apart, ready, looked = apart | (ready - new), ready & new, False

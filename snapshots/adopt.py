@@ -28,7 +28,7 @@ import msgspec
 from appliers.poison import readable_key
 from binlog.adoption import AdoptedAt, Adoption
 from binlog.clock import Clock
-from binlog.errors import ConflictError
+from binlog.errors import ConflictError, DamageError, MismatchError, RefusedError
 from binlog.log import Log
 from binlog.logger import get_logger
 from binlog.objects.objects import Objects
@@ -36,6 +36,7 @@ from snapshots.adopt_base import (
     Stray,
     adoption_of,
     bases_in,
+    generation_id,
     open_base,
     spooled,
     strays,
@@ -119,6 +120,21 @@ class Adopting:
         """
         self._in_log.read(lambda done: self._show("reading the log", done))
         return self._in_log.standing()
+
+    def known_as(self, source: Source) -> list[str]:
+        """Names under which `standing` found the same table to be the log's already, sorted.
+
+        Known is that of bases among these snapshots, of a table that was read and not exported.
+        """
+        names = []
+        for other in self._in_log.others:
+            try:
+                base = open_base(self._objects, other, self._log.genesis)
+            except (RefusedError, MismatchError, DamageError):
+                continue  # kept elsewhere, or no base of it: nothing is known of it here
+            if base.manifest.generation.id == generation_id(other.table, source.identity):
+                names.append(other.table)
+        return sorted(names)
 
     def run(self, source: Source, *, moving: bool = False) -> Adopted:
         """All steps but the last.

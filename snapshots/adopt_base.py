@@ -27,7 +27,7 @@ from binlog.objects.objects import Objects
 from binlog.params import Params
 from binlog.partition import hash_to_partition, ordering_key
 from snapshots.snapshot import Snapshot, read_manifest, snapshots_in
-from snapshots.snapshot_manifest import Manifest
+from snapshots.snapshot_manifest import Manifest, damaged_base
 from snapshots.snapshot_take import PART_BYTES, Taking
 
 _PAGE_ROWS = 1_000
@@ -76,6 +76,11 @@ class Ordered:
 # -- written -------------------------------------------------------------------------------------
 
 
+def generation_id(table: str, identity: str) -> str:
+    """That of a base: 32 hex digits of what the log calls the table, and of what was read."""
+    return sha256(f"{table}\0{identity}".encode()).hexdigest()[:32]
+
+
 class _Survey:
     """What is to be a base, as `Taking` asks for it (`appliers.survey.Survey`)."""
 
@@ -87,7 +92,7 @@ class _Survey:
         self.name = name
         self.genesis = genesis
         self.generation = Generation(
-            id=sha256(f"{table}\0{identity}".encode()).hexdigest()[:32],
+            id=generation_id(table, identity),
             tables=(table,),
             open=False,
             fingerprint="",
@@ -199,6 +204,8 @@ def open_base(objects: Objects, adoption: Adoption, genesis: bytes) -> Snapshot:
             table=adoption.table,
             base=adoption.base,
         ) from error
+    except DamageError as error:
+        raise damaged_base(error, adoption.table) from error
     if manifest.genesis != genesis or manifest.adopted != adoption.table:
         of = f"table {manifest.adopted}" if manifest.adopted else "no adoption"
         raise MismatchError(

@@ -47,6 +47,8 @@ class AdoptionLog:
         """By partition the offset of its ADOPT record, and what that says."""
         self.events: dict[int, int] = {}
         """By partition the offset of the first event of the table."""
+        self.others: set[Adoption] = set()
+        """What ADOPT records of other tables say."""
 
     def read(self, progress: Callable[[int], None] | None = None) -> None:
         """Go on to the end of the log as it is now.
@@ -63,11 +65,19 @@ class AdoptionLog:
         self._reader.raise_halts()
 
     def _note(self, run: Run) -> None:
-        numbers = {n for n, kind in enumerate(run.columns.kinds) if kind[2] == self._table}
+        kinds = run.columns.kinds
+        numbers = {
+            n for n, kind in enumerate(kinds) if kind[2] == self._table or kind[0] == ADOPT_TYPE
+        }
         if not numbers:
             return
         for i, number in enumerate(run.columns.index):
             if number not in numbers:
+                continue
+            if kinds[number][2] != self._table:
+                other = adoption_at(run, i)
+                if other is not None:
+                    self.others.add(other)
                 continue
             offset = run.first_offset + i
             if run.columns.kinds[number][0] != ADOPT_TYPE:

@@ -40,7 +40,7 @@ from collections.abc import Callable, Iterator
 from appliers.adoption import Bases
 from appliers.applier import NO_RULES, Rules
 from appliers.store import Reader, Store
-from binlog.address import is_archive_address, open_log, parse_address
+from binlog.address import Named, is_archive_address, open_log, parse_address
 from binlog.archive.archived_log import ArchivedLog
 from binlog.errors import (
     DamageError,
@@ -93,6 +93,7 @@ def check(
     """
     address = parse_address(url)
     is_kept = is_archive_address(address)
+    named = Named(from_beginning=True) if archive is None else None
     seen: set[str] = set()
     if is_kept or archive is not None:
         kept = list(_archive(url if is_kept else archive or "", tick))
@@ -109,13 +110,13 @@ def check(
                 yield finding
             seen.add(finding.where)
     try:
-        log = open_log(url, archive)
+        log = open_log(url, archive, named=named)
     except DamageError as error:
         if error.where not in seen:
             yield Finding("damage", error.where, error.what)
         return
     try:
-        if isinstance(log, ArchivedLog):
+        if archive is not None and isinstance(log, ArchivedLog):
             yield from check_beside(log.log, log.archive)
         for finding in check_log(log, store, rules=rules, bases=bases, workers=workers, tick=tick):
             # The walk stops at damage that was found before, byte by byte.

@@ -7,7 +7,10 @@ compared with what each segment says of its end. A finding does not end the sear
 ====================  =========================================================================
 archive-root          what the archive is and of which log: not there, or not what was written
 archive-extra         an object that is no part of an archive, or a segment off its chain
-archive-hole          a segment is missing: the ones before and behind it are there
+archive-hole          a segment is missing: the ones before and behind it are there, or an index page or
+                      a note says that the chain went on
+archive-empty         nothing of a partition is archived, and of others there is; not broken, since an
+                      archive begins so, but worth a mention
 archive-damage        bytes of a segment, an index page or a note are not what was written, or stand
                       under another name
 archive-foreign       a segment or an index page of another log
@@ -26,13 +29,15 @@ What the events themselves break has the names that it has in a log (`snapshots.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.chain import Chain
+from binlog.archive.chain_view import missing_behind
+from binlog.archive.ends import End, ends_key, first_of, missing_end, read_ends
 from binlog.archive.index import decode_page
 from binlog.archive.keys import (
     FIRST,
@@ -47,7 +52,7 @@ from binlog.archive.keys import (
 )
 from binlog.archive.seen import read_seen
 from binlog.archive.segment_info import Outline
-from binlog.archive.through import read_through, through_key
+from binlog.archive.through import Through, read_through, through_key
 from binlog.errors import BinlogError, DamageError, MismatchError, UpgradeError
 from binlog.logs.directory_check import Finding
 from binlog.objects.objects import Objects
@@ -70,13 +75,25 @@ def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Fin
     except (DamageError, UpgradeError) as error:
         yield Finding(_rule(error, "archive-root"), error.where or objects.name, error.what)
         return
-    yield from _extra(archive)
+    throughs: list[Through] = []  # read before the chains are, which only grow
+    yield from _extra(archive, throughs)
     log = ArchiveLog(archive)
     events = 0
+    empty: list[int] = []
     for partition in range(archive.params.partitions):
+        noted = (read_ends(objects, first_of(partition)) or {}).get(partition)
         found = list(_chain(archive, partition))
+        if any(each.rule in _UNREADABLE for each in found):
+            ends = list(_end_by_key(archive, partition, noted))
+        else:
+            ends = list(_end(log, partition, throughs))
+            if not ends and not log.view(partition).outlines:
+                empty.append(partition)
+        told = {each.where for each in found}
+        found += [each for each in ends if each.where not in told]
         yield from found
-        if not any(each.rule in _UNREADABLE for each in found):
+        ended = {each.where for each in ends}
+        if not any(each.rule in _UNREADABLE and each.where not in ended for each in found):
             walk = walk_chain(log, partition)
             if walk is not None:
                 try:
@@ -84,12 +101,43 @@ def check_archive(objects: Objects, *, tick: Tick | None = None) -> Iterator[Fin
                 except (MismatchError, UpgradeError) as error:
                     walk.found.append(Finding(_rule(error), error.where, error.what))
                 found = [_named(each, archive) for each in walk.found]
+                found = [each for each in found if each.where not in ended]
                 yield from found
         if any(each.rule in _UNREADABLE for each in found):
             told = {each.where for each in found}
             yield from (each for each in _blocks(archive, partition) if each.where not in told)
         if tick is not None:
             tick(events)
+    if len(empty) < archive.params.partitions:
+        for partition in empty:
+            where = _at(archive, chain_prefix(partition))
+            detail = f"nothing of partition {partition} is archived, and of others there is"
+            yield Finding("archive-empty", where, detail, broken=False)
+
+
+def _end(log: ArchiveLog, partition: int, throughs: Sequence[Through]) -> Iterator[Finding]:
+    """Whether a chain that is sound as far as it goes ends before what a note says."""
+    view = log.view(partition)
+    trouble = view.trouble
+    ends = [each.ends[partition] for each in throughs if partition in each.ends]
+    short = [end for end in ends if view.is_short_of(end)]
+    if trouble is None and short:
+        trouble = missing_behind(
+            view.chain, view.outlines[-1] if view.outlines else None, short[-1]
+        )
+    if trouble is not None and trouble.details.get("is_end"):  # all else the walk comes to
+        yield Finding("archive-hole", _at(log.archive, str(trouble.details["key"])), trouble.what)
+
+
+def _end_by_key(archive: Archive, partition: int, noted: End | None) -> Iterator[Finding]:
+    """Likewise of one that cannot be read: whether there is a segment where it ended, or behind it."""
+    if noted is None:
+        return
+    key = segment_key(partition, noted.place)
+    behind = archive.objects.list(chain_prefix(partition), after=key.removesuffix(".seg"))
+    if next(iter(behind), None) is None:
+        error = missing_end(partition, noted, None, archive.name)
+        yield Finding("archive-hole", _at(archive, key), error.what)
 
 
 def _named(found: Finding, archive: Archive) -> Finding:
@@ -127,15 +175,23 @@ _UNREADABLE = frozenset(
 # -- keys and what stands under them -----------------------------------------------------------------
 
 
-def _extra(archive: Archive) -> Iterator[Finding]:
-    """Objects that no archive has."""
+def _extra(archive: Archive, throughs: list[Through]) -> Iterator[Finding]:
+    """Objects that no archive has, and notes of shards and of ends; ``throughs`` gets the former."""
     count = archive.params.partitions
     notes = {seen_key(partition) for partition in range(count)}
+    ends = {ends_key(first_of(partition)): first_of(partition) for partition in range(count)}
     folders = tuple(prefix(p) for p in range(count) for prefix in (chain_prefix, index_prefix))
     for entry in archive.objects.list():
         key = entry.key
         if _THROUGH.fullmatch(key):
-            if not _is_through(archive, key):
+            through = _through(archive, key)
+            if through is not None:
+                throughs.append(through)
+            elif _stands(archive, key):
+                yield Finding("archive-damage", _at(archive, key), _NOTE)
+            continue
+        if key in ends:
+            if read_ends(archive.objects, ends[key]) is None and _stands(archive, key):
                 yield Finding("archive-damage", _at(archive, key), _NOTE)
             continue
         known = key == ROOT_KEY or key in notes or (key.startswith(folders) and _place(key))
@@ -228,16 +284,14 @@ class _OfShard(msgspec.Struct):
     shard: str
 
 
-def _is_through(archive: Archive, key: str) -> bool:
-    """Whether that is the note of a shard, and under its own name."""
+def _through(archive: Archive, key: str) -> Through | None:
+    """The note of a shard, under its own name."""
     data = archive.objects.get(key)
-    if data is None:
-        return True  # it was there a moment ago
     try:
-        shard = msgspec.json.decode(data, type=_OfShard).shard
+        shard = msgspec.json.decode(data or b"", type=_OfShard).shard
     except (msgspec.DecodeError, ValueError):
-        return False
-    return through_key(shard) == key and read_through(archive.objects, shard) is not None
+        return None
+    return read_through(archive.objects, shard) if through_key(shard) == key else None
 
 
 def _blocks(archive: Archive, partition: int) -> Iterator[Finding]:

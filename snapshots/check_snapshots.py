@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 
 from appliers.digest import TableDigest
 from appliers.letters import DeadLetter
-from binlog.errors import DamageError, UpgradeError
+from binlog.errors import DamageError, MismatchError, UpgradeError
 from binlog.log import Log
 from binlog.logs.directory_check import Finding
 from binlog.objects.objects import Objects
@@ -39,7 +39,7 @@ from snapshots.snapshot import (
 )
 from snapshots.snapshot_begin import unfinished
 from snapshots.snapshot_chain import keys_of
-from snapshots.snapshot_manifest import Manifest, Part, TableCount, begun_key
+from snapshots.snapshot_manifest import Manifest, Part, TableCount, base_remedy, begun_key
 from snapshots.snapshot_part import check_part
 
 _Parked = dict[tuple[str, int, bytes], tuple[int, int]]
@@ -54,7 +54,7 @@ def check_snapshots(
         if isinstance(each, Unreadable):
             is_newer = isinstance(each.error, UpgradeError)
             rule = "snapshot-upgrade" if is_newer else "snapshot-manifest"
-            yield Finding(rule, each.error.where, str(each.error))
+            yield Finding(rule, each.error.where, f"{each.error.what}: {each.error.do}")
             continue
         yield from _Check(objects, each).findings()
         rows += each.rows
@@ -64,6 +64,22 @@ def check_snapshots(
         where = f"{objects.name}/{begun_key(id_)}"
         detail = f"{size:,} bytes of a snapshot without a manifest: binlog snapshot goes on with it"
         yield Finding("snapshot-unfinished", where, detail, broken=False)
+
+
+def check_some_of(objects: Objects, log: Log) -> None:
+    """That not all snapshots there are of other logs: nothing would be held against ``log``.
+
+    Raises:
+        MismatchError: they are.
+    """
+    found = snapshots_in(objects)
+    if found and all(manifest.genesis != log.genesis for manifest in found):
+        raise MismatchError(
+            f"snapshot {found[-1].id} is of log {found[-1].log_id}, the log given is"
+            f" {log.params.log_id}" + (", and none there is of it" if len(found) > 1 else ""),
+            f"{objects.name} and {log.name}",
+            "name the log that they are of",
+        )
 
 
 def check_against_log(
@@ -124,7 +140,7 @@ class _Check:
                     yield from self._check_rows(part, digest)
                 except DamageError as error:
                     damaged = True
-                    yield Finding("snapshot-part", error.where, str(error))
+                    yield self._damaged("snapshot-part", error)
             is_whole &= not damaged
             found = TableCount(digest.items, digest.tombstones, digest.parked, digest.hexdigest())
             if found != wanted and not damaged:
@@ -144,11 +160,16 @@ class _Check:
     def _finding(self, rule: str, detail: str) -> Finding:
         return Finding(rule, self._snapshot.name, detail)
 
+    def _damaged(self, rule: str, error: DamageError | UpgradeError) -> Finding:
+        table = self._manifest.adopted
+        do = error.do if table is None or isinstance(error, UpgradeError) else base_remedy(table)
+        return Finding(rule, error.where, f"{error.what}: {do}")
+
     def _check_begun(self) -> Iterator[Finding]:
         try:
             begun = read_begun(self._objects, self._manifest)
         except (DamageError, UpgradeError) as error:
-            yield Finding("snapshot-begun", error.where, str(error))
+            yield self._damaged("snapshot-begun", error)
             return
         if begun.vector != self._manifest.vector or begun.genesis != self._manifest.genesis:
             yield self._finding("snapshot-begun", "its checkpoints do not give its vector")
@@ -175,7 +196,7 @@ class _Check:
                     if kind == "letters":
                         yield from self._check_letters([DeadLetter(*fields) for fields in records])
             except DamageError as error:
-                yield Finding("snapshot-part", error.where, str(error))
+                yield self._damaged("snapshot-part", error)
                 if kind == "letters":
                     self._tails.clear()  # nobody can say which are missing
                 return

@@ -17,7 +17,7 @@ from appliers.applier import NO_RULES, Rules
 from appliers.fingerprint import check_fingerprint, fingerprint
 from appliers.store import Generation, Reader, Store, vector_of
 from appliers.stores.sqlite import SQLiteStore
-from binlog.errors import ConflictError, DamageError, MismatchError
+from binlog.errors import ConflictError, DamageError, MismatchError, StorageError
 from binlog.log import Log
 from binlog.target import Target
 from binlog.vector import Vector
@@ -45,6 +45,7 @@ def counterpart(
     Raises:
         ConflictError: made from another log, or by other rules.
         DamageError: the store is beyond the log's end.
+        StorageError: the temporary files cannot be written.
         HaltedError, PoisonError, DamageError: the log cannot be replayed that far.
     """
     check_same_log(log, reader)
@@ -81,7 +82,21 @@ def counterpart(
                 if "offset" not in error.details:
                     raise
                 raise _ahead(error, reader.name) from error
+            except StorageError as error:
+                if error.where != store.name:
+                    raise
+                raise _no_room(error, directory) from error
         yield store
+
+
+def _no_room(error: StorageError, directory: str) -> StorageError:
+    """That of the copy, by where it is: neither the log nor the store lacks anything."""
+    return StorageError(
+        error.what.replace("the store", "a temporary file"),
+        f"{Path(directory).parent} (TMPDIR), where what the log says is put together",
+        "make room there, or set TMPDIR to another directory",
+        **error.details,
+    )
 
 
 def _ahead(error: ConflictError, store: str) -> DamageError:

@@ -41,6 +41,7 @@ class Wanted(msgspec.Struct, frozen=True):
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()
     idle_exclusions: Literal["refuse", "allow"] = "refuse"  # rules that match no event
+    idle: Literal["refuse", "allow"] = "allow"  # unknown tables; nothing in place of something
     poison: Literal["stop", "park"] = "stop"  # what an event that cannot be applied does
     bases: Bases | None = None  # of adopted tables; None: where their records say
 

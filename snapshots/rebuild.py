@@ -43,6 +43,7 @@ from snapshots.folding import (
     without_collector,
 )
 from snapshots.grouping import GROUP_BYTES, KEPT_BYTES, groups_of
+from snapshots.idle import check_store_is_empty, check_tables
 from snapshots.kept import Done, KeptBase, KeptWork
 from snapshots.workers import Advance, can_fork, run_forked
 
@@ -83,6 +84,7 @@ class Folded(msgspec.Struct):
     part: Part
     counts: Counts
     tables: frozenset[str]
+    named: frozenset[str]  # by events, wanted or not
     types: frozenset[str]
     checkpoints: dict[int, Checkpoint]
     rejections: list[Rejection]
@@ -124,7 +126,8 @@ def rebuild(
             poison only what parks no item where ``wanted`` says to park (`appliers.poison`).
         ConflictError: the target is beyond the log's end, or before the base.
         MismatchError: the store belongs to another log.
-        RefusedError: an exclusion that matches no event, unless ``wanted`` allows it.
+        RefusedError: an exclusion that matches no event, a table that nothing names, or no event at
+            all in place of some, unless ``wanted`` allows it.
     """
     started = time.perf_counter()
     store.lock()
@@ -139,6 +142,7 @@ def rebuild(
         source = Source(log, wanted, base, work)
         results = _fold_all(source, build, max(1, workers), progress)
         _check_exclusions(source, results)
+        _check_idle(source, results, store)
         build.adopt(result.part for result in results)
         for result in results:
             build.reject(result.rejections)
@@ -206,6 +210,21 @@ def _check_exclusions(source: Source, results: Sequence[Folded]) -> None:
         check_matched(met, ends, known=known, where=source.log.name)
 
 
+def _check_idle(source: Source, results: Sequence[Folded], store: Store) -> None:
+    """That something is made of what is named, where ``wanted`` says so.
+
+    Raises:
+        RefusedError: see `snapshots.idle`.
+    """
+    wanted, where = source.wanted, source.log.name
+    if wanted.idle == "allow":
+        return
+    if not any(c.applied for r in results for c in r.checkpoints.values()):
+        check_store_is_empty(wanted.tables, store, where=where)
+    met = frozenset[str]().union(*(r.tables | r.named for r in results))
+    check_tables(wanted.tables or (), met, store, wanted.rules, where=where)
+
+
 def _fold_group(
     source: Source, group: Sequence[int], part: Part, tick: OnProgress | None, *, first: bool
 ) -> Folded:
@@ -232,6 +251,7 @@ def _fold_group(
             part=part,
             counts=fold.counts,
             tables=fold.tables,
+            named=fold.routing.named,
             types=frozenset(fold.types).union(() if base is None else base.types),
             checkpoints={p: checkpoint_of(reader, p) for p in reader.partitions},
             rejections=rejections_of(fold, base, tables, group),

@@ -9,7 +9,7 @@ import msgspec
 from appliers.item import Rejection, Row
 from appliers.letters import DeadLetter
 from appliers.store import Checkpoint
-from binlog.errors import BinlogError, MismatchError, RefusedError
+from binlog.errors import BinlogError, DamageError, MismatchError, RefusedError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
 from binlog.objects.objects import Objects
@@ -22,6 +22,7 @@ from snapshots.snapshot_manifest import (
     Part,
     begun_key,
     damaged,
+    damaged_base,
     manifest_key,
     unseal,
 )
@@ -73,8 +74,13 @@ class Snapshot:
         Raises:
             DamageError: a part is missing or is not what was written; no row of its section came.
         """
-        for part in self.parts("rows", table):
-            yield from self.rows_of(part, partitions)
+        try:
+            for part in self.parts("rows", table):
+                yield from self.rows_of(part, partitions)
+        except DamageError as error:
+            if self.manifest.adopted is None:
+                raise
+            raise damaged_base(error, self.manifest.adopted) from error
 
     def rows_of(
         self, part: Part, partitions: Collection[int] | None = None

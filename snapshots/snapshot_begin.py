@@ -24,7 +24,7 @@ from random import Random
 
 from appliers.store import Checkpoint
 from appliers.survey import Survey
-from binlog.errors import BinlogError, StorageError
+from binlog.errors import BinlogError, ConflictError, StorageError
 from binlog.objects.objects import Objects
 from snapshots.snapshot import read_manifest
 from snapshots.snapshot_chain import keys_of, remove
@@ -58,7 +58,11 @@ def begin(
     """The beginning of a snapshot of ``source``, durable on return, and its bytes.
 
     That of one that was interrupted where there is one, unless ``anew``.
+
+    Raises:
+        ConflictError: an archive or a log is kept there.
     """
+    _check_apart(objects)
     checkpoints = source.checkpoints()
     if not anew and (
         found := _interrupted(objects, source, checkpoints, now_ms=now_ms, adopted=adopted)
@@ -82,6 +86,15 @@ def begin(
     if not objects.put_new(begun_key(begun.id), data):
         raise StorageError("a snapshot of this id is there already", objects.name, "try again")
     return begun, data
+
+
+def _check_apart(objects: Objects) -> None:
+    """No archive's place, whose `check` would find what is none of it, and no log's folder."""
+    for key, what in (("archive.json", "an archive"), ("GENESIS", "a log")):
+        if objects.get(key, 0, 1) is not None:
+            raise ConflictError(
+                f"{what} is kept there", objects.name, "name a place of its own for the snapshots"
+            )
 
 
 def _interrupted(

@@ -35,7 +35,9 @@ MANIFESTS = "manifests/"
 PARTS = "parts/"
 SUFFIX = ".json"
 
-_DAMAGED = "take another snapshot: `binlog snapshots` lists them, `--id` chooses one"
+_DAMAGED = (
+    "use another one: `binlog snapshots` lists them, restore takes it by --id, rebuild by --start"
+)
 _Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
@@ -240,6 +242,19 @@ def unseal(data: bytes, kind: type[_Document], where: str) -> _Document:
 def damaged(why: str, where: str) -> DamageError:
     """What of a snapshot is not as it was written. ``where`` is the address of the object."""
     return DamageError(f"a snapshot is damaged ({why})", where, _DAMAGED)
+
+
+def damaged_base(error: DamageError, table: str) -> DamageError:
+    """The same of the base of an adopted table, in whose place no other one can be used."""
+    return DamageError(error.what, error.where, base_remedy(table), **error.details)
+
+
+def base_remedy(table: str) -> str:
+    """What to do about a base that is damaged."""
+    return (
+        f"it is the base of table {table}, which cannot be taken again: bring this object back from"
+        " a copy of the snapshots"
+    )
 
 
 def manifest_key(id_: str) -> str:

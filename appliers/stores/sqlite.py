@@ -252,8 +252,8 @@ class SQLiteStore:
             remove_hidden(connection)
 
         def undone() -> None:
+            remove_files(self._path)  # first: on a full disk it makes room for the other
             remove_hidden(connection)
-            remove_files(self._path)
 
         return SQLiteBuild(
             connection, made, path=self._path, name=self.name, done=lambda: None, undone=undone
@@ -261,12 +261,14 @@ class SQLiteStore:
 
     def _build_aside(self, made: Generation) -> SQLiteBuild:
         aside = aside_path(self._path, made.id)
-        connection = self._aside = new_file(aside)
-        self._put_genesis(connection)
+        with self._nothing_left():
+            connection = self._aside = new_file(aside)
+            self._put_genesis(connection)
 
         def done() -> None:
             self._disconnect()
-            put_in_place(connection, aside, self._path)
+            with self._nothing_left():
+                put_in_place(connection, aside, self._path)
 
         def undone() -> None:
             connection.close()
@@ -308,9 +310,19 @@ class SQLiteStore:
         """An empty store, whole or not at all."""
         remove_files(self._path)
         aside = aside_path(self._path, new_generation(None, "", ()).id)
-        connection = new_file(aside)
-        self._put_genesis(connection)
-        put_in_place(connection, aside, self._path)
+        with self._nothing_left():
+            connection = new_file(aside)
+            self._put_genesis(connection)
+            put_in_place(connection, aside, self._path)
+
+    @contextmanager
+    def _nothing_left(self) -> Iterator[None]:
+        """Remove the files of a build that ended badly: a disk that was full may be so of them."""
+        try:
+            yield
+        except BaseException:
+            remove_files(self._path)
+            raise
 
     def _put_genesis(self, connection: sqlite3.Connection) -> None:
         if self._genesis is not None:

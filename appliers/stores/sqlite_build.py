@@ -5,7 +5,7 @@ replaced and renames the hidden ones, in one transaction, so readers see the old
 then. Where there is no file yet, all of this happens in a file beside it without any journal, which
 is synced and then renamed into its place: much faster, and nothing to see of a build that died.
 
-What such a build leaves (hidden tables, files ``FILE.build-..``) the next one removes.
+What a build that was killed leaves (hidden tables, files ``FILE.build-..``) the next one removes.
 """
 
 from __future__ import annotations
@@ -104,9 +104,15 @@ def aside_path(path: Path, generation: str) -> Path:
 
 
 def remove_files(path: Path) -> None:
-    """Remove what builds of ``path`` left beside it; only the writer may."""
+    """Remove what builds of ``path`` left beside it; only the writer may.
+
+    SQLite's own journal of a commit with parts attached is left by it where the disk is full.
+    """
+    name = re.escape(path.name)
+    of_parts = "-mj[0-9A-F]{9}"
     ours = re.compile(
-        re.escape(path.name) + r"\.build-[0-9a-f]{32}(\.part-\d+)?(-wal|-shm|-journal)?"
+        rf"{name}\.build-[0-9a-f]{{32}}(\.part-\d+)?(-wal|-shm|-journal|{of_parts})?"
+        rf"|{name}{of_parts}"
     )
     for entry in path.parent.iterdir():
         if ours.fullmatch(entry.name):

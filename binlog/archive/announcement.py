@@ -5,7 +5,8 @@ changes no value that a sequencer knows, so readers that have never heard of it 
 the last one of a partition counts; an empty address takes it back.
 
 A stream forgets it with everything else: whoever follows a log to archive it announces again before
-that.
+that. What a log keeps beside its records (`binlog.log.NamesArchive`) names it from then on, for a
+reader that comes when all that is over.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from binlog.control import PARAMS_TYPE
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError, StorageError
 from binlog.frame import Header, Session, encode_frame
-from binlog.log import Appended, Failed, Log, Put
+from binlog.log import Appended, Failed, Log, NamesArchive, Put
 from binlog.params import Params, genesis_hash
 from binlog.pinned import ARCHIVE, URL_BYTES_MAX, announced
 from binlog.values import encode_value
@@ -64,6 +65,7 @@ def announce(
 
     Raises:
         StorageError: of some it is not known whether they are written; run it again.
+        RefusedError: not permitted, to write to the log or to name it beside its records.
     """
     wanted = range(log.params.partitions) if partitions is None else partitions
     family, now_ms = entropy(16), log.now_ms()
@@ -82,4 +84,6 @@ def announce(
             "announce it again; twice does no harm",
             partition=put.partition,
         )
+    if isinstance(log, NamesArchive):
+        log.name_archive(url)
     return len(puts)

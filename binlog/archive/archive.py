@@ -7,6 +7,7 @@ alone, so of several who make an archive at once all write the same.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import msgspec
@@ -14,12 +15,14 @@ import msgspec
 from binlog.archive.chain import Chain
 from binlog.archive.keys import OWN_PREFIXES, ROOT_KEY
 from binlog.archive.segment import LogOf, another_log, newer
+from binlog.archive.segment_info import SegmentInfo
 from binlog.errors import ConflictError, DamageError, NoLogError
 from binlog.objects.objects import Objects
 from binlog.params import Params, decode_genesis, genesis_hash
 
 ARCHIVE_FORMAT = 1
 KIND = "binlog archive"
+_ENDS_AT_ONCE = 8  # 8 MiB each, or a block
 _ROOT_BYTES_MAX = 1024 * 1024  # a genesis record of a KB or two
 
 
@@ -100,6 +103,23 @@ class Archive:
         if chain is None:
             chain = self._chains.setdefault(partition, Chain(self.objects, self.log, partition))
         return chain
+
+    def checked_ends(self) -> dict[int, SegmentInfo | DamageError | None]:
+        """By partition what `Chain.checked_end` gives, or the damage; several are read at once.
+
+        Raises:
+            MismatchError, UpgradeError, StorageError, RefusedError: as that.
+        """
+
+        def end(partition: int) -> SegmentInfo | DamageError | None:
+            try:
+                return self.chain(partition).checked_end()
+            except DamageError as error:
+                return error
+
+        partitions = range(self.params.partitions)
+        with ThreadPoolExecutor(_ENDS_AT_ONCE, "binlog-ends") as pool:
+            return dict(zip(partitions, pool.map(end, partitions), strict=True))
 
     def close(self) -> None:
         """Close the storage."""

@@ -21,12 +21,13 @@ from collections.abc import Callable, Collection, Sequence
 from binlog.archive.archive import Archive
 from binlog.archive.chain_view import WHOLE, ChainView
 from binlog.archive.cursors import AHEAD_AT_ONCE, Ahead, Cursor
+from binlog.archive.ends import End, first_of, read_ends
 from binlog.archive.lineage import ordered
 from binlog.archive.merge import Merge
 from binlog.archive.seen import read_seen
 from binlog.archive.through import Through, read_through
 from binlog.clock import Clock, SystemClock
-from binlog.errors import MismatchError, RefusedError
+from binlog.errors import BinlogError, MismatchError, RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.sequencer_state import SequencerState
 
@@ -63,6 +64,7 @@ class ArchiveLog:
         self._views: dict[int, ChainView] = {}
         self._cursors: dict[int, Cursor] = {}
         self._throughs: dict[str, Through | None] = {}
+        self._ends: dict[int, dict[int, End]] = {}  # the notes, by their first partition
         self.last_arrival_ms = 0
         self._closed = False
         self._pid = os.getpid()
@@ -96,12 +98,17 @@ class ArchiveLog:
         """Those in which a record stands that was archived, or a chain begins."""
         found = self.known_shards()
         if not found:
-            raise RefusedError(
-                "nothing is archived there yet",
-                self.name,
-                "wait, or run: binlog archive LOG ARCHIVE",
-            )
+            with self._lock:
+                for view in self._views.values():
+                    if view.trouble is not None:
+                        raise view.trouble
+            raise _nothing_yet("nothing", self.name)
         return found
+
+    def nothing_of(self, partition: int) -> BinlogError:
+        """Why no shard that is known here holds a partition (`binlog.lineage.TellsWhy`)."""
+        trouble = self.view(partition).trouble
+        return trouble or _nothing_yet(f"nothing of partition {partition}", self.name)
 
     def locate(self, position: Position) -> str:
         with self._lock:
@@ -174,6 +181,7 @@ class ArchiveLog:
         """Look what was archived since; whether there is anything new."""
         with self._lock:
             self._throughs.clear()
+            self._ends.clear()
             news = [self._view(p).refresh() for p in sorted(partitions)]
         return any(news)
 
@@ -267,8 +275,15 @@ class ArchiveLog:
                 self._shards,
                 lambda: read_seen(self.archive.objects, partition),
                 self.through,
+                lambda: self._noted_end(partition),
             )
         return view
+
+    def _noted_end(self, partition: int) -> End | None:
+        first = first_of(partition)
+        if first not in self._ends:
+            self._ends[first] = read_ends(self.archive.objects, first) or {}
+        return self._ends[first].get(partition)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -278,3 +293,9 @@ class ArchiveLog:
             self._lock = threading.RLock()
             self._ahead = Ahead(self._fetches)
             self._cursors = {}
+
+
+def _nothing_yet(what: str, name: str) -> RefusedError:
+    return RefusedError(
+        f"{what} is archived there yet", name, "wait, or run: binlog archive LOG ARCHIVE"
+    )

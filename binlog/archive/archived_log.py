@@ -55,36 +55,38 @@ class ArchivedLog:
 
     partitions_at_once: int = PARTITIONS_AT_ONCE
 
-    def __new__(
-        cls,
-        log: Log,
-        archive: ArchiveLog | Archive,  # noqa: ARG004
-        *,
-        archive_first: bool = True,  # noqa: ARG004
-    ) -> Self:
+    def __new__(cls, log: Log, *_: object, **__: object) -> Self:
         kinds = tuple(kind for protocol, kind in _KINDS if isinstance(log, protocol))
-        return cast("Self", object.__new__(_kind(kinds) if cls is ArchivedLog else cls))
+        return cast("Self", object.__new__(_kind(cast("Any", cls), kinds)))
 
     def __init__(
         self, log: Log, archive: ArchiveLog | Archive, *, archive_first: bool = True
     ) -> None:
-        if isinstance(archive, Archive):
-            archive = ArchiveLog(archive)
-        if archive.genesis != log.genesis:
-            raise MismatchError(
-                f"an archive of the log {archive.params.log_id}, not of {log.params.log_id}",
-                archive.name,
-                f"name the archive of {log.name}",
-            )
+        self._stand_before(log, archive_first=archive_first)
+        self._take(ArchiveLog(archive) if isinstance(archive, Archive) else archive)
+
+    def _stand_before(self, log: Log, *, archive_first: bool) -> None:
         self.params = log.params
         self.genesis = log.genesis
         self.name = log.name
         self.log = log
-        self.archive = archive
         self._archive_first = archive_first
         self._is_behind = False  # the log has forgotten where it was read last
         self._lineage: dict[str, Shard] = {}
         self._joined: set[str] = set()  # shards of which the seam was looked at
+
+    def _take(self, archive: ArchiveLog) -> None:
+        if archive.genesis != self.genesis:
+            raise MismatchError(
+                f"an archive of the log {archive.params.log_id}, not of {self.params.log_id}",
+                archive.name,
+                f"name the archive of {self.name}",
+            )
+        self.archive = archive
+
+    def has_archive(self) -> bool:
+        """Whether there is one; of a log that only names it this finds out (`binlog.archive.named_log`)."""
+        return True
 
     def append(self, frames: Sequence[Put]) -> list[Reply]:
         return self.log.append(frames)
@@ -377,5 +379,5 @@ _KINDS: list[tuple[Any, type[_Archived]]] = [
 
 
 @cache
-def _kind(kinds: tuple[type[_Archived], ...]) -> type[ArchivedLog]:
-    return type("ArchivedLog", (*kinds, ArchivedLog), {}) if kinds else ArchivedLog
+def _kind(one: type[ArchivedLog], kinds: tuple[type[_Archived], ...]) -> type[ArchivedLog]:
+    return type(one.__name__, (*kinds, one), {}) if kinds else one

@@ -7,6 +7,7 @@ Invariants:
   a clock, and an archiver may be killed anywhere: the next one goes on at the ends of the chains;
 * nothing is archived behind a hole: a partition of which the log has forgotten records is left
   there, named, and the others go on;
+* likewise one whose chain ends in a segment that cannot be read;
 * a halted partition is archived up to the record that halts it;
 * memory is bounded, whatever the number of partitions: what waits above `Archiving.memory_bytes_max`
   is cut, the largest first.
@@ -32,7 +33,7 @@ from binlog.archive.segment_info import SegmentInfo
 from binlog.archive.threads import WRITES_AT_ONCE, Threads
 from binlog.archive.writer import Writer, Written
 from binlog.clock import Clock, SystemClock
-from binlog.errors import BinlogError, MismatchError
+from binlog.errors import BinlogError, DamageError, MismatchError
 from binlog.halt import Halt, halted_error
 from binlog.lineage import Lineage
 from binlog.log import Forgets, Log
@@ -100,12 +101,15 @@ class Archiver:
         self._trimmed_at: float | None = None
         self._lineage = Lineage(log)
         self._announced = 0
-        self._announce_at = self._clock.monotonic()
+        self._announce_at = self._ends_at = self._ends_again_at = self._clock.monotonic()
         self._cutters: dict[int, Cutter] = {}
         starts: dict[int, Start] = {}
         self._lanes: dict[int, Lane] = {}
-        for partition in range(log.params.partitions):
-            end = into.chain(partition).end()
+        self._damaged: dict[int, DamageError] = {}  # chains whose end cannot be gone on from
+        for partition, end in into.checked_ends().items():
+            if isinstance(end, DamageError):
+                self._damaged[partition] = end
+                continue
             cutter = self._cutters[partition] = Cutter(
                 log.params,
                 log.genesis,
@@ -117,6 +121,7 @@ class Archiver:
             )
             self._lanes[partition] = Lane(partition, cutter.sequencer.offset)
             if end is not None:
+                self._writer.ends.note(end)  # whoever wrote it may have ended before its note
                 for shard in end.shards:  # the log may list them no more
                     self._lineage.shards.setdefault(shard.id, shard)
                 starts[partition] = self._start(partition, end.going_on())
@@ -160,10 +165,12 @@ class Archiver:
             except BinlogError:
                 # What lies before damage is good, and may soon be all that is left.
                 self._write_all()
+                self._writer.ends.write()
                 raise
             now = self._clock.monotonic()
             self._take_in(now)
             self._write_due(now)
+            self._note_ends(now)
             if progress is not None:
                 progress(sum(lane.records for lane in self._lanes.values()))
             if runs is None:
@@ -178,6 +185,7 @@ class Archiver:
                 self._tell_halts()
                 reader.retry_halted()
         self._write_all()
+        self._writer.ends.write()
         self._note_quiet()
         self._raise_trimmed()
         if self._how.once:
@@ -265,7 +273,16 @@ class Archiver:
                 self._lineage.shards.setdefault(shard.id, shard)
             self._reader.reset(partition)
 
-    # -- quiet partitions ------------------------------------------------------------------------
+    # -- notes: where the chains end, and quiet partitions ------------------------------------------------------------------------
+
+    def _note_ends(self, now: float) -> None:
+        """Once each T at most, that there are fewer notes than segments; and all of them now and then."""
+        if now >= self._ends_again_at:
+            self._ends_again_at = now + NOTE_EVERY_MS / 1000
+            self._writer.ends.again()
+        if self._writer.ends.waits and now >= self._ends_at:
+            self._ends_at = now + self._how.segment_every_s
+            self._writer.ends.write()
 
     def _note_quiet(self) -> None:
         """Of partitions with nothing new, how far that was seen.
@@ -304,7 +321,7 @@ class Archiver:
 
     def _is_hopeless(self, now: float, *, is_idle: bool) -> bool:
         """Whether a hole is to be told now: the other partitions come first, but not for ever."""
-        if not self._reader.trimmed:
+        if not self._reader.trimmed and not self._damaged:
             return False
         if self._trimmed_at is None:
             self._trimmed_at = now
@@ -312,7 +329,7 @@ class Archiver:
             return False
         self._trimmed_at = None
         self._go_on_behind_others()
-        return bool(self._reader.trimmed)
+        return bool(self._reader.trimmed or self._damaged)
 
     def _go_on_behind_others(self) -> bool:
         """Of what the log has forgotten: whether another archiver has meanwhile got beyond it somewhere.
@@ -322,7 +339,7 @@ class Archiver:
         late = False
         for partition in list(self._reader.trimmed):
             cutter, known = self._cutters[partition], self._notes.get(partition)
-            end = self._archive.chain(partition).end()
+            end = self._archive.chain(partition).checked_end()
             if end is None:
                 continue
             start = self._start(partition, end.going_on())
@@ -345,6 +362,8 @@ class Archiver:
             self._lineage.shards.setdefault(shard.id, shard)
 
     def _raise_trimmed(self) -> None:
+        for partition in sorted(self._damaged):
+            raise self._damaged[partition]
         trimmed = self._reader.trimmed
         if trimmed:
             partition = min(trimmed)

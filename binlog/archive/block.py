@@ -220,7 +220,10 @@ def _records(columns: _Columns, partition: int, shards: Sequence[str]) -> list[t
     for shard, difference, passed, form in zip(
         columns.shards, differences, columns.arrivals, columns.forms, strict=True
     ):
-        sequence = before[shard] = before.get(shard, 0) + int(difference)
+        step = int(difference)
+        if step <= 0 and shard in before:  # who looks for a place in it would pass over some
+            raise ValueError("its records are not in order")
+        sequence = before[shard] = before.get(shard, 0) + step
         arrival += passed
         home, key = partition, ""
         data = next(split if form == SPLIT else whole)

@@ -34,14 +34,15 @@ from binlog.archive.segment import (
     decode_info,
     footer_bytes_missing,
 )
-from binlog.archive.segment_info import Outline, SegmentInfo
-from binlog.errors import DamageError
-from binlog.log import Record
+from binlog.archive.segment_info import BlockInfo, Outline, SegmentInfo
+from binlog.errors import DamageError, MismatchError, UpgradeError
+from binlog.log import Position, Record
 from binlog.logger import get_logger
 from binlog.objects.objects import Objects
 
 _INFOS_KEPT = 8
 _PAGES_KEPT = 4
+_CHECK_BYTES = 8 * 1024 * 1024  # of a read that only holds bytes against their checksums
 _logger = get_logger(__name__)
 
 
@@ -52,7 +53,9 @@ class Chain:
         self.partition = partition
         self._objects = objects
         self._log = log
+        self.name = objects.name
         self._last: Place | None = None  # of the last segment that was seen
+        self._checked: Place | None = None  # of the last one that was read whole, or written
         self._infos: dict[str, SegmentInfo] = {}
         self._page_places: list[Place] = []  # of the index pages that were seen, in order
         self._pages: dict[Place, IndexPage | None] = {}
@@ -69,6 +72,48 @@ class Chain:
         place = self.end_place()
         return None if place is None else self.info(place)
 
+    def checked_end(self) -> SegmentInfo | None:
+        """As `end`, for who is to write behind it: every byte of that segment is read, once.
+
+        Raises:
+            DamageError: likewise, a block of it is not what was written.
+        """
+        info = self.end()
+        if info is not None and info.place != self._checked:
+            self._check_bytes(info)
+            self._checked = info.place
+        return info
+
+    def _check_bytes(self, info: SegmentInfo) -> None:
+        """Hold every byte against its checksum, a few blocks at a time: far less than to decode them."""
+        index = 0
+        while index < len(info.blocks):
+            first, size = info.blocks[index], 0
+            some: list[BlockInfo] = []
+            skip = 0 if index else HEADER_BYTES
+            for block in info.blocks[index:]:
+                if not is_block_size(block.bytes, block.raw_bytes) or block.at != first.at + size:
+                    raise damaged("its blocks are none", info.key, partition=self.partition)
+                if some and size + block.bytes > _CHECK_BYTES:
+                    break
+                some.append(block)
+                size += block.bytes
+            stored = self._objects.get(info.key, first.at - skip, size + skip)
+            if stored is None:
+                raise self._missing(info.key)
+            if skip:
+                check_header(stored[:skip], info.key, self._log)
+            for block in some:
+                at = block.at - first.at + skip
+                if google_crc32c.value(stored[at : at + block.bytes]) != block.crc:
+                    raise damaged(
+                        f"the checksum of its block {index} is wrong",
+                        info.key,
+                        partition=self.partition,
+                        block=index,
+                    )
+                index += 1
+
     def end_place(self) -> Place | None:
         """Where the last segment stands; nothing of it is read."""
         for place in self.places(after=self._last):
@@ -79,7 +124,7 @@ class Chain:
         """Remember a segment that was written just now: nothing before it is to be listed again."""
         self.note(info)
         if self._last is None or info.place > self._last:
-            self._last = info.place
+            self._last = self._checked = info.place
 
     def info(self, place: Place, *, size: int | None = None) -> SegmentInfo:
         """What the segment at ``place`` says of itself; ``size`` is its object's, if known.
@@ -242,8 +287,9 @@ class Chain:
             )
         except ValueError as error:
             raise damaged(f"its block {index}: {error}", info.key, **where) from error
-        if len(records) != block.records:
-            raise damaged(f"its block {index} has another number of records", info.key, **where)
+        ends = [Position(shard, record.sequence) for shard, record in (*records[:1], *records[-1:])]
+        if len(records) != block.records or ends != [block.first, block.last]:
+            raise damaged(f"its block {index} has other records than it tells", info.key, **where)
         return records
 
     # -- the index -------------------------------------------------------------------------------
@@ -261,14 +307,17 @@ class Chain:
         return list(self._page_places)
 
     def page(self, place: Place) -> IndexPage | None:
-        """An index page; ``None``: it is damaged, which `binlog check` reports and nobody needs."""
+        """An index page; ``None``: none that can be used, which `binlog check` reports and nobody needs.
+
+        A damaged one, one that came from another log's archive, or of a newer version.
+        """
         if place not in self._pages:
             while len(self._pages) >= _PAGES_KEPT:
                 self._pages.pop(next(iter(self._pages)), None)
             try:
                 self._pages[place] = decode_page(self._objects, self._log, self.partition, place)
-            except DamageError as error:
-                _logger.warning("index.damaged", key=error.where, error=str(error))
+            except (DamageError, MismatchError, UpgradeError) as error:
+                _logger.warning("index.unusable", key=error.where, error=str(error))
                 self._pages[place] = None
         return self._pages[place]
 

@@ -17,6 +17,8 @@ from typing import TypeAlias
 import msgspec
 
 from binlog.archive.chain import Chain
+from binlog.archive.ends import REMEDY, End, missing_end
+from binlog.archive.keys import FIRST, segment_key
 from binlog.archive.seen import Seen
 from binlog.archive.segment import damaged
 from binlog.archive.segment_info import Outline, SegmentInfo
@@ -47,6 +49,7 @@ class ChainView:
         shards: dict[str, Shard],
         read_seen: Callable[[], Seen | None] = lambda: None,
         read_through: Callable[[str], Through | None] = lambda _: None,
+        read_end: Callable[[], End | None] = lambda: None,
     ) -> None:
         self.partition = chain.partition
         self.chain = chain
@@ -56,6 +59,7 @@ class ChainView:
         self._shards = shards
         self._read_seen = read_seen
         self._read_through = read_through
+        self._read_end = read_end
         self._numbers: dict[str, int] = {}  # of the shards that it has records in, or begins in
         self._ends: list[Rank] = []  # of each segment
         self.refresh()
@@ -63,7 +67,8 @@ class ChainView:
     def refresh(self) -> bool:
         """Learn what was written since; whether there is anything new, or why there cannot be."""
         count, seen = len(self.outlines), self.seen
-        # The note first: what it says is true of a chain that has all that it had by then.
+        # The notes first: what they say is true of a chain that has all that it had by then.
+        noted = self._read_end()
         self.seen = self._read_seen()
         for shard in () if self.seen is None else self.seen.shards:
             self._shards.setdefault(shard.id, shard)
@@ -72,9 +77,42 @@ class ChainView:
         try:
             for outline in self.chain.outlines(after=last):
                 self._add(outline)
+            self._check_end(noted)
         except (DamageError, MismatchError, UpgradeError) as error:
             self.trouble = error
         return len(self.outlines) > count or self.seen != seen or self.trouble is not None
+
+    def _check_end(self, noted: End | None) -> None:
+        """That the chain goes as far as the notes say it went.
+
+        Raises:
+            DamageError: it does not: its last segments are gone.
+        """
+        last = self.outlines[-1] if self.outlines else None
+        offset = None if last is None else last.last
+        if noted is not None and (
+            last is None or not End.of(last).reaches(noted, ancestors(last.end.shard, self._shards))
+        ):
+            raise missing_end(self.partition, noted, offset, self.chain.name)
+        if self.seen is not None and self.is_short_of(self.seen.end):
+            raise missing_behind(self.chain, last, self.seen.end)
+        through = None if last is None else self._read_through(last.end.shard)
+        end = None if through is None else through.ends.get(self.partition)
+        if end is not None and self.is_short_of(end):
+            # It was read after the chain was, so what it names may have come meanwhile.
+            for outline in self.chain.outlines(after=last):
+                self._add(outline)
+            if self.is_short_of(end):
+                raise missing_behind(self.chain, self.outlines[-1], end)
+
+    def is_short_of(self, end: Position) -> bool:
+        """Whether the chain is known to end before that place."""
+        if not self.outlines:
+            return True
+        mine = self.outlines[-1].end
+        if mine.shard == end.shard:
+            return mine.sequence < end.sequence
+        return mine.shard in ancestors(end.shard, self._shards)
 
     def _add(self, outline: Outline) -> None:
         if not {outline.start.shard, outline.end.shard} <= self._shards.keys() & self._numbers:
@@ -250,6 +288,21 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     high: Rank
     stretches: dict[str, Stretch]
     raw_bytes: int
+
+
+def missing_behind(chain: Chain, last: Outline | None, end: Position) -> DamageError:
+    """The error of a chain that ends before a place up to which a note says that it went."""
+    place = FIRST if last is None else last.next_place
+    key = segment_key(chain.partition, place)
+    return DamageError(
+        f"a segment of partition {chain.partition} is missing: its chain went up to record"
+        f" {end.sequence} of {end.shard}",
+        f"{key} of {chain.name}",
+        REMEDY,
+        partition=chain.partition,
+        key=key,
+        is_end=True,
+    )
 
 
 def ancestors(shard: str, shards: Mapping[str, Shard]) -> list[str]:

@@ -8,6 +8,10 @@ from binlog.archive.archive import Archive
 from binlog.archive.index import SEGMENTS_PER_PAGE, encode_page
 from binlog.archive.keys import FIRST, Place, index_key
 from binlog.archive.segment_info import Outline, SegmentInfo
+from binlog.errors import DamageError, MismatchError, UpgradeError
+from binlog.logger import get_logger
+
+_logger = get_logger(__name__)
 
 
 class Indexer:
@@ -25,8 +29,10 @@ class Indexer:
     def note(self, info: SegmentInfo) -> int:
         """After a segment was written; how many pages were made.
 
+        None of a stretch in which a segment cannot be read: `binlog check` names it, and nobody who
+        archives is to be kept from it by what was archived long ago.
+
         Raises:
-            DamageError: a segment that a page would list is not what was written.
             StorageError, RefusedError: the storage's.
         """
         partition = info.partition
@@ -37,7 +43,13 @@ class Indexer:
             self._counts[partition] = len(self._unlisted(partition))
         if self._counts[partition] < self._size:
             return 0
-        return self._make(partition)
+        try:
+            return self._make(partition)
+        except (DamageError, MismatchError, UpgradeError) as error:
+            _logger.warning("index.not_made", partition=partition, error=str(error))
+            self._counts[partition] = 0  # after as many again it is tried again
+            self._known[partition] = {}
+            return 0
 
     def _make(self, partition: int) -> int:
         chain, known = self._archive.chain(partition), self._known[partition]

@@ -6,6 +6,7 @@
     chain/p0003/00000000000000000001-0000.seg        a segment: partition, first offset, part
     index/p0003/00000000000000000001-0000.idx        an index page, named for its first segment
     seen/p0003.json                                  a note, see `binlog.archive.seen`
+    seen/ends-0000.json                              a note, see `binlog.archive.ends`
     through/0f..e2.json                              a note of a shard, see `binlog.archive.through`
 
 The key of a segment is a pure function of the one before it: ``(last + 1, 0)`` if that holds events,

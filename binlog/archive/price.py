@@ -6,7 +6,8 @@ What is stored costs the same either way.
 
 Records come at random and evenly over the partitions: in a stretch of T a partition gets some with the
 probability 1 - exp(-rate * T / partitions). Beside its segments there is an index page for each
-`SEGMENTS_PER_PAGE` of them, and a note of each quiet partition every three hours.
+`SEGMENTS_PER_PAGE` of them, a note of each quiet partition every three hours, and every T at most one
+of where `PARTITIONS_PER_NOTE` chains end, if any of them made a segment.
 
 List prices of us-east-1 in US dollars, S3 Standard, from secondary sources, 2026; a directory's are
 its disk's.
@@ -18,6 +19,7 @@ import math
 
 import msgspec
 
+from binlog.archive.ends import PARTITIONS_PER_NOTE
 from binlog.archive.index import SEGMENTS_PER_PAGE
 
 PUT_DOLLARS = 0.005 / 1_000
@@ -51,6 +53,9 @@ def choice(every_s: float, *, partitions: int, rate: float | None, paid: bool) -
     segments = partitions * busy * MONTH_S / every_s
     pages = segments / SEGMENTS_PER_PAGE
     notes = partitions * NOTES_MONTH
+    sharing = min(partitions, PARTITIONS_PER_NOTE)
+    changed = 1.0 if rate is None else -math.expm1(-rate * every_s * sharing / partitions)
+    notes += math.ceil(partitions / PARTITIONS_PER_NOTE) * changed * MONTH_S / every_s
     size = segments * SEGMENT_BYTES + (rate or 0.0) * MONTH_S * EVENT_BYTES
     puts = segments + pages + notes
     return Choice(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from binlog.archive.archive import Archive
 from binlog.archive.cutter import Cut, Cutter
+from binlog.archive.ends import EndNotes
 from binlog.archive.indexer import Indexer
 from binlog.archive.segment import damaged
 from binlog.archive.segment_info import SegmentInfo
@@ -44,6 +45,8 @@ class Writer:
         self._archive = archive
         self._at_once = at_once
         self._indexer = Indexer(archive)
+        self.ends = EndNotes(archive.objects)
+        """Of what was written; whoever writes says when."""
 
     def write(self, cutters: Sequence[Cutter]) -> list[Written]:
         """Make a segment of all that waits in each of these cutters; they are durable on return.
@@ -74,14 +77,16 @@ class Writer:
         if is_ours:
             cutter.settle(cut)
             chain.note_end(cut.info)
+            self.ends.note(cut.info)
             self._indexer.note(cut.info)
             return Written(cut.info, is_ours=True)
         standing = chain.info(cut.info.place)
         _check_agreement(cut, standing)
         cutter.settle(cut, standing)
-        end = chain.end()
+        end = chain.checked_end()
         if end is not None and end.place > standing.place:
             cutter.go_on_at(end)
+        self.ends.note(standing if end is None else end)
         return Written(standing, is_ours=False)
 
 

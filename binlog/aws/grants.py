@@ -255,7 +255,7 @@ GRANTS: Mapping[Role, tuple[Grant, ...]] = {
     "applier": (_FIND, _READ_LOG, *_APPLYING, *_READ_ARCHIVE, *_READ_SNAPSHOTS),
     "lambda": (
         *(_FIND, _READ_LOG, _BE_POLLED, *_APPLYING),
-        *(_SEE_MAPPINGS, _WRITE_FUNCTION_LOG),
+        *(*_READ_ARCHIVE, _SEE_MAPPINGS, _WRITE_FUNCTION_LOG),
     ),
     "kcl": (_FIND, _READ_LOG, *_APPLYING, *_READ_ARCHIVE, _KEEP_LEASES, _PUT_METRICS),
     "archive": (

@@ -18,12 +18,13 @@ from binlog.cli.adopt_output import (
 )
 from binlog.cli.options import (
     RateType,
+    absolute_address,
     archive_option,
     key_names,
     log_argument,
     store_argument,
 )
-from binlog.cli.output import json_option, write_json, write_text
+from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.verb import Verb
 from binlog.errors import RefusedError
@@ -150,7 +151,7 @@ def command(
             objects,
             called,
             live,
-            address=_shown(snapshots_url),
+            address=absolute_address(snapshots_url),
             clock=SystemClock(),
             show=lambda step, done: show(done, what=step),
         )
@@ -167,6 +168,12 @@ def command(
             described,
             is_export=export_url is not None,
         )
+        for other in adopting.known_as(live):
+            # No refusal: another name is the way out of a first adoption that went wrong.
+            note(
+                f"{table} is in this log as {other} already: as {called} too, its items are there"
+                " twice, and only one of the two can go on with the table in place"
+            )
         if not yes:
             write_plan(plan, as_json=as_json)
             return
@@ -246,14 +253,6 @@ def _name(given: str | None, table: Address, into: DynamoDBStore | None) -> str:
     if name is None:
         name = Path(table.path).stem if table.scheme == "file" else table.path
     return check_table(name)
-
-
-def _shown(url: str) -> str:
-    """An address as records are to name it: a directory by its whole path, for who is elsewhere."""
-    from binlog.address import parse_address
-
-    address = parse_address(url)
-    return f"file:{Path(address.path).resolve()}" if address.scheme == "file" else str(address)
 
 
 def _take_over(

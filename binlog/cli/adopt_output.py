@@ -91,6 +91,8 @@ def write_adopted(adopted: Adopted, log: str, store: str | None, units: float) -
         f"base {adoption.base} {found} at {adoption.address}",
         f"{adopted.written} ADOPT records written, {len(adopted.at.offsets)} are in {log}",
     )
+    if not adopted.written:
+        note("binlog: it was adopted before, and not read again; --check lists what is otherwise")
     if store is not None:
         write_text(
             f"{store} goes on with the table in place; `--check` lists what others write to it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from binlog.cli.output import note
@@ -13,30 +14,25 @@ if TYPE_CHECKING:
 _PARTITION = 0  # an announcement is written into all of them
 
 
-def open_with_archive(log: str, archive: str | None, store: Store | None = None) -> Log:
-    """`open_log`; without an archive given, with the one that the checkpoints of ``store`` know of.
+def open_with_archive(
+    log: str, archive: str | None, store: Callable[[], Store] | None = None
+) -> Log:
+    """`open_log`; without an archive given, with the one that the log names (`binlog.archive.named_log`).
 
-    That one is only for what the stream has forgotten, and may be gone: then it is done without.
+    That is what its stream says, or else the record that ``store``'s consumer has come by.
 
     Raises:
         As `binlog.address.open_log`.
     """
-    from binlog.address import open_log, parse_address
-    from binlog.errors import BinlogError
+    from binlog.address import Named, open_log
 
-    if archive is None and store is not None and parse_address(log).scheme == "kinesis":
-        found = announced_in(store)
-        if found:
-            try:
-                opened = open_log(log, found, archive_first=False)
-            except BinlogError as error:
-                note(f"binlog: the archive that the log names is left out: {error}")
-            else:
-                note(
-                    f"binlog: what the stream has forgotten is read from {found}, which the log names"
-                )
-                return opened
-    return open_log(log, archive)
+    otherwise = None if store is None else (lambda: announced_in(store()))
+    named = Named(from_beginning=True, tell=_tell, otherwise=otherwise)
+    return open_log(log, archive, named=named)
+
+
+def _tell(found: str) -> None:
+    note(f"binlog: what the stream has forgotten is read from {found}, which the log names")
 
 
 def announced_in(store: Store) -> str | None:

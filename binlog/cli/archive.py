@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from binlog.cli.options import DurationType, RateType, length_text, log_argument
+from binlog.address import parse_address
+from binlog.cli.options import (
+    DurationType,
+    RateType,
+    absolute_address,
+    length_text,
+    log_argument,
+)
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.progress import progress
 from binlog.cli.replicate import stopped_by_signals
@@ -93,6 +100,8 @@ def command(
     """
     if rate is not None and not dry_run:
         raise click.UsageError("--rate is for --dry-run: an archiver is as fast as the log")
+    if not every_ms:
+        raise click.UsageError("--segment-every is above 0, each record would be a segment")
     from binlog.address import open_log
     from binlog.archive.archive import Archive
     from binlog.archive.archiver import Archiving, archive
@@ -110,7 +119,7 @@ def command(
             once=once,
             segment_every_s=every_ms / 1000,
             segment_bytes_max=bytes_max,
-            announced=into if is_announced else None,
+            announced=_to_announce(into) if is_announced else None,
         )
         what = "archiving" if once else "following"
         with progress(what, unit="records") as show:
@@ -124,6 +133,11 @@ def command(
         note(f"binlog: {line}")
     if halts:
         context.exit(1)
+
+
+def _to_announce(into: str) -> str:
+    """A directory by its whole path; what an address of a service says beside its name is kept."""
+    return absolute_address(into) if parse_address(into).scheme == "file" else into
 
 
 def _halt_line(opened: Log, log: str, report: Report) -> str:

@@ -17,7 +17,8 @@ from appliers.item import Row
 from appliers.poison import readable_key
 from appliers.store import Reader, vector_of
 from appliers.stores.generations import no_table
-from binlog.address import LOG_SCHEMES, open_log, parse_address
+from binlog.address import LOG_SCHEMES, parse_address
+from binlog.cli.announced import open_with_archive
 from binlog.cli.diff import KEYS, VALUES, Form, cause_document, without_option
 from binlog.cli.options import (
     Bound,
@@ -133,7 +134,7 @@ def command(
             raise click.UsageError("--exclude and --until go with a LOG: a store has its own")
     rules = load_rules(appliers)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log or other, archive)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log or other, archive)))
         wanted = Wanted(
             rules=rules,
             target=until.target(opened.params),

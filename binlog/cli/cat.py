@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from binlog.address import open_log
+from binlog.cli.announced import open_with_archive
 from binlog.cli.errors import one_line
 from binlog.cli.options import (
     Bound,
@@ -98,7 +98,7 @@ def command(
     or @FILE; or end. With --follow, new events are printed as they arrive.
     """
     schemas = _load_schemas(appliers)
-    with contextlib.closing(open_log(log, archive)) as opened:
+    with contextlib.closing(open_with_archive(log, archive)) as opened:
         params = opened.params
         chosen = Selection(
             table=table,

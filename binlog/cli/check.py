@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 @click.option(
     "--snapshots",
     metavar="URL",
+    envvar="BINLOG_SNAPSHOTS",
+    show_envvar=True,
     help="Snapshots of LOG, file:DIR or s3://BUCKET/PREFIX: every byte of them, too, and whether LOG"
-    " gives their checkpoints.",
+    " gives their checkpoints. Bases of adopted tables are looked for there as well.",
 )
 @rules_option
 @json_option
@@ -61,6 +63,8 @@ def command(
     what is only worth a mention, such as a torn tail, is no such thing.
     """
     from appliers.address import open_store
+    from binlog.objects.address import open_objects
+    from snapshots.adopt_base import KeptBases
     from snapshots.check import check
 
     rules = load_rules(appliers)
@@ -68,12 +72,18 @@ def command(
         replica = None
         if store is not None:
             replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
+        bases = None
+        genesis = None if replica is None else replica.genesis()
+        if snapshots is not None and genesis is not None:
+            objects = stack.enter_context(contextlib.closing(open_objects(snapshots)))
+            bases = stack.enter_context(contextlib.closing(KeptBases(genesis, objects)))
         show = stack.enter_context(progress("checking"))
         found = list(
             check(
                 log,
                 replica,
                 archive=archive,
+                bases=bases,
                 rules=rules,
                 workers=processors(),
                 tick=lambda what, count: show(count, what=what),
@@ -100,14 +110,14 @@ def _check_snapshots(
     stack: contextlib.ExitStack,
 ) -> list[Finding]:
     """What is wrong with snapshots; held against the log where that can be read to its end."""
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from binlog.objects.address import open_objects
     from snapshots.check_snapshots import check_against_log, check_snapshots
 
     objects = stack.enter_context(contextlib.closing(open_objects(url)))
     more = list(check_snapshots(objects, progress=lambda n: show(n, what="reading snapshots")))
     if not any(finding.rule == "damage" for finding in found):
-        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
         more += check_against_log(
             objects, opened, tick=lambda n: show(n, what="walking the log for snapshots")
         )

@@ -12,7 +12,8 @@ import click
 import msgspec
 
 from appliers.poison import readable_key
-from binlog.address import LOG_SCHEMES, open_log, parse_address
+from binlog.address import LOG_SCHEMES, parse_address
+from binlog.cli.announced import open_with_archive
 from binlog.cli.options import (
     Bound,
     BoundType,
@@ -174,7 +175,7 @@ def _of_log(
     moments: tuple[Bound, ...],
     wanted: Wanted,
 ) -> Iterator[Change]:
-    log = stack.enter_context(contextlib.closing(open_log(address, archive)))
+    log = stack.enter_context(contextlib.closing(open_with_archive(address, archive)))
     first, second = (moment.target(log.params) for moment in moments)
     bases = open_bases(log, snapshots, stack)
     wanted = msgspec.structs.replace(wanted, target=first, poison="park", bases=bases)

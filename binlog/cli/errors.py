@@ -15,6 +15,7 @@ The line is ``binlog: WHAT: WHERE: WHAT TO DO``. A trace is shown only with ``--
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -74,6 +75,10 @@ def describe(error: Exception, *, path: str = "binlog") -> tuple[int, str]:
         # writing.
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         where = ", ".join(names) or "standard input or output"
+        if not names and error.errno == errno.ENOSPC:
+            from tempfile import gettempdir  # not for `--help`
+
+            where += f", or temporary files in {gettempdir()} (TMPDIR)"
         return FAILURE, f"{_inline(error.strerror)}: {where}: {_AGAIN}"
     kind = type(error).__name__
     what = f"{kind}: {error}" if str(error) else kind

@@ -166,4 +166,5 @@ def command(
         document = {"log": str(address), "state": state, "params": msgspec.to_builtins(pinned)}
         write_json(document)
     else:
-        write_text(f"{state} {address}: {pinned.partitions} partitions, log id {pinned.log_id}")
+        count = "1 partition" if pinned.partitions == 1 else f"{pinned.partitions} partitions"
+        write_text(f"{state} {address}: {count}, log id {pinned.log_id}")

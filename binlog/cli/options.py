@@ -66,6 +66,11 @@ class Bound(NamedTuple):
             return None
         return parse_vector(self.vector_json, params.partitions)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether ``{}`` was given: nothing of any partition, and meant so."""
+        return self.vector_json is not None and "".join(self.vector_json.split()) == "{}"
+
     def target(self, params: Params) -> Target:
         """How far a reader goes, this one included.
 
@@ -254,6 +259,14 @@ appliers_option = click.option(
     metavar="MODULE:OBJECT",
     help="Your appliers, whose upcasters bring old events up to date.",
 )
+
+
+def absolute_address(url: str) -> str:
+    """An address as records are to name it: a directory by its whole path, for who is elsewhere."""
+    from binlog.address import parse_address
+
+    address = parse_address(url)
+    return f"file:{Path(address.path).resolve()}" if address.scheme == "file" else str(address)
 
 
 def snapshots_option(function: _F) -> _F:

@@ -98,8 +98,17 @@ def _draw_table(
     from rich.text import Text
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for name, to_right in zip(columns, right, strict=True):
-        table.add_column(name, justify="right" if to_right else "left")
+    for place, (name, to_right) in enumerate(zip(columns, right, strict=True)):
+        # What one copies into the next command stays in one piece; of the rest, too, nothing is left
+        # out on a narrow terminal.
+        is_whole = name == "id"
+        table.add_column(
+            name,
+            justify="right" if to_right else "left",
+            overflow="fold",
+            no_wrap=is_whole,
+            min_width=max(len(row[place]) for row in cells) if is_whole and cells else None,
+        )
     for row in cells:
         table.add_row(*map(Text, row))
     stdout().flush()

@@ -73,7 +73,8 @@ def processors() -> int:
     metavar="V|TIME",
     default="end",
     show_default=True,
-    help="Up to this vector or moment of arrival, inclusive.",
+    help="Up to this vector or moment of arrival, inclusive. '{}' makes the tables empty; another that"
+    " is before the first event is refused where the store holds something.",
 )
 @exclude_option
 @park_option
@@ -121,7 +122,7 @@ def command(
     """
     from appliers.address import open_store
     from appliers.summary import summarize
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from binlog.fields import check_table
     from snapshots.rebuild import Progress, Wanted, plan_digest, rebuild
 
@@ -129,12 +130,13 @@ def command(
     for table in tables:
         check_table(table)
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
         wanted = Wanted(
             tables=tuple(sorted(set(tables))) or None,
             target=until.target(opened.params),
             rules=rules,
             excluded=excluded,
+            idle="allow" if until.is_nothing else "refuse",
             poison="park" if park else "stop",
             bases=open_bases(opened, snapshots, stack),
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import click
 
 from binlog.cli.options import RateType, format_time
-from binlog.cli.output import write_json, write_text
+from binlog.cli.output import note, write_json, write_text
 from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ def beginning(
     from snapshots.starting import starting
 
     objects = stack.enter_context(contextlib.closing(open_objects(url)))
-    return starting(log, objects, wanted, start=start)
+    found = starting(log, objects, wanted, start=start)
+    if start is None and found.plan.start is None and not found.plan.not_taken:
+        note(f"{objects.name}: no snapshot is finished there")  # perhaps a slip in its name
+    return found
 
 
 def start_document(begin: Starting | None, *, report: Report | None = None) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def command(
     rules = load_rules(appliers)
     with contextlib.ExitStack() as stack:
         into = stack.enter_context(contextlib.closing(open_store(store)))
-        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive, into)))
+        opened = stack.enter_context(
+            contextlib.closing(open_with_archive(log, archive, lambda: into))
+        )
         allow_units(into, store, max_units)
         how = Following(
             once=once,

@@ -80,7 +80,7 @@ def command(
     the KCL go on from it.
     """
     from appliers.address import open_store
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from binlog.objects.address import open_objects
     from snapshots.restore import check_beside, check_needs, restore_all
 
@@ -93,7 +93,7 @@ def command(
         first, second = (log, archive) if log is not None else (archive, None)
         opened = None
         if first is not None:
-            opened = stack.enter_context(contextlib.closing(open_log(first, second)))
+            opened = stack.enter_context(contextlib.closing(open_with_archive(first, second)))
         for each in chosen:
             check_needs(each.manifest, opened, each.name, rules)
         into = stack.enter_context(contextlib.closing(open_store(store)))
@@ -102,7 +102,7 @@ def command(
             return
         allow_units(into, store, max_units)
         prepare_load(into, store, rate=rate, import_from=import_from)
-        with progress("restoring") as show:
+        with progress("restoring", unit="rows") as show:
             reports = restore_all(
                 chosen, into, log=opened, rules=rules, workers=workers, progress=show
             )

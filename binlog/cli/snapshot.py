@@ -96,7 +96,7 @@ def command(
             )
             return
         for generation in generations:
-            with progress("reading") as show:
+            with progress("reading", unit="rows") as show:
                 manifest = take_snapshot(
                     opened,
                     objects,

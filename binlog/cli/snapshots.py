@@ -170,7 +170,7 @@ def size_text(size: int) -> str:
 def _keep(
     objects: Objects, policy: str, log: str | None, archive: str | None, *, yes: bool, as_json: bool
 ) -> None:
-    from binlog.address import open_log
+    from binlog.cli.announced import open_with_archive
     from snapshots.retention import drop, parse_policy, thin
 
     terms = parse_policy(policy)
@@ -180,7 +180,7 @@ def _keep(
         if log is not None:
             from snapshots.retention_facts import RetentionFacts
 
-            opened = stack.enter_context(contextlib.closing(open_log(log, archive)))
+            opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
             facts = RetentionFacts(opened, objects, found)
         judged = thin(found, terms, facts=facts)
     gone = [each.manifest for each in judged if not each.stays]
@@ -224,17 +224,19 @@ def _write_kept(
 def _check(
     context: click.Context, objects: Objects, log: str | None, archive: str | None, *, as_json: bool
 ) -> None:
-    from binlog.address import open_log
-    from snapshots.check_snapshots import check_against_log, check_snapshots
+    from binlog.cli.announced import open_with_archive
+    from snapshots.check_snapshots import check_against_log, check_snapshots, check_some_of
 
-    with progress("checking") as show:
-        findings = list(check_snapshots(objects, progress=show))
-    if log is not None:
-        with (
-            contextlib.closing(open_log(log, archive)) as opened,
-            progress("walking the log") as show,
-        ):
-            findings += check_against_log(objects, opened, tick=show)
+    with contextlib.ExitStack() as stack:
+        opened = None
+        if log is not None:
+            opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
+            check_some_of(objects, opened)
+        with progress("checking") as show:
+            findings = list(check_snapshots(objects, progress=show))
+        if opened is not None:
+            with progress("walking the log") as show:
+                findings += check_against_log(objects, opened, tick=show)
     is_broken = any(finding.broken for finding in findings)
     if as_json:
         shown = [{"rule": f.rule, "where": f.where, "detail": f.detail} for f in findings]

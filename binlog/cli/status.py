@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,7 @@ from binlog.halt import halted_error
 from consumers.lag import Lag, PartitionLag, measure
 
 if TYPE_CHECKING:
-    from appliers.store import Generation
+    from appliers.store import Generation, Store
 
 FOREIGN_SHOWN = 10  # places of foreign records that a document names
 FOREIGN_TOLD = 2  # and a line for people: one has 78 characters
@@ -72,10 +73,15 @@ def command(
     from consumers.pacer import read_setting
 
     with contextlib.ExitStack() as stack:
-        replica = None
-        if store is not None:
-            replica = stack.enter_context(contextlib.closing(open_store(store, must_exist=True)))
-        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive, replica)))
+
+        @cache
+        def find() -> Store:
+            found = open_store(store or "", must_exist=True)
+            return stack.enter_context(contextlib.closing(found))
+
+        kept = open_with_archive(log, archive, None if store is None else find)
+        opened = stack.enter_context(contextlib.closing(kept))
+        replica = None if store is None else find()
         found = measure(opened, replica, over_s=(over or 0) / 1000)
         setting = read_setting(replica, store or "")
         excluded = [] if replica is None else [g for g in replica.generations() if g.excluded]

@@ -13,7 +13,8 @@ import click
 from appliers.address import open_store
 from appliers.item import Row
 from appliers.store import Store
-from binlog.address import LOG_SCHEMES, open_log, parse_address
+from binlog.address import LOG_SCHEMES, parse_address
+from binlog.cli.announced import open_with_archive
 from binlog.cli.options import archive_option, format_option, snapshots_option, store_argument
 from binlog.cli.output import json_lines, json_option, stdout, write_text
 from binlog.cli.progress import progress
@@ -84,7 +85,10 @@ def _compared(
                 yield verification
             return
         rules = load_rules(appliers)
-        with contextlib.closing(open_log(other, archive)) as log, contextlib.ExitStack() as stack:
+        with (
+            contextlib.closing(open_with_archive(other, archive)) as log,
+            contextlib.ExitStack() as stack,
+        ):
             with progress("rebuilding to compare") as show:  # gone before the answer is written
                 whole = log.size_bytes()
 

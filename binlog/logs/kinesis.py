@@ -25,25 +25,20 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 from binlog.aws.account import Account
+from binlog.aws.clients import Clients, Connect
 from binlog.clock import Clock, SystemClock
 from binlog.errors import RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.logs.admission import Admission
 from binlog.logs.kinesis_ahead import StreamReader
 from binlog.logs.kinesis_appender import Appender, Counters
-from binlog.logs.kinesis_client import (
-    DATE_MS,
-    Clients,
-    Connect,
-    ServiceTime,
-    connector,
-    is_in_lambda,
-)
+from binlog.logs.kinesis_client import DATE_MS, ServiceTime, connector, is_in_lambda
 from binlog.logs.kinesis_genesis import read_genesis
 from binlog.logs.kinesis_parsing import with_quick_replies
 from binlog.logs.kinesis_serializing import with_quick_requests
 from binlog.logs.kinesis_service import Service
 from binlog.logs.kinesis_stream import SHARD_READS_PER_S, Stream
+from binlog.logs.kinesis_tags import archive_of_tags, tags_of_archive
 from binlog.params import decode_genesis
 
 CALLS_MAX = 8  # appends at once: each waits for a reply, and holds only its own partitions
@@ -114,7 +109,8 @@ class KinesisLog:
         self.frames_per_s = FRAMES_PER_S
         self.call_spacing_s = CALL_SPACING_S
         self.calls_max = 1 if is_in_lambda() else CALLS_MAX
-        self.genesis, summary = read_genesis(service)
+        self.genesis, summary, tags = read_genesis(service)
+        self.archive_named = archive_of_tags(tags)
         self.params = decode_genesis(self.genesis, self.name)
         self._service = service
         self._time = service.time
@@ -176,6 +172,17 @@ class KinesisLog:
 
     def note_seen(self, place: Position, seen_ms: int) -> None:
         self._stream.seen.note(place.shard, place.sequence, seen_ms)
+
+    def may_have_forgotten(self) -> bool:
+        return self._stream.may_have_forgotten()
+
+    def name_archive(self, url: str) -> None:
+        self._check_open()
+        if (url or None) != archive_of_tags(self._service.tags()):
+            self._service.call(
+                "add_tags_to_stream", StreamName=self._service.stream, Tags=tags_of_archive(url)
+            )
+        self.archive_named = url or None
 
     def retention_s(self) -> float:
         self._check_open()

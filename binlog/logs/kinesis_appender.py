@@ -25,13 +25,14 @@ from typing import Any
 
 import msgspec
 
+from binlog.aws.clients import Clients
 from binlog.aws.errors import THROTTLES, error_code, trouble, was_refused
 from binlog.errors import BinlogError, StorageError
 from binlog.frame import stamp_born
 from binlog.log import Appended, Failed, Position, Put, Reply
 from binlog.logger import get_logger
 from binlog.logs.admission import Admission, born_of, session_of
-from binlog.logs.kinesis_client import DATE_MS, Clients, ServiceTime
+from binlog.logs.kinesis_client import DATE_MS, ServiceTime
 from binlog.logs.kinesis_shards import hash_keys
 from binlog.params import Params
 from binlog.partition import partition_key

@@ -8,14 +8,14 @@ Both are made where they are first used, and anew in a forked child: connections
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from binlog.aws.account import CONNECT_TIMEOUT_S, Account
 from binlog.aws.account import connector as aws_connector
+from binlog.aws.clients import Connect
 from binlog.clock import Clock
 
 PUT_TIMEOUT_S = 5.0
@@ -23,9 +23,6 @@ PUT_TIMEOUT_LAMBDA_S, PUT_CONNECT_LAMBDA_S = 2.0, 1.0  # an attempt has to end i
 AGREED = 2  # replies by whose Dates what cannot be taken back is timed
 AWAKE_MS = 2_000  # by which our two clocks may differ
 DATE_MS = 1_000  # how exact a reply's Date is: it says the second, cut off
-
-Connect = Callable[[bool], Any]
-"""Makes a client; given whether it is the one that puts."""
 
 
 def is_in_lambda() -> bool:
@@ -46,41 +43,6 @@ def connector(account: Account, where: str = "kinesis://") -> Connect:
     )
     calls = aws_connector(account, "kinesis", where)
     return lambda is_for_puts: puts() if is_for_puts else calls()
-
-
-class Clients:
-    """The two clients of one log in this process. Any thread may ask."""
-
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._made: dict[bool, Any] = {}
-
-    @property
-    def puts(self) -> Any:
-        return self._get(puts=True)
-
-    @property
-    def calls(self) -> Any:
-        return self._get(puts=False)
-
-    def _get(self, *, puts: bool) -> Any:
-        if self._pid == os.getpid() and (made := self._made.get(puts)) is not None:
-            return made
-        if self._pid != os.getpid():  # the lock may have been held when the parent forked
-            self._lock = threading.Lock()
-            self._made, self._pid = {}, os.getpid()
-        with self._lock:
-            if puts not in self._made:
-                self._made[puts] = self._connect(puts)
-            return self._made[puts]
-
-    def close(self) -> None:
-        """Close the connections of this process."""
-        if self._pid == os.getpid():
-            for client in self._made.values():
-                client.close()
 
 
 class ServiceTime:

@@ -64,8 +64,8 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 # -- recognising one -----------------------------------------------------------------------------
 
 
-def read_genesis(service: Service) -> tuple[bytes, Summary]:
-    """The genesis record of the log in a stream, and the stream.
+def read_genesis(service: Service) -> tuple[bytes, Summary, dict[str, str]]:
+    """The genesis record of the log in a stream, the stream, and its tags.
 
     From the tags, or else from the stream's beginning, as long as it is there whole. A part of it
     is not enough: what was made a log halfway is none yet, and a frame before a partition's genesis
@@ -77,11 +77,11 @@ def read_genesis(service: Service) -> tuple[bytes, Summary]:
         MismatchError: a log that is not whole yet, or of several.
         DamageError, UpgradeError: see `binlog.params.decode_genesis`.
     """
-    summary = service.describe()
-    genesis = genesis_of_tags(service.tags(), service.name)
+    summary, tags = service.describe(), service.tags()
+    genesis = genesis_of_tags(tags, service.name)
     if genesis is not None:
         decode_genesis(genesis, service.name)
-        return genesis, summary
+        return genesis, summary, tags
     partitions: dict[bytes, set[int]] = {}
     for shard in service.shard_ids():
         for header, body in _frames(service.first_records(shard)):
@@ -105,7 +105,7 @@ def read_genesis(service: Service) -> tuple[bytes, Summary]:
             service.name,
             "repeat binlog init with the log's parameters: it finishes what is there",
         )
-    return genesis, summary
+    return genesis, summary, tags
 
 
 def genesis_of_tags(tags: Mapping[str, str], where: str) -> bytes | None:

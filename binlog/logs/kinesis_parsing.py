@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from binlog.logs.kinesis_client import Connect
+from binlog.aws.clients import Connect
 
 _OK = 200
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from binlog.logs.kinesis_client import Connect
+from binlog.aws.clients import Connect
 
 _ALL = "binlog.put_records"  # in the SDK's context of one call
 _encode = msgspec.json.Encoder().encode

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
+from binlog.aws.clients import Clients
 from binlog.aws.errors import error_code, trouble
 from binlog.clock import Clock
 from binlog.errors import BinlogError, RefusedError, StorageError
 from binlog.log import Shard
-from binlog.logs.kinesis_client import Clients, ServiceTime
+from binlog.logs.kinesis_client import ServiceTime
 from binlog.logs.kinesis_shards import list_shards, shards_of
 
 _ACTIVE_S, _RETRY_S = 300.0, 60.0

@@ -250,7 +250,8 @@ def trouble(error: OSError, where: str) -> BinlogError:
         return StorageError(what, where, "make room; what stands there is whole", errno=number)
     if number in _DENIED:
         do = "make the directory writable, and what is in it readable, for this user"
-        return RefusedError(what, where, do, errno=number)
+        # As of a log and of a store: the system's refusal is a failure, and no bad input.
+        return StorageError(what, where, do, errno=number, retriable=False)
     if number in {errno.EISDIR, errno.ENOTDIR, errno.EEXIST}:
         do = "a file and a folder have one name: name a directory of its own"
         return RefusedError(what, where, do, errno=number)

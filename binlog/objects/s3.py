@@ -30,18 +30,11 @@ from random import Random
 from typing import Any
 
 from binlog.aws.account import Account, is_aws
+from binlog.aws.clients import Clients, Connect
 from binlog.aws.errors import THROTTLES, error_code, was_refused
 from binlog.errors import BinlogError, RefusedError, StorageError, TooLargeError
 from binlog.objects.objects import Entry, check_key, clamp
-from binlog.objects.s3_client import (
-    Clients,
-    Connect,
-    body_of,
-    checksum,
-    connector,
-    is_absent,
-    translated,
-)
+from binlog.objects.s3_client import body_of, checksum, connector, is_absent, translated
 
 OBJECT_BYTES_MAX = 5 * 1024**3  # of one PutObject ("Amazon S3 multipart upload limits")
 DELETE_KEYS_MAX = 1_000  # of one DeleteObjects (API reference)
@@ -122,7 +115,7 @@ class S3Objects:
 
     def _put(self, key: str, data: bytes, **condition: str) -> Exception | None:
         """One attempt; what it failed with."""
-        client = self.clients.writes
+        client = self.clients.puts
         try:
             client.put_object(
                 Bucket=self.bucket,
@@ -142,7 +135,7 @@ class S3Objects:
             RefusedError: it does not; the same bytes were put in their own place.
         """
         if self._is_proven is None:
-            self._is_proven = is_aws(str(self.clients.writes.meta.endpoint_url))
+            self._is_proven = is_aws(str(self.clients.puts.meta.endpoint_url))
         if self._is_proven:
             return
         error = self._put(key, data, IfNoneMatch="*")

@@ -1,22 +1,21 @@
 """S3 as a service that is called: its clients, and what its replies and errors say of objects.
 
-Two clients. The one that writes makes one attempt a call, and we repeat: a put whose reply was lost,
+Two clients. The one that puts makes one attempt a call, and we repeat: a put whose reply was lost,
 repeated behind our back, answers "exists" about our own object. The other repeats by itself.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 import struct
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import google_crc32c
 
 from binlog.aws.account import ATTEMPTS, Account
 from binlog.aws.account import connector as aws_connector
+from binlog.aws.clients import Connect
 from binlog.aws.errors import error_code, trouble
 from binlog.errors import BinlogError, DamageError, RefusedError, StorageError
 
@@ -26,59 +25,21 @@ _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _MOVED = frozenset({"301", "307", "AuthorizationHeaderMalformed", "PermanentRedirect"})
 _ARCHIVED = "InvalidObjectState"
 
-Connect = Callable[[bool], Any]
-"""Makes a client; given whether it is the one that writes."""
-
 
 def connector(account: Account, where: str) -> Connect:
     """What makes the clients of an account; errors name ``where``."""
 
-    def connect(is_for_writes: bool) -> Any:  # noqa: FBT001  the type says it
+    def connect(is_for_puts: bool) -> Any:  # noqa: FBT001  the type says it
         return aws_connector(
             account,
             "s3",
             where,
-            total_max_attempts=1 if is_for_writes else ATTEMPTS,
+            total_max_attempts=1 if is_for_puts else ATTEMPTS,
             read_timeout_s=READ_TIMEOUT_S,
             connections=CONNECTIONS,
         )()
 
     return connect
-
-
-class Clients:
-    """The two clients of one address in this process. Any thread may ask."""
-
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._made: dict[bool, Any] = {}
-
-    @property
-    def writes(self) -> Any:
-        return self._get(is_for_writes=True)
-
-    @property
-    def calls(self) -> Any:
-        return self._get(is_for_writes=False)
-
-    def _get(self, *, is_for_writes: bool) -> Any:
-        if self._pid != os.getpid():  # the lock may have been held when the parent forked
-            self._lock = threading.Lock()
-            self._made, self._pid = {}, os.getpid()
-        with self._lock:
-            if is_for_writes not in self._made:
-                self._made[is_for_writes] = self._connect(is_for_writes)
-            return self._made[is_for_writes]
-
-    def close(self) -> None:
-        """Close the connections of this process."""
-        if self._pid == os.getpid():
-            with self._lock:
-                for client in self._made.values():
-                    client.close()
-                self._made = {}
 
 
 def checksum(data: bytes) -> str:

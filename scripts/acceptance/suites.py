@@ -18,9 +18,9 @@ from appliers.stores.dynamodb import DynamoDBStore
 from appliers.stores.dynamodb_build import LANDING_S
 from appliers.stores.dynamodb_tables_spec import Declared, Specification
 from binlog.aws.account import Account as Credentials
+from binlog.aws.clients import Connect
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog, kinesis_service
-from binlog.logs.kinesis_client import Connect
 from binlog.logs.kinesis_genesis import begin_kinesis_log
 from binlog.params import encode_genesis
 from scripts.acceptance.resources import Account, Resource, Run

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -72,7 +73,7 @@ def contests(bench: Bench) -> list[Contest]:
         _rebuild(bench),
         _append(bench),
         _append_singly(bench),
-        _workers(bench),
+        workers_contest(bench, "workers", "replay", lambda: bench.workers_log),
         _memory(bench),
         _help(),
     ]
@@ -237,11 +238,12 @@ def _append_singly(bench: Bench) -> Contest:
     )
 
 
-def _workers(bench: Bench) -> Contest:
+def workers_contest(bench: Bench, key: str, what: str, path: Callable[[], Path]) -> Contest:
+    """Two started workers against one, on the log at ``path``."""
+
     def by(count: int) -> Contender:
         def run() -> Outcome:
-            path = bench.workers_log
-            with ours.started_workers(path, count) as workers:
+            with ours.started_workers(path(), count) as workers:
                 with timed(collector=True) as clock:
                     workers.replay()
                 items = workers.items()
@@ -250,8 +252,8 @@ def _workers(bench: Bench) -> Contest:
         return Contender(f"{count} worker{'s' if count > 1 else ''}", run)
 
     return Contest(
-        "workers",
-        f"replay into memory by started workers, {bench.sizes.workers:,} events",
+        key,
+        f"{what} into memory by started workers, {bench.sizes.workers:,} events",
         "events/s",
         by(2),
         [Rival(by(1), Goal(1.7))],

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from scripts.benchmarks import ours as by_ours
 from scripts.benchmarks import recovery
 from scripts.benchmarks.bench import MEMORY_GROWTH, Bench
-from scripts.benchmarks.figures import MEMORY_RATIO_MAX, Contest, Goal, Rival, rate
+from scripts.benchmarks.figures import MEMORY_RATIO_MAX, Contest, Goal, Rival, rate, workers_contest
 from scripts.benchmarks.measure import Contender, Outcome, timed
 from scripts.benchmarks.workload import History, digest_items, final_items
 
@@ -43,7 +42,12 @@ def recovery_contests(bench: Bench) -> list[Contest]:
             goal=Goal(20),
         ),
         *([] if bench.sizes.small else [wide]),
-        _archive_workers(bench),
+        workers_contest(
+            bench,
+            "archive-workers",
+            "replay an archive",
+            _archive(bench, lambda: bench.workers_log),
+        ),
         *_memory(bench),
     ]
 
@@ -89,30 +93,6 @@ def _archive(bench: Bench, log: Callable[[], Path]) -> Callable[[], Path]:
         return folder
 
     return made
-
-
-def _archive_workers(bench: Bench) -> Contest:
-    archive = _archive(bench, lambda: bench.workers_log)
-
-    def by(count: int) -> Contender:
-        def run() -> Outcome:
-            path = archive()
-            with by_ours.started_workers(path, count) as workers:
-                with timed(collector=True) as clock:
-                    workers.replay()
-                items = workers.items()
-            return rate(bench.workers_spec.events, clock.seconds, items)
-
-        return Contender(f"{count} worker{'s' if count > 1 else ''}", run)
-
-    return Contest(
-        "archive-workers",
-        f"replay an archive into memory by started workers, {bench.sizes.workers:,} events",
-        "events/s",
-        by(2),
-        [Rival(by(1), Goal(1.7))],
-        lambda: bench.workers_expected,
-    )
 
 
 def _memory(bench: Bench) -> list[Contest]:

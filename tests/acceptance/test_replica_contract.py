@@ -206,10 +206,12 @@ def test_only_the_named_tables_are_replaced(world: World, events: list[Event]) -
     assert digest(store)["tables"] == whole["tables"]
 
 
-def test_a_table_nobody_wrote_to_is_built_empty(world: World) -> None:
+def test_a_table_nobody_wrote_to_is_built_empty_only_if_that_is_asked_for(world: World) -> None:
     store = world.store("ghost")
-    report = world.rebuild(store, "--table", "ghost", "--table", "orders")
-    assert set(report["tables"]) == {"ghost", "orders"}
+    error = refused(2, "rebuild", world.log, store, "--table", "order", "--table", "orders")
+    assert "was orders meant?" in error
+    report = world.rebuild(store, "--table", "ghost", "--until", "{}")
+    assert set(report["tables"]) == {"ghost"}
     assert report["tables"]["ghost"]["items"] == 0
     assert dump(store, "ghost") == []
     refused(2, "rebuild", world.log, store, "--table", "a b")

@@ -80,6 +80,15 @@ def test_again_is_the_same(place: Path) -> None:
     assert (plan["base"], plan["records"]) == (first["base"], 0)
 
 
+def test_a_file_that_changed_since_is_not_said_to_be_adopted(place: Path) -> None:
+    """The base in the log counts; who runs it again for a new line is told that nobody read it."""
+    assert "not read again" not in adopt("--yes").err
+    write(place, items(13))
+    ran = adopt("--yes")
+    assert (ran.status, "12 items" in ran.out) == (0, True)
+    assert "not read again" in ran.err
+
+
 def test_records_are_shown_with_control(place: Path) -> None:
     adopt("--yes")
     ran = binlog("cat", "file:log", "--control", "--table", "users", "--json")
@@ -97,6 +106,22 @@ def test_a_base_that_moved_is_named_and_found(place: Path) -> None:
     assert "--snapshots" in ran.err
 
 
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_check_finds_a_base_that_moved(
+    place: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Where --snapshots says, as every reader does; without it the store cannot be compared."""
+    adopt("--yes")
+    assert binlog("rebuild", "file:log", "sqlite:a.db").status == 0
+    (place / "kept").rename(place / "moved")
+    assert binlog("check", "file:log", "sqlite:a.db").status == 1
+    options = ("--snapshots", "file:moved") if how == "option" else ()
+    if not options:
+        monkeypatch.setenv("BINLOG_SNAPSHOTS", "file:moved")
+    ran = binlog("check", "file:log", "sqlite:a.db", *options)
+    assert ran.status == 0, ran.out
+
+
 def test_events_of_the_table_in_the_log_are_refused(place: Path) -> None:
     append("file:log", {"id": "k003", "n": 99})
     ran = adopt("--yes")
@@ -111,6 +136,20 @@ def test_another_name_is_another_table(place: Path) -> None:
     assert binlog("rebuild", "file:log", "sqlite:a.db").status == 0
     assert dumped("sqlite:a.db", "people") == items(12)
     assert dumped("sqlite:a.db") == {"k003": {"id": "k003", "n": 99}}
+
+
+@pytest.mark.parametrize("options", [(), ("--yes",)])
+def test_a_table_that_is_adopted_under_another_name_is_told(
+    place: Path, options: tuple[str, ...]
+) -> None:
+    """Allowed, as the way out of an adoption that went wrong; never without a word."""
+    adopt("--yes")
+    assert "already" not in adopt(*options).err, "the same name is the same adoption"
+    ran = adopt("--as", "users2", *options)
+    assert ran.status == 0
+    assert "file:users.jsonl is in this log as users already: as users2 too" in ran.err
+    other = ("adopt", "file:users.jsonl", "file:log", "--key", "id", "--snapshots", "file:other")
+    assert "already" not in binlog(*other, "--as", "users3").err, "nothing is known of it there"
 
 
 def test_check_lists_what_was_written_since(place: Path) -> None:

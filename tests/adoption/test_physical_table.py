@@ -115,6 +115,29 @@ def test_an_item_is_replaced_if_it_is_what_was_found(
     assert now == (wanted if says else place.content.get(name))
 
 
+def test_a_set_in_another_order_is_what_was_put_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service keeps sets in its own order, and numbers in its own form; after a lost reply."""
+    wanted = item("k001", 5) | {"tags": frozenset({"a", "b", "c"})}
+    place.double.faults["put_item"] = deque(["lose reply"])
+    table = place.physical()
+    call = table._calls.call
+
+    def turned(operation: str, *args: Any, **request: Any) -> Any:
+        reply = call(operation, *args, **request)
+        if operation == "get_item":
+            stands = dict(reply["Item"])
+            stands["tags"] = {"SS": stands["tags"]["SS"][::-1]}
+            stands["n"] = {"N": "5.0"}
+            reply = {**reply, "Item": stands}
+        return reply
+
+    monkeypatch.setattr(table._calls, "call", turned)
+    before = attributes_of(item("k001", 1))
+    assert table.replace(before, encode_item(wanted), encode_value({"id": "k001"}))
+
+
 def test_an_item_with_marks_is_never_replaced(place: Place) -> None:
     """Events have touched it since: it is the log's."""
     whole = item("k001", 1)

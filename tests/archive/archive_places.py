@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.log.log_frames import PARAMS
 class WrittenThrough(ArchiveLog):
     """An archive whose log is archived at once: for the claims about reading, appends go there."""
 
-    def __init__(self, log: Log, archive: Archive, place: Place) -> None:
+    def __init__(self, log: Log, archive: Archive, place: AlonePlace) -> None:
         super().__init__(archive, clock=place.clock, pause=self._rest, fetches=2)
         self._written = log
         self._place = place
@@ -28,7 +29,8 @@ class WrittenThrough(ArchiveLog):
     def append(self, frames: Sequence[Put]) -> list[Reply]:
         self._check_open()
         replies = self._written.append(frames)
-        archive_by_hand(self._written, self.archive.objects)
+        with self._place.archiving:  # by hand: that nobody else archives is its condition
+            archive_by_hand(self._written, self.archive.objects)
         return replies
 
     def now_ms(self) -> int:
@@ -50,6 +52,7 @@ class AlonePlace(Place):
 
     def __init__(self, *, first_sequence: int = 0, sequence_step: int = 1) -> None:
         super().__init__()
+        self.archiving = threading.Lock()
         self.log = MemoryLog(
             PARAMS, clock=self.clock, first_sequence=first_sequence, sequence_step=sequence_step
         )

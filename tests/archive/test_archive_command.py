@@ -107,6 +107,7 @@ def test_a_halted_partition_is_told_and_ends_with_a_failure(tmp_path: Path) -> N
         (["LOG", "sqlite:x", "--once"], "no place for objects"),
         (["LOG", "INTO", "--rate", "5"], "--rate is for --dry-run"),
         (["LOG", "INTO", "--segment-every", "soon"], "no length of time"),
+        (["LOG", "INTO", "--segment-every", "0s", "--dry-run"], "--segment-every is above 0"),
         (["LOG", "INTO", "--segment-bytes", "5"], "--segment-bytes"),
         (["INTO", "OTHER", "--once"], "no log"),
     ],
@@ -155,10 +156,10 @@ def test_a_dry_run_prints_what_several_T_cost_and_writes_nothing(log: str, tmp_p
 
 
 def test_the_price_counts_what_is_written() -> None:
-    """A busy partition one object each T; a quiet one a note now and then."""
+    """A busy partition one object each T, and sixteen of them a note; a quiet one a note now and then."""
     busy = choice(60, partitions=64, rate=None, paid=True)
     segments = 64 * MONTH_S / 60
-    assert segments < busy.puts_month < segments * 1.02
+    assert segments * (1 + 1 / 16) < busy.puts_month < segments * (1.02 + 1 / 16)
     assert busy.put_dollars == pytest.approx(busy.puts_month * 0.005 / 1000, rel=1e-3)
     rare = choice(60, partitions=64, rate=1 / 3600, paid=True)
     assert rare.objects_month < 750  # no more than the events of a month
@@ -210,6 +211,17 @@ def test_the_command_announces(log: str, tmp_path: Path) -> None:
     assert sum(document["vector"].values()) == 24
     opened = open_log(into)
     assert names_in(opened) == dict.fromkeys(range(4), into)  # type: ignore[arg-type]
+    opened.close()
+
+
+def test_what_is_announced_is_found_from_everywhere(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is given from here is another one, or none, for whoever reads elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    assert binlog("archive", log, "file:here", "--once", "--announce").status == 0
+    opened = open_log("file:here")
+    assert set(names_in(opened).values()) == {f"file:{tmp_path / 'here'}"}  # type: ignore[arg-type]
     opened.close()
 
 

@@ -3,17 +3,21 @@ that lacks, or lies, makes no hole."""
 
 from __future__ import annotations
 
+import google_crc32c
 import pytest
 from msgspec.structs import replace
 
 from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.archiver import Archiver, Archiving, archive
+from binlog.archive.block import BlockBuilder, decode_block
 from binlog.archive.index import encode_page
 from binlog.archive.indexer import Indexer
 from binlog.archive.keys import FIRST, index_key
 from binlog.clock import ManualClock
+from binlog.compression import compress
 from binlog.errors import DamageError
-from binlog.log import Position
+from binlog.log import Position, Record
 from binlog.logs.memory import MemoryLog
 from binlog.reader import Reader
 from tests.archive.archive_world import archive_by_hand
@@ -103,3 +107,62 @@ def test_an_index_page_that_lies_is_damage_by_name(end: Position) -> None:
     kept.objects.put(index_key(0, FIRST), encode_page(outlines[:4], kept.log))
     with pytest.raises(DamageError, match=r"delete the page|ends before it begins"):
         drain(Reader(ArchiveLog(Archive.open(kept.objects), fetches=0)))
+
+
+@pytest.mark.parametrize("at", [4, 20])
+def test_an_index_page_of_a_newer_version_or_another_log_is_not_needed(at: int) -> None:
+    """The segments are readable, and are read; nor is an archiver kept from going on."""
+    log = log_of(7)
+    kept = archive_by_hand(log, records_each=1, partitions=[0])
+    end = kept.chain(0).end()
+    assert end is not None
+    assert Indexer(kept, segments_per_page=4).note(end) == 2
+    key = next(iter(kept.objects.list("index/"))).key
+    data = bytearray(kept.objects.get(key) or b"")
+    data[at] += 1
+    data[8:12] = google_crc32c.value(bytes(data[12:])).to_bytes(4, "big")
+    kept.objects.put(key, bytes(data))
+    drain(reader := Reader(ArchiveLog(Archive.open(kept.objects), fetches=0), partitions=[0]))
+    assert reader.vector() == {0: 7}
+    more(log, 8, 9)
+    assert archive(log, Archive.open(kept.objects), Archiving(once=True)).vector == {0: 9}
+
+
+def test_what_was_damaged_long_ago_keeps_nobody_from_archiving() -> None:
+    """A page that would list it is not made; everything new is archived, of every partition."""
+    log = log_of(5)
+    kept = archive_by_hand(log, records_each=1)
+    key = "chain/p0000/00000000000000000003-0000.seg"
+    kept.objects.put(key, b"rotten")
+    for session in range(6, 12):
+        log.append([put(1, partition=p, session=session) for p in range(4)])
+        archiver = Archiver(log, Archive.open(kept.objects), Archiving(once=True))
+        archiver._writer._indexer._size = 3
+        archiver.run()
+    assert [end.last for p in range(4) if (end := kept.chain(p).end())] == [11, 6, 6, 6]
+    pages = [entry.key for entry in kept.objects.list("index/p0000/")]
+    assert pages == [index_key(0, FIRST)]  # of the three before it
+    assert len(list(kept.objects.list("index/p0001/"))) == 2
+
+
+@pytest.mark.parametrize("change", ["first", "last", "records"])
+def test_a_block_of_other_records_than_the_table_tells_is_damage(change: str) -> None:
+    """Whole by its checksum: who wrote it was wrong, and what it lacks would be passed over."""
+    kept = archive_by_hand(log_of(5), partitions=[0], records_each=9)
+    info = kept.chain(0).end()
+    assert info is not None
+    block = info.blocks[0]
+    value = block.records + 1 if change == "records" else Position("shard-0000", 10**6)
+    lying = replace(info, blocks=(replace(block, **{change: value}),))
+    assert len(kept.chain(0).read_block(info, 0)) == 6
+    with pytest.raises(DamageError, match="has other records than it tells"):
+        kept.chain(0).read_block(lying, 0)
+
+
+def test_a_block_whose_records_are_not_in_order_is_none() -> None:
+    builder = BlockBuilder()
+    for sequence in (3, 7, 5):
+        builder.add(0, Record(sequence, 1, 0, b"x"), accepted=False)
+    raw = builder.encode()
+    with pytest.raises(ValueError, match="not in order"):
+        decode_block(compress(raw), raw_bytes=len(raw), partition=0, shards=["a"])

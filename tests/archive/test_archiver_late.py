@@ -10,12 +10,18 @@ from binlog.archive.archiver import Archiver, Archiving, archive
 from binlog.archive.keys import FIRST
 from binlog.archive.segment_info import SegmentInfo
 from binlog.clock import ManualClock
-from binlog.errors import RefusedError, TrimmedError
+from binlog.errors import DamageError, RefusedError, TrimmedError
 from binlog.foreign import home_of
 from binlog.log import Position, Record
 from binlog.logs.memory import MemoryLog
 from consumers.archive_worker import ArchiveWorker
-from tests.archive.archive_world import archive_by_hand, archived, cutter_of
+from tests.archive.archive_world import (
+    UnhurriedLog,
+    archive_by_hand,
+    archived,
+    assert_whole,
+    cutter_of,
+)
 from tests.archive.test_archiver import ONCE, append_to, new_archive, stop_after
 from tests.log.kinesis_world import HOUR_MS, KinesisWorld, read_shard
 from tests.log.log_frames import PARAMS, put
@@ -134,3 +140,22 @@ def test_segments_without_events_are_cut_ever_more_seldom() -> None:
         assert waits.wait_s(10.0) <= 3 * 3600
     assert waited_s > 2 * 365 * 86_400
     assert waits.wait_s(4 * 3600.0) == 4 * 3600
+
+
+@pytest.mark.parametrize("how", [ONCE, Archiving(segment_every_s=0.0)], ids=["once", "following"])
+def test_a_damaged_end_keeps_no_other_partition_back(how: Archiving) -> None:
+    """It is named, nothing is written behind it, and what the others have is not forgotten meanwhile."""
+    clock = ManualClock()
+    log = UnhurriedLog(PARAMS, clock)
+    into = archive_by_hand(log)
+    [key] = [entry.key for entry in into.objects.list("chain/p0002/")]
+    data = into.objects.get(key) or b""
+    into.objects.put(key, data[:-9])
+    log.append([put(1, partition=p) for p in range(4)])
+    with pytest.raises(DamageError, match=key):
+        archive(log, Archive.open(into.objects), how, clock=clock)
+    counts = [len(list(into.objects.list(f"chain/p{p:04d}/"))) for p in range(4)]
+    assert counts == [2, 2, 1, 2]
+    into.objects.put(key, data)
+    archive(log, Archive.open(into.objects), ONCE, clock=clock)
+    assert_whole(log, Archive.open(into.objects))

@@ -13,7 +13,9 @@ from binlog.archive import Archive
 from binlog.archive.announcement import announce
 from binlog.archive.archived_log import ArchivedLog
 from binlog.archive.archiver import Archiving, archive
+from binlog.archive.named_log import NamedArchiveLog
 from binlog.cli.announced import announced_in, open_with_archive
+from binlog.errors import TrimmedError
 from binlog.log import Log
 from binlog.logs import MemoryLog
 from binlog.objects.address import open_objects
@@ -25,7 +27,15 @@ ONCE = Following(once=True)
 
 
 class Open(MemoryLog):
-    """It stays open: what opens it again finds the same."""
+    """It stays open: what opens it again finds the same. Beside its records it names none."""
+
+    archive_named: str | None = None
+
+    def may_have_forgotten(self) -> bool:
+        return False
+
+    def name_archive(self, url: str) -> None:
+        """It cannot."""
 
     def close(self) -> None:
         pass
@@ -71,13 +81,17 @@ def test_it_is_opened_beside_the_stream_unless_another_is_given(
     url = f"file:{tmp_path / 'kept'}"
     announce(log, url)
     store = carried(log, MemoryStore())
-    assert open_with_archive("kinesis://s", None, store) is log  # it is not there
-    assert "left out" in capsys.readouterr().err
+    found = open_with_archive("kinesis://s", None, lambda: store)
+    assert isinstance(found, NamedArchiveLog)
+    with pytest.raises(TrimmedError, match="cannot be read"):  # it is not there
+        found.has_archive()
     with closing(open_objects(url)) as objects:
         archive(log, Archive.create(objects, PARAMS, log.genesis), Archiving(once=True))
-    found = open_with_archive("kinesis://s", None, store)
-    assert isinstance(found, ArchivedLog)
+    found = open_with_archive("kinesis://s", None, lambda: store)
+    assert not capsys.readouterr().err
+    assert isinstance(found, NamedArchiveLog)
+    assert found.has_archive()
     assert url in capsys.readouterr().err
-    assert isinstance(open_with_archive("kinesis://s", url, store), ArchivedLog)
+    assert isinstance(open_with_archive("kinesis://s", url, lambda: store), ArchivedLog)
     assert "names" not in capsys.readouterr().err
     assert open_with_archive("kinesis://s", None) is log

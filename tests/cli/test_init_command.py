@@ -96,3 +96,8 @@ def test_a_place_that_cannot_be_written_is_status_3(tmp_path: Path) -> None:
     ran = binlog("init", f"file:{tmp_path}/file/log")
     assert ran.status == 3
     assert "Not a directory" in ran.err
+
+
+def test_one_partition_is_one(tmp_path: Path) -> None:
+    ran = binlog("init", f"file:{tmp_path / 'log'}", "--partitions=1")
+    assert ": 1 partition, log id " in ran.out

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from time import perf_counter
 
 import click
@@ -182,7 +183,10 @@ def raising(error: BaseException) -> Callable[[], object]:
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
             3,
-            "no space left on device: standard input or output: mend that and run it again",
+            (
+                "no space left on device: standard input or output, or temporary files in"
+                f" {gettempdir()} (TMPDIR): mend that and run it again"
+            ),
         ),
         (
             KeyError("x"),

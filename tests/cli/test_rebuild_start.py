@@ -207,3 +207,12 @@ def test_killed_it_goes_on_with_what_was_folded(log: str, tmp_path: Path) -> Non
 
 def groups(work: Path) -> list[Path]:
     return [path for path in work.rglob("[0-9][0-9][0-9][0-9]") if path.is_file()]
+
+
+def test_a_place_without_snapshots_is_told(log: str, tmp_path: Path) -> None:
+    """It may be a slip in its name, and the rebuild takes long for it; asked for, it is none."""
+    empty = f"file:{tmp_path / 'snapshot'}"
+    told = f"{empty}: no snapshot is finished there"
+    assert told in binlog("rebuild", log, "memory:", "--snapshots", empty).err
+    ran = binlog("rebuild", log, "memory:", "--snapshots", empty, "--start", "begin")
+    assert told not in ran.err

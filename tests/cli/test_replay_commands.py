@@ -140,6 +140,37 @@ def test_until_a_time(log: str, store: str) -> None:
     assert document("rebuild", log, store, "--until", "2999-01-01T00:00:00Z")["events"] == 64
 
 
+@pytest.mark.parametrize("until", ["2001-01-01T00:00:00Z", '{"1": 0}'])
+@pytest.mark.parametrize("options", [(), ("--table", "users")])
+def test_a_live_store_is_emptied_only_by_who_says_so(
+    log: str, store: str, until: str, options: tuple[str, ...]
+) -> None:
+    """A time with a slip in its year is no wish to lose all items."""
+    append(log, {"id": "o1", "n": 1}, table="orders")
+    document("rebuild", log, store)
+    before = digest(store)
+    ran = binlog("rebuild", log, store, "--until", until, *options)
+    assert ran.status == 2
+    held = "users" if options else "orders, users"
+    assert f"no event up to there, and the store would lose what it has of {held}: " in ran.err
+    assert digest(store) == before
+    assert document("rebuild", log, store, "--until", "{ }", *options)["vector"] == {}
+    assert document("rebuild", log, store, "--until", until, *options)["items"] == 0
+
+
+def test_a_table_that_nothing_names_is_refused(log: str, store: str) -> None:
+    """Naming the one that was meant; a store that has it, or `--until {}`, is word enough."""
+    append(log, {"id": "o1", "n": 1}, table="orders")
+    for into in (store, "memory:"):
+        ran = binlog("rebuild", log, into, "--table", "order", "--table", "users")
+        assert ran.status == 2
+        assert "no event up to there names table order, nor does the store have it: " in ran.err
+        assert "was orders meant?" in ran.err
+    assert binlog("digest", store).status == 2, "and nothing is made"
+    assert document("rebuild", log, store, "--table", "nope", "--until", "{}")["items"] == 0
+    assert set(document("rebuild", log, store, "--table", "nope")["tables"]) == {"nope"}
+
+
 @pytest.mark.parametrize(
     "until", ['{"0": 1000}', '{"4": 1}', '{"0": -1}', "[1]", "{", "2026-13-01T00:00:00Z", "@none"]
 )

@@ -165,7 +165,7 @@ def test_damage_is_told_and_its_snapshot_not_restored(place: Place) -> None:
     back = binlog("restore", place.dest, place.sqlite("back.db"))
     assert back.status == 3
     assert "a section is not what was written" in back.err
-    assert "take another snapshot" in back.err
+    assert "use another one: `binlog snapshots` lists them, restore takes it by --id" in back.err
     assert not (place.path / "back.db").exists()
     manifest = place.path / "snapshots" / "manifests" / f"{id_}.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"format":1', b'"format":7', 1))
@@ -264,8 +264,35 @@ def test_checkpoints_are_held_against_the_log(place: Place, tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     other = Place(tmp_path / "other")
     ran = binlog(*check, other.log)
+    assert ran.status == 2, "nothing there was held against it"
+    assert "is of log" in ran.err
+    assert "and none there is of it" in ran.err
+    assert "name the log that they are of" in ran.err
+    binlog("snapshot", other.store, place.dest)
+    ran = binlog(*check, other.log)
     assert ran.status == 0
     assert ran.out.count("noted  snapshot-log") == 2
+
+
+@pytest.mark.parametrize("what", ["a part", "the manifest"])
+def test_a_damaged_base_of_an_adopted_table_is_no_matter_of_another_one(
+    tmp_path: Path, what: str
+) -> None:
+    """It cannot be taken again, and no other one stands in its place."""
+    (tmp_path / "users.jsonl").write_text('{"id": "u1", "n": 1}\n')
+    log, dest = f"file:{tmp_path / 'log'}", f"file:{tmp_path / 'bases'}"
+    binlog("init", log, "--partitions", "4")
+    adopt = ["adopt", f"file:{tmp_path / 'users.jsonl'}", log, "--as", "users", "--key", "id"]
+    assert binlog(*adopt, "--snapshots", dest, "--yes").status == 0
+    found = "parts/*/rows/*" if what == "a part" else "manifests/*.json"
+    [part] = (tmp_path / "bases").glob(found)
+    part.write_bytes(part.read_bytes().replace(b"n", b"N").replace(b"\0", b"\1"))
+    ran = binlog("rebuild", log, f"sqlite:{tmp_path / 'r.db'}")
+    assert ran.status == 3
+    assert "the base of table users, which cannot be taken again: bring this object back" in ran.err
+    assert "use another one" not in ran.err
+    if what == "a part":
+        assert binlog("snapshots", dest, "--check").out.count("cannot be taken again") == 1
 
 
 def test_check_of_a_log_looks_at_its_snapshots_too(place: Place) -> None:
@@ -285,3 +312,15 @@ def test_check_of_a_log_looks_at_its_snapshots_too(place: Place) -> None:
     ran = binlog("check", place.log, "--snapshots", place.dest)
     assert ran.status == 0, "of another log, which is mentioned"
     assert "noted  snapshot-log" in ran.out
+
+
+def test_neither_an_archive_nor_a_log_is_a_place_for_snapshots(place: Place) -> None:
+    """A slip of the hand; what is kept there stays as it is."""
+    archive = f"file:{place.path / 'archive'}"
+    binlog("archive", place.log, archive, "--once")
+    for dest, what in ((archive, "an archive"), (place.log, "a log")):
+        ran = binlog("snapshot", place.store, dest)
+        assert ran.status != 0
+        assert f"{what} is kept there" in ran.err
+        assert binlog("check", dest).status == 0
+        assert not (place.path / dest.rpartition("/")[2] / "parts").exists()

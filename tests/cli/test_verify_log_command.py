@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from appliers.stores.sqlite_reader import connect
 from tests.check.replicas import flip, last_segment
 from tests.cli.running import append, binlog
 
@@ -128,6 +129,27 @@ def test_a_damaged_log_is_a_failure(log: str, store: str) -> None:
 def test_what_is_not_there_is_refused(store: str, other: str) -> None:
     """Status 2, and nothing is made."""
     assert binlog("verify", store, other).status == 2
+
+
+@pytest.mark.parametrize("verb", ["verify", "check"])
+def test_a_full_temporary_directory_is_neither_the_log_nor_the_store(
+    log: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Who frees space where the log is looks for the wrong thing."""
+
+    def small(path: Path, **how: str) -> sqlite3.Connection:
+        connection = connect(path, **how)
+        connection.execute("PRAGMA max_page_count = 4")
+        return connection
+
+    monkeypatch.setattr("appliers.stores.sqlite_build.connect", small)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ran = binlog(verb, *((store, log) if verb == "verify" else (log, store)))
+    assert ran.status == 3
+    where = f"{tmp_path} (TMPDIR), where what the log says is put together"
+    do = "make room there, or set TMPDIR to another directory"
+    assert ran.err == f"binlog: the disk is full: {where}: {do}\n"
+    assert not list(tmp_path.glob("binlog-*")), "and nothing is left there"
 
 
 def test_the_bar_is_gone_before_the_answer(

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from binlog.aws.account import Account
+from binlog.aws.clients import Connect
 from binlog.clock import ManualClock, SystemClock
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog, kinesis_service
-from binlog.logs.kinesis_client import Connect, connector
+from binlog.logs.kinesis_client import connector
 from binlog.logs.kinesis_genesis import begin_kinesis_log
 from binlog.logs.kinesis_service import Service
 from binlog.params import encode_genesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from binlog.archive import Archive
 from binlog.archive.archive_log import ArchiveLog
 from binlog.archive.archiver import Archiving, archive
 from binlog.errors import ConflictError, RefusedError
-from binlog.log import Log, Page, Position
+from binlog.log import Log, Page, Position, Put
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.objects.address import open_objects
 from binlog.params import Params
@@ -26,6 +27,7 @@ from consumers.auditing import audit_stores
 from consumers.local import Following, replicate
 from tests.check.replicas import append, flip, make_log, opened, put
 from tests.cli.running import binlog
+from tests.log.log_frames import frame
 
 ONCE = Following(once=True)
 
@@ -210,3 +212,21 @@ def test_the_function_tells_every_store_and_fails_only_where_it_cannot(place: Pl
         aws_audit.settings_of({"BINLOG_AUDIT": less})
     with pytest.raises(RefusedError, match="BINLOG_AUDIT"):
         aws_audit.settings_of({**environment, "BINLOG_AUDITS": "x"})
+
+
+def test_what_is_no_event_and_not_archived_yet_is_no_difference(tmp_path: Path) -> None:
+    """A frame that came twice: the consumer's state knows of the second one, and the archive's not yet."""
+    place = Place(tmp_path)
+    with opened(place.log) as log:
+        twice = frame(1, session=9, born_ms=log.now_ms(), params=log.params)
+        log.append([Put(0, twice)])
+    place.keep()
+    time.sleep(0.002)  # the log's time is the machine's
+    with opened(place.log) as log:
+        log.append([Put(0, twice)])
+    store = place.replica("late.db")
+    [found] = [each for each in place.audit(store) if each.partition == 0]
+    assert (found.outcome, found.offset, found.archived) == ("unarchived", 16, 16)
+    assert found.age_s is not None
+    place.keep()
+    assert {each.outcome for each in place.audit(store)} == {"same"}

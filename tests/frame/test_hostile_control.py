@@ -101,7 +101,7 @@ def test_cat_says_where_an_event_is_that_cannot_be_shown(monkeypatch: pytest.Mon
     for data in (b"\xcb" + bytes(8), b"\xc1"):
         log = MemoryLog(Params(log_id="ab" * 16, partitions=1))
         log.inject(0, record(log, "Seen", data))
-        monkeypatch.setattr("binlog.cli.cat.open_log", lambda *_, log=log: log)
+        monkeypatch.setattr("binlog.address.open_log", lambda *_, log=log, **__: log)
         ran = binlog("cat", "file:any", "--json")
         assert (ran.status, ran.out) == (3, "")
         assert "partition 0, offset 1" in ran.err

@@ -9,7 +9,8 @@ from typing import Any
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from binlog.aws.account import Account
-from binlog.logs.kinesis_client import Connect, connector
+from binlog.aws.clients import Connect
+from binlog.logs.kinesis_client import connector
 
 PUT = "kinesis.PutRecords"
 

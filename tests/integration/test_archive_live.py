@@ -6,13 +6,18 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from binlog.address import Named, open_log
+from binlog.archive.named_log import NamedArchiveLog
 from binlog.aws.account import Account, connector
+from binlog.log import Position
 from binlog.logs.kinesis import kinesis_service
+from binlog.logs.kinesis_tags import archive_of_tags
 from scripts.standins.server import Server
 from tests.cli.running import Started, append, binlog
 from tests.integration.kinesis_streams import split
@@ -75,3 +80,22 @@ def test_a_stream_is_archived_by_several_at_once_and_read_from_the_bucket(
     tables = answer("rebuild", log, live)["tables"]
     assert answer("rebuild", into, kept)["tables"] == tables
     assert answer("verify", live, kept)["equal"]
+
+
+def test_an_announced_archive_is_found_by_the_tags_of_the_stream(
+    places: tuple[str, str, str],
+) -> None:
+    """With an address that a tag does not take as it is; and what it names can be read."""
+    name, log, into = places
+    assert answer("init", log, "--partitions=4", "--shards=1")["state"] == "created"
+    append(log, *({"id": f"u{n}", "n": n} for n in range(4)))
+    assert answer("archive", log, into, "--once", "--announce")["announced"] == 4
+    assert archive_of_tags(kinesis_service(name).tags()) == into
+    with closing(open_log(log, named=Named(from_beginning=True))) as opened:
+        assert isinstance(opened, NamedArchiveLog)
+        assert opened.has_archive()
+        assert sum(len(opened.read(Position(s.id, -1)).records) for s in opened.shards()) >= 8
+    ran = binlog("cat", log, "--json")
+    assert ran.status == 0, ran.err
+    assert len(ran.out.splitlines()) == 4
+    assert not ran.err  # nothing is missing, so it is not asked

@@ -103,7 +103,7 @@ def _lose_replies(objects: S3Objects, count: int) -> list[int]:
             lost.append(1)
             raise ConnectionClosedError(endpoint_url="here")
 
-    objects.clients.writes.meta.events.register("before-parse.s3.PutObject", lose)
+    objects.clients.puts.meta.events.register("before-parse.s3.PutObject", lose)
     return lost
 
 

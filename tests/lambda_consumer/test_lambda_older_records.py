@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from binlog.archive import Archive
+from binlog.archive.announcement import announce
 from binlog.archive.archiver import Archiving, archive
 from binlog.objects.memory import MemoryObjects
 from consumers.aws_lambda_function import Function
@@ -19,10 +21,14 @@ HOUR_MS = 3_600_000
 class Away:
     """A mapping that is disabled for a day, a function behind it, and an archiver that is not away."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, announced: bool = False) -> None:
         self.world = FunctionWorld(mapping="trust")
         self.world.stream.retention_hours = 24
-        self.world.settings = replace(self.world.settings, older="s3://kept/orders")
+        if announced:
+            with closing(self.world.open_log()) as log:
+                announce(log, "s3://kept/orders")
+        else:
+            self.world.settings = replace(self.world.settings, older="s3://kept/orders")
         self.objects = MemoryObjects("s3://kept/orders")
         self.keep()
         self.mapping = self.world.mapping(self.invoke)
@@ -55,8 +61,10 @@ def a_day_away(away: Away, *, kept: bool) -> None:
     away.world.publish(KEYS)
 
 
-def test_what_was_forgotten_undelivered_is_read_from_the_archive() -> None:
-    away = Away()
+@pytest.mark.parametrize("announced", [False, True])
+def test_what_was_forgotten_undelivered_is_read_from_the_archive(announced: bool) -> None:
+    """Which the function is told, or the stream names."""
+    away = Away(announced=announced)
     a_day_away(away, kept=True)
     assert away.mapping.step()
     assert not away.mapping.stuck()

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError, ProxyConnectionError
 
 from binlog.aws.account import Account
+from binlog.aws.clients import Clients
 from binlog.aws.errors import was_refused
 from binlog.clock import ManualClock
 from binlog.errors import RefusedError
@@ -17,7 +18,7 @@ from binlog.frame import decode_header
 from binlog.log import Appended, Failed, Put, Reply
 from binlog.logs import kinesis_appender
 from binlog.logs.kinesis import KinesisLog
-from binlog.logs.kinesis_client import PUT_TIMEOUT_S, Clients, connector
+from binlog.logs.kinesis_client import PUT_TIMEOUT_S, connector
 from binlog.partition import explicit_hash_key, partition_key
 from tests.log.kinesis_double import Fault, KinesisDouble, refusal
 from tests.log.kinesis_world import KinesisWorld

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binlog.aws.account import Account
+from binlog.aws.clients import Connect
 from binlog.logs import kinesis_serializing
-from binlog.logs.kinesis_client import Connect, connector
+from binlog.logs.kinesis_client import connector
 from binlog.logs.kinesis_serializing import with_quick_requests
 
 ACCOUNT = Account(region="us-east-1", endpoint="http://127.0.0.1:1")

@@ -157,8 +157,8 @@ class Failing(RealFileSystem):
     [
         ("pwrite", errno.ENOSPC, StorageError, "make room"),
         ("fsync", errno.EDQUOT, StorageError, "make room"),
-        ("mkdir", errno.EACCES, RefusedError, "make the directory writable"),
-        ("open", errno.EROFS, RefusedError, "make the directory writable"),
+        ("mkdir", errno.EACCES, StorageError, "make the directory writable"),
+        ("open", errno.EROFS, StorageError, "make the directory writable"),
         ("link", errno.EPERM, RefusedError, "no hard links"),
         ("link", errno.EIO, StorageError, "look at the disk"),
         ("fsync", errno.EIO, StorageError, "look at the disk"),
@@ -172,6 +172,10 @@ def test_a_refusal_is_one_line_with_its_remedy(
         objects.put_new("a", b"x" * 1_000)
     assert "\n" not in str(raised.value)
     assert f"file:{tmp_path}/archive" in str(raised.value)
+    if number in {errno.EACCES, errno.EROFS}:
+        error = raised.value
+        assert isinstance(error, StorageError)
+        assert (error.exit_status, error.retriable) == (3, False), "as of a log and of a store"
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert left == [], "what was being written is gone, and nothing stands"
 

@@ -118,7 +118,7 @@ def test_any_cut_is_found(key: str) -> None:
 
 @pytest.mark.parametrize("key", SEGMENTS)
 def test_a_missing_segment_is_found_unless_it_is_the_last(key: str) -> None:
-    """An archive that ends earlier is an archive; `check` against the stream says what is missing."""
+    """In the chain alone: that it went on is what the notes tell (`binlog.archive.ends`)."""
     objects, partition = small(), partition_of(key)
     objects.delete([key])
     given, error = served(objects, partition)

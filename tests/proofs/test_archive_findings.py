@@ -207,3 +207,21 @@ def test_a_quiet_partition_goes_on_behind_what_the_stream_forgot(gone: str) -> N
             archive(stream.open(), story.archive, ONCE)
         assert story.archive.chain(0).end() is not None
         assert offsets(story.alone())[0] == 0
+
+
+def test_who_waited_at_a_quiet_end_is_told_how_far_an_archiver_saw_it_meanwhile() -> None:
+    """What a reader saw of the end itself is too old by then, and the record before it forgotten."""
+    story = Story()
+    stream = ForgetfulLog(story.log)
+    story.put(0)
+    archive(stream.open(), story.archive, ONCE)
+    reader = Reader(ArchivedLog(stream.open(), story.alone()))
+    while reader.read() is not None:
+        pass
+    story.clock.advance(4 * 3_600_000)
+    archive(stream.open(), story.archive, ONCE)
+    stream.forget(story.log.now_ms() - 5 * SLACK_MS)
+    story.put(0)
+    given = reader.read()
+    assert given is not None
+    assert [run.first_offset for run in given] == [2]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import seed
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -209,5 +210,8 @@ def test_what_is_delivered_is_what_reference_and_ledger_say() -> None:
         pass
 
     Machine.met = met
-    run_state_machine_as_test(Machine, settings=examples(1))
+    for number in range(4):  # the rarest may come in none of one round's examples
+        run_state_machine_as_test(seed(number)(Machine), settings=examples(1))
+        if all(met[name] for name in MUST_HAPPEN):
+            break
     assert_met(met, MUST_HAPPEN)

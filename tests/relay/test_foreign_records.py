@@ -300,7 +300,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[MemoryLog, s
     with closing(SQLiteStore(tmp_path / "s.db")) as store:
         replicate(log, store, Following(once=True))
     monkeypatch.setattr(MemoryLog, "close", lambda _: None)
-    monkeypatch.setattr("binlog.address.open_log", lambda *_: log)
+    monkeypatch.setattr("binlog.address.open_log", lambda *_, **__: log)
     return log, f"sqlite:{tmp_path / 's.db'}"
 
 
