@@ -41,7 +41,11 @@ def main() -> None:
     os.dup2(2, 1)  # whatever prints: standard output is the protocol's
     for line in jobs:
         job = json.loads(line)
-        with tempfile.TemporaryFile() as output:
+        with (
+            tempfile.TemporaryDirectory(prefix="killer-", ignore_cleanup_errors=True) as folder,
+            tempfile.TemporaryFile() as output,
+        ):
+            os.environ["TMPDIR"] = folder  # the child's: it ends without clearing up
             status = _run(Path(job["tree"]), job["tests"], job["timeout"], output)
             output.seek(0)
             text = output.read().decode(errors="replace")
@@ -76,6 +80,7 @@ def _test(tree: Path, tests: Sequence[str], output: IO[bytes]) -> NoReturn:
             os.dup2(output.fileno(), descriptor)
         os.chdir(tree)
         os.environ["PYTHONPATH"] = str(tree)
+        tempfile.tempdir = None  # found again, by TMPDIR
         sys.path[:] = [str(tree), *(p for p in sys.path if p and not _holds_the_tests(p))]
         for name in [n for n in sys.modules if n.partition(".")[0] == "tests"]:
             del sys.modules[name]
