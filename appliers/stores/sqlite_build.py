@@ -330,7 +330,7 @@ class SQLiteBuild:
         live = reader.generations()
         kept, gone = after_build(live, made)
         for table in gone:
-            connection.execute(f"DROP TABLE {quoted(old_places[table][1])}")
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(old_places[table][1])}")
             connection.execute("DELETE FROM _binlog_tables WHERE name = ?", (table,))
             for rest in _OF_TABLES:
                 connection.execute(

@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "halted": "List the partitions that a rule has stopped.",
         "resolve": "Decide what becomes of a record that stopped one.",
         "doctor": "Look at credentials, permissions, limits, budgets and clocks.",
+        "drill": "Rehearse disasters: recover by the runbook, and judge what came of it.",
         "policy": "Print the IAM policy that a role needs on a log and a store.",
     },
     "Code": {

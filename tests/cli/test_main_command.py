@@ -52,6 +52,7 @@ SECTION_11 = [
     "halted",
     "resolve",
     "doctor",
+    "drill",
     "policy",
     "schema",
 ]

@@ -124,6 +124,17 @@ def test_a_view_made_by_hand_outlives_a_rebuild(path: Path) -> None:
 # -- changed by hand -----------------------------------------------------------------------------
 
 
+def test_a_table_that_was_dropped_by_hand_is_rebuilt(path: Path) -> None:
+    """The rebuild is the remedy for it; it must not need the table that it replaces."""
+    made(path, a=1)
+    by_hand(path, "DROP TABLE orders")
+    with closing(SQLiteStore(path)) as store:
+        build = store.build(tables=None, fingerprint="", excluded=())
+        build.load("orders", [(key("b"), row("b", 5))])
+        build.finish({}, tables=["orders"])
+        assert [name for name, _ in store.scan("orders")] == [key("b")]
+
+
 @pytest.mark.parametrize(
     "change",
     [

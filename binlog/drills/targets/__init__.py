@@ -1,0 +1,3 @@
+"""Where a drill takes place."""
+
+__all__: list[str] = []

@@ -1,0 +1,26 @@
+"""A DynamoDB table as its readers see it, also while it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]:
+    """The items by id, no tombstones; of whole numbers and texts, which is what drills make.
+
+    A store cannot be read as of a moment while somebody writes to it, so it is read as an
+    application does.
+    """
+    from appliers.stores.dynamodb_reading import LiveTables
+
+    try:
+        found = list(LiveTables(client, prefix).table(table).scan(ConsistentRead=True))
+    except client.exceptions.ResourceNotFoundException:
+        return {}  # not made yet, or dropped
+    return {item["id"]["S"]: {n: _plain(v) for n, v in item.items()} for item in found}
+
+
+def _plain(value: Mapping[str, Any]) -> object:
+    [(kind, content)] = value.items()
+    return int(content) if kind == "N" else content

@@ -1,0 +1,173 @@
+"""Kinesis, DynamoDB and S3 as stand-ins on loopback ports, those of ``scripts/stack up``.
+
+Everything has the drill's own name, ``drill-`` and 8 random digits, and is removed with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from appliers.address import open_store
+from appliers.store import Store
+from binlog.address import open_log, parse_address
+from binlog.drills.clock import ClockAhead
+from binlog.drills.processes import nobodys_environment
+from binlog.drills.targets.live_dynamodb import read_live
+from binlog.errors import BinlogError, RefusedError
+from binlog.log import Log
+
+SERVICES = ("KINESIS", "DYNAMODB", "S3")
+STORES = ("live", "lazy", "aside", "other")
+_UP = 'scripts/stack up && eval "$(scripts/stack env)"'
+
+
+class Stack:
+    """See `binlog.drills.target.Target`."""
+
+    name = "stack"
+    # Commands that read a stream to its end come to it only where there is a pause.
+    every_s = 1.0
+    init_more = "--shards 2"
+    tells_applied = False
+
+    def __init__(self, folder: Path) -> None:
+        """The environment has to name endpoints, and on this machine alone.
+
+        Raises:
+            RefusedError: it does not, or one of them is elsewhere: that could be an account.
+        """
+        import boto3
+
+        self._endpoints = {}
+        for service in SERVICES:
+            variable = f"AWS_ENDPOINT_URL_{service}"
+            url = os.environ.get(variable, "")
+            if not url:
+                raise RefusedError("the stack is not up", f"${variable} is not set", _UP)
+            if urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
+                raise RefusedError(f"{url} is not on this machine", variable, _UP)
+            self._endpoints[variable] = url
+        self.folder = folder
+        self._name = f"drill-{secrets.token_hex(4)}"
+        session = boto3.Session("test", "test", region_name="us-east-1")
+        self._kinesis, self._dynamodb, self._s3 = (
+            session.client(
+                service.lower(), endpoint_url=self._endpoints[f"AWS_ENDPOINT_URL_{service}"]
+            )
+            for service in SERVICES
+        )
+        self._s3.create_bucket(Bucket=self._name)
+        places = ("archive", "copy", "snapshots")
+        self._addresses = {
+            "log": f"kinesis://{self._name}",
+            **{place: f"s3://{self._name}/{place}" for place in places},
+            **{store: f"dynamodb://{self._name}-{store}" for store in STORES},
+        }
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        return self._addresses
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **nobodys_environment(),
+            **self._endpoints,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
+        return open_log(self._addresses[name], clock=ClockAhead(clock_s))
+
+    def open_store(self, name: str) -> Store:
+        return open_store(self._addresses[name], must_exist=True)
+
+    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
+        return read_live(self._dynamodb, parse_address(self._addresses[name]).path, table)
+
+    def path(self, name: str) -> Path:
+        raise RefusedError("no file of this machine", self._addresses[name], "run it on embedded")
+
+    def fingerprint(self, name: str) -> str:
+        total = sha256()
+        for table in self._tables(name):
+            total.update(table.encode())
+            for item in self._scan(table):
+                total.update(json.dumps(item, sort_keys=True, default=repr).encode())
+        return total.hexdigest()
+
+    def drop_table(self, name: str, table: str) -> None:
+        for physical in self._tables(name, table):
+            self._dynamodb.delete_table(TableName=physical)
+            self._dynamodb.get_waiter("table_not_exists").wait(TableName=physical)
+
+    def corrupt(self, name: str, table: str, count: int) -> list[str]:
+        [physical] = self._tables(name, table)
+        changed: list[str] = []
+        for item in self._scan(physical):
+            if "total" in item and len(changed) < count:
+                item["total"] = {"N": str(int(item["total"]["N"]) + 1)}
+                self._dynamodb.put_item(TableName=physical, Item=item)
+                changed.append(str(item["id"]["S"]))
+        return changed
+
+    def versions(self) -> dict[str, str]:
+        return {service.lower(): "a stand-in on this machine" for service in SERVICES}
+
+    def close(self) -> list[str]:
+        left = []
+        for what, remove in (
+            (self._addresses["log"], self._remove_stream),
+            (f"dynamodb://{self._name}", self._remove_tables),
+            (f"s3://{self._name}", self._remove_bucket),
+        ):
+            try:
+                remove()
+            except Exception as error:  # noqa: BLE001 - it is listed, and the others are removed
+                left.append(f"{what}: {error}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return left
+
+    # -- services --------------------------------------------------------------------------------
+
+    def _tables(self, name: str, table: str = "") -> list[str]:
+        prefix = f"{self._name}-{name}"
+        pages = self._dynamodb.get_paginator("list_tables").paginate()
+        found = [t for page in pages for t in page["TableNames"] if t.startswith(prefix)]
+        return [t for t in found if table in t.removeprefix(prefix)]
+
+    def _scan(self, table: str) -> Iterator[dict[str, Any]]:
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        for page in pages:
+            yield from sorted(page["Items"], key=repr)
+
+    def _remove_stream(self) -> None:
+        with contextlib.suppress(self._kinesis.exceptions.ResourceNotFoundException):
+            self._kinesis.delete_stream(StreamName=self._name, EnforceConsumerDeletion=True)
+
+    def _remove_tables(self) -> None:
+        for store in STORES:
+            for table in self._tables(store):
+                with contextlib.suppress(BinlogError):
+                    self._dynamodb.delete_table(TableName=table)
+
+    def _remove_bucket(self) -> None:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name)
+        for page in pages:
+            for each in page.get("Contents", ()):
+                self._s3.delete_object(Bucket=self._name, Key=each["Key"])
+        self._s3.delete_bucket(Bucket=self._name)

@@ -1,0 +1,371 @@
+"""What a drill's function is given: the verbs of given, disaster, recovery, and what must hold."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from random import Random
+from string import Formatter
+
+from binlog.drills.action import Action, Source, orders
+from binlog.drills.curves import Curves
+from binlog.drills.declared import Declared, Twin
+from binlog.drills.holding import Holding
+from binlog.drills.judge import applied_of
+from binlog.drills.ledger import Entry
+from binlog.drills.load import Load, append
+from binlog.drills.processes import Background, Ended, Processes
+from binlog.drills.record import By, Record
+from binlog.drills.reference import events_in, histories
+from binlog.drills.result import Command, PhaseName
+from binlog.drills.target import Target
+from binlog.errors import BinlogError, NotSentError
+from binlog.log import Log
+from binlog.producer import ProducerOptions
+
+WAIT_S = 30.0
+TWIN_WAIT_S = 4.0
+LINES_MAX = 12
+_JUDGES: dict[str, By] = {
+    "verify": "verify",
+    "check": "check",
+    "audit": "check",
+    "digest": "digest",
+}
+
+
+class Drill(Holding):
+    """One run of a drill. Names in braces, ``{log}``, are the target's addresses."""
+
+    def __init__(
+        self,
+        declared: Declared,
+        target: Target,
+        record: Record,
+        *,
+        seed: int,
+        twin: Twin | None = None,
+    ) -> None:
+        super().__init__(target, record)
+        self.random = Random(seed)
+        self.seed = seed
+        self.processes = Processes(target.folder, target.environment)
+        self._declared = declared
+        self._twin = twin
+        self.unused = dict(twin.instead) if twin is not None else {}
+        self._names = dict(target.addresses)
+        self._loads: list[tuple[Load, float, str]] = []
+        self._appended = 0
+        self.served = "live"  # the store that the curves are of
+        self.curves = Curves(record.now_s, lambda: self.book.acknowledged, self._applied)
+
+    def __getitem__(self, name: str) -> str:
+        return self._names[name]
+
+    # -- given -----------------------------------------------------------------------------------
+
+    def name(self, **names: str) -> None:
+        """More names for commands, such as a session that is to be left out."""
+        self._names |= names
+
+    def write(self, file: str, text: str) -> None:
+        """A file where commands run: the appliers of an application, say."""
+        (self.target.folder / file).write_text(text, encoding="utf-8")
+
+    def environment(self, **variables: str) -> None:
+        """Variables of the commands that are typed from now on."""
+        self.processes.environment |= variables
+
+    def init(self, partitions: int = 4, more: str = "") -> None:
+        """Make the log."""
+        words = [f"binlog init {{log}} --partitions {partitions}", more, self.target.init_more]
+        self.run(" ".join(filter(None, words)))
+
+    def load(
+        self,
+        rate: float = 400.0,
+        *,
+        source: Source = orders,
+        producers: int = 2,
+        options: ProducerOptions | None = None,
+        tag: str = "",
+        every_s: float | None = None,
+    ) -> Load:
+        """Producers that do not stop; `settle` ends them."""
+        text = f"{rate:g} events a second by {producers} producers"
+        seed = f"s{self.seed}{'abcdefgh'[len(self._loads)]}"
+        started = Load(
+            self.book,
+            self.target.open_log,
+            source,
+            rate=rate,
+            producers=producers,
+            seed=seed,
+            options=options,
+            tag=tag,
+            every_s=self.target.every_s if every_s is None else every_s,
+        )
+        self._loads.append((started, self._record.now_s(), text))
+        return started
+
+    def append(
+        self,
+        actions: Sequence[Action],
+        *,
+        tag: str = "",
+        options: ProducerOptions | None = None,
+        clock_s: float = 0.0,
+    ) -> str:
+        """Append these now, as a process of its own would; its session, for ``--exclude``.
+
+        ``clock_s`` is how far its machine's clock is ahead.
+        """
+        self._appended += 1
+        with contextlib.closing(self.target.open_log(clock_s=clock_s)) as log:
+            name = f"s{self.seed}x{self._appended}"
+            return append(self.book, log, name, actions, options=options, tag=tag)
+
+    def flow(self, events: int) -> None:
+        """Let the load go on until so many more are acknowledged."""
+        goal = self.book.acknowledged + events
+        self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
+
+    def replicate(self, name: str = "live", more: str = "") -> Background:
+        """Run ``binlog replicate`` on a store, until it is ended or killed."""
+        return self.start(f"binlog replicate {{log}} {{{name}}} {more}".strip())
+
+    def start(self, typed: str) -> Background:
+        """Run a command that goes on; a twin may type another one, but not none."""
+        shown = self._shown(self._typed(typed)[0] or "binlog --version")
+        now = self._record.now_s()
+        self._record.mark("note", f"started: {shown}", now, now)
+        return self.processes.start(shown, shlex.split(shown))
+
+    def kill_all(self) -> None:
+        """All processes that go on, at once."""
+        self.processes.end_all()
+
+    def caught_up(self, name: str = "live") -> None:
+        """Wait until a store has applied all that is acknowledged up to now."""
+        goal = self.book.entries(told="acknowledged")
+        if self.target.tells_applied:
+            until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= len(goal)  # noqa: E731
+        else:
+            until = lambda: self._shows(name, goal)  # noqa: E731
+        self.wait(f"{name} with {len(goal)} events", until)
+
+    def _shows(self, name: str, goal: Sequence[Entry]) -> bool:
+        """Whether the items of a store show all of these events, or later ones of their keys."""
+        found: dict[str, int] = Counter(entry.action.key for entry in goal)
+        try:
+            items = self.items(name)
+        except (BinlogError, OSError):
+            return False
+        now = histories(self.book.entries(), self.judge.folds)
+        return all(events_in(now[key], items.get(key)) >= count for key, count in found.items())
+
+    def stop_load(self) -> None:
+        """End the load; every event has its outcome then."""
+        loads, self._loads = self._loads, []
+        for load, begin_s, text in loads:
+            load.stop()
+            self._record.mark("load", text, begin_s)
+
+    def settle(self, name: str = "live") -> None:
+        """End the load, and wait until the store has all of it."""
+        self.stop_load()
+        self.caught_up(name)
+
+    def applies(self, name: str = "live") -> Callable[[], bool]:
+        """For `wait`: whether a store has moved on since this was called."""
+        before = self._applied(name) or 0
+        return lambda: (self._applied(name) or 0) > before
+
+    def open_log(self) -> contextlib.closing[Log]:
+        """For who writes something into it by hand."""
+        return contextlib.closing(self.target.open_log())
+
+    def wait(
+        self,
+        what: str,
+        until: Callable[[], object],
+        *,
+        seconds: float = WAIT_S,
+        alone: bool = False,
+    ) -> None:
+        """Until it is so; after a twin's sabotage not for long, since it may never be.
+
+        ``alone``: a process that ends by itself meanwhile is no failure.
+
+        Raises:
+            BinlogError: it is not in time, a producer failed, or a process ended by itself.
+        """
+        if self._twin is not None and not self.unused:
+            seconds = min(seconds, TWIN_WAIT_S)
+        end = time.monotonic() + seconds
+        while not until():
+            for load, _, _ in self._loads:
+                load.check()
+            if not alone:
+                self.processes.check()
+            if time.monotonic() > end:
+                raise NotSentError(f"not in {seconds:.0f} s: {what}", self._declared.name)
+            time.sleep(0.02)
+
+    # -- disaster --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def disaster(
+        self,
+        text: str,
+        *,
+        changes: str | Sequence[str] = (),
+        shown: Callable[[], str] | None = None,
+    ) -> Iterator[None]:
+        """What is done to it in the block; it has to be shown that something was.
+
+        Either by the fingerprint of the addresses that it ``changes``, or by what ``shown`` says
+        afterwards; nothing said is nothing shown.
+        """
+        names = [changes] if isinstance(changes, str) else list(changes)
+        if not names and shown is None:
+            raise TypeError("a disaster that nobody could see: give changes= or shown=")
+        quiet = self.curves.quiet if names else contextlib.nullcontext()
+        with quiet, self._record.during("disaster", text):
+            before = {name: self.target.fingerprint(name) for name in names}
+            yield
+            after = {name: self.target.fingerprint(name) for name in names}
+        evidence = [
+            f"{self[name]} is not what it was" for name in names if before[name] != after[name]
+        ]
+        if shown is not None and (said := shown()):
+            evidence.append(said)
+        ok = len(evidence) == len(names) + (shown is not None)
+        self._record.proved += ok
+        self._record.say(
+            f"it happened: {text}",
+            ok=ok,
+            evidence="; ".join(evidence) or "nothing is changed by it",
+            by="drill",
+        )
+
+    # -- recovery --------------------------------------------------------------------------------
+
+    def phase(self, name: PhaseName) -> contextlib.AbstractContextManager[None]:
+        """A phase of the recovery; the time between phases counts too."""
+        return self._record.in_phase(name)
+
+    def note(self, text: str) -> None:
+        """On the timeline."""
+        now = self._record.now_s()
+        self._record.mark("note", text, now, now)
+
+    def run(
+        self,
+        typed: str,
+        *,
+        exit: int | Collection[int] = 0,  # noqa: A002  it reads as a shell does
+        says: str | None = None,
+    ) -> Ended:
+        """Type a command; an end with another status than ``exit``, or that does not say what it should, is a verdict.
+
+        It goes on all the same, as the judge has to have its say.
+        """
+        expected = (exit,) if isinstance(exit, int) else tuple(exit)
+        wanted, is_twin = self._typed(typed)
+        begin_s = self._record.now_s()
+        if wanted is None:
+            self._record.mark("note", f"left out: {typed}", begin_s, begin_s)
+            return Ended(0, 0.0, "", "")
+        shown = self._shown(wanted)
+        ended = self.processes.run(shlex.split(shown))
+        lines = f"{ended.stdout}\n{ended.stderr}".replace(f"{self.target.folder}/", "").splitlines()
+        output = tuple(line.rstrip() for line in lines if line.strip())[-LINES_MAX:]
+        command = Command(
+            typed=wanted,
+            shown=shown,
+            phase=self._record.phase,
+            begin_s=round(begin_s, 3),
+            seconds=round(ended.seconds, 3),
+            status=ended.status,
+            expected=expected,
+            output=output,
+            twin=is_twin,
+        )
+        self._record.command(command)
+        said = says is None or says in "\n".join(lines)
+        by = _JUDGES.get(shlex.split(shown)[1], "command")
+        if not command.ok or not said or by != "command":
+            what = "" if said else f", and does not say {says!r}"
+            self._record.say(
+                f"{shown} ends with {' or '.join(map(str, expected))}",
+                ok=command.ok and said,
+                evidence=f"it ended with {ended.status} in {ended.seconds:.2f} s{what}",
+                by=by,
+                lines=output[-4:],
+            )
+        return ended
+
+    def last(self, typed: str) -> Command:
+        """What came of a command when it was typed last; of a twin, of what stood there.
+
+        Raises:
+            ValueError: it was not typed.
+        """
+        wanted, _ = self._typed(typed)
+        for command in reversed(self._record.commands):
+            if command.typed == wanted:
+                return command
+        raise ValueError(f"it was never typed: {typed}")
+
+    def _typed(self, typed: str) -> tuple[str | None, bool]:
+        # What is given is the twin's, too: only the recovery is done wrong.
+        if (
+            self._twin is None
+            or typed not in self._twin.instead
+            or self._record.disaster_s() is None
+        ):
+            return typed, False
+        self.unused.pop(typed, None)
+        return self._twin.instead[typed], True
+
+    def _shown(self, typed: str) -> str:
+        used = [name for _, name, _, _ in Formatter().parse(typed) if name]
+        return typed.format(**{name: shlex.quote(self._names[name]) for name in used})
+
+    def end_of_log(self) -> str:
+        """Where the log ends now, as a vector that ``--until`` takes."""
+        ended = self.run("binlog status {log} --json").stdout
+        found = {p["partition"]: p["offset"] for p in json.loads(ended)["partitions"]}
+        return json.dumps(found)
+
+    # -- the curves, and the end -----------------------------------------------------------------
+
+    def _applied(self, name: str | None = None) -> int | None:
+        try:
+            with contextlib.closing(self.target.open_store(name or self.served)) as store:
+                return applied_of(store)
+        except (BinlogError, OSError):
+            return None
+
+    def judge_anyhow(self) -> None:
+        """After a recovery that did not come to its end: what there is, and what is missing."""
+        with contextlib.suppress(Exception):
+            self.stop_load()
+        try:
+            self.holds(self.served)
+        except (BinlogError, OSError) as error:
+            self.expect(f"{self.served} can be read", False, str(error), by="model")  # noqa: FBT003
+
+    def end(self) -> None:
+        """End all that was started; repeats do nothing."""
+        loads, self._loads = self._loads, []
+        for load, begin_s, text in loads:
+            with contextlib.suppress(Exception):
+                load.stop()
+            self._record.mark("load", text, begin_s)
+        self.processes.end_all()

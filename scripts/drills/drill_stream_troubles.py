@@ -1,0 +1,157 @@
+"""The stream is away, throttles, or is resharded, while producers and consumers go on."""
+
+import time
+from collections import Counter
+
+from botocore.exceptions import EndpointConnectionError
+from kinesis_here import KinesisHere
+
+from binlog.drills import Drill, drill, twin
+from binlog.drills.processes import Background
+from binlog.producer import ProducerOptions
+from tests.log.kinesis_double import Fault, refusal
+
+ANEW = "binlog rebuild {log} {aside}"
+SHORT = ProducerOptions(
+    give_up_s=1.0, queue_wait_s=1.0, retry_first_s=0.02, retry_most_s=0.2, linger_s=0.05
+)
+AWAY_S = 3.0  # the half hour, with a producer's patience of a minute scaled down to one second
+
+
+def given(d: Drill) -> tuple[KinesisHere, Background]:
+    assert isinstance(d.target, KinesisHere)
+    d.init(more="--shards 2")
+    # In few calls: commands that read to the stream's end come to it only where there is a pause.
+    d.load(150, options=SHORT, every_s=0.5)
+    consumer = d.replicate("live")
+    d.flow(100)
+    d.caught_up("live")
+    d.name(early=d.vector("live"))
+    return d.target, consumer
+
+
+def compared(d: Drill) -> None:
+    """The replica that went through it, one that is made anew, and the reference are the same."""
+    with d.phase("switch"):
+        d.flow(50)
+        d.caught_up("live")
+    with d.phase("verify"):
+        d.run("binlog verify {live} {log}")
+    d.flow(50)
+    d.settle("live")
+    d.run(ANEW)
+    d.log_holds()
+    d.holds("live")
+    d.holds("aside")
+
+
+@drill(
+    "kinesis-away",
+    title="Kinesis is away",
+    looks="Producers report events as not sent, some as unknown; consumers log that they try again.",
+    take_back="Nothing is to be taken back. Events that were reported as not sent may be sent again.",
+    embedded=KinesisHere,
+)
+@twin(
+    "the table is rebuilt up to before the outage",
+    {ANEW: "binlog rebuild {log} {aside} --until {early}"},
+)
+def kinesis_away(d: Drill) -> None:
+    """The service does not answer: the last requests before it may have come through, or come late.
+
+    Producers hold for as long as they were told to, and then tell of each event whether it was not
+    sent, or that nobody can say yet. Afterwards every unknown is resolved. What was acknowledged is
+    there once, what was reported as not sent is not there, and consumers go on by themselves.
+    """
+    target, consumer = given(d)
+
+    def reported() -> str:
+        told = Counter(entry.told for entry in d.book.entries())
+        return f"producers report {told['failed']} as not sent and {told['unknown']} as unknown"
+
+    with d.disaster("Kinesis does not answer", shown=reported):
+        target.service.faults.extend(
+            [Fault("lose reply"), Fault("late"), Fault("lose request")] * 2
+        )
+        d.wait("the last requests", lambda: not target.service.faults)
+        target.away(EndpointConnectionError(endpoint_url="http://kinesis"))
+        time.sleep(AWAY_S)
+    with d.phase("detect"):
+        d.run("binlog status {log} {live}", exit=3)
+    with d.phase("restore"):
+        target.away(None)
+        for land in target.service.under_way:
+            land()
+        d.note(f"the consumer {consumer.state}: {consumer.said().splitlines()[-1]}")
+        consumer.end()
+        d.replicate("live")
+    compared(d)
+    unknown = d.book.summary().unknown
+    d.expect("every unknown outcome was resolved", unknown == 0, f"{unknown} are left", by="ledger")
+
+
+@drill(
+    "throttling-storm",
+    title="A storm of throttling",
+    looks="Lag and the age of what producers hold grow; `binlog status` tells how far behind.",
+    take_back="Nothing is to be taken back.",
+    embedded=KinesisHere,
+)
+@twin(
+    "the table is rebuilt up to before the storm",
+    {ANEW: "binlog rebuild {log} {aside} --until {early}"},
+)
+def throttling_storm(d: Drill) -> None:
+    """Some records of a call are throttled and others not, then all; reads are throttled, too.
+
+    Producers send the same bytes again and in order, consumers wait and read again. Nothing is lost
+    or applied twice, and nobody has to do anything but wait, or make the stream larger.
+    """
+    target, _ = given(d)
+    throttled = refusal("ProvisionedThroughputExceededException")
+
+    def met() -> str:
+        calls, left = target.service.calls, len(target.service.faults)
+        return (
+            f"{40 - left} puts were throttled, {calls['get_records']} reads made"
+            if left < 40
+            else ""
+        )
+
+    with d.disaster("the stream throttles", shown=met):
+        target.service.faults.extend(Fault("throttle", frozenset({n % 3})) for n in range(40))
+        target.service.throttled_reads = 3
+        d.flow(60)
+        target.service.refuse["put_records"] = throttled
+        time.sleep(0.3)
+    with d.phase("restore"):
+        del target.service.refuse["put_records"]
+        target.service.faults.clear()
+    compared(d)
+
+
+@drill(
+    "reshard-under-load",
+    title="The stream is resharded under load",
+    looks="`aws kinesis list-shards` shows parents that are closed; the lag grows for a moment.",
+    take_back="Merge what was split; readers follow that likewise.",
+    embedded=KinesisHere,
+)
+@twin(
+    "the table is rebuilt up to before it", {ANEW: "binlog rebuild {log} {aside} --until {early}"}
+)
+def reshard_under_load(d: Drill) -> None:
+    """Every shard is split and two of them are merged, twice, while producers and a consumer go on.
+
+    Order within a partition is kept over it: a child is read when its parents are read to the end.
+    Who reads the stream anew comes to the same numbers as who was there.
+    """
+    target, _ = given(d)
+    told: list[str] = []
+    with d.disaster("shards are split and merged", changes="log", shown=lambda: "; ".join(told)):
+        for _ in range(2):
+            told.append(target.reshard())
+            d.flow(60)
+    with d.phase("detect"):
+        d.run("binlog status {log} {live}")
+    compared(d)
