@@ -48,7 +48,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     goals: Goals
     twins: tuple[Twin, ...]
     goes_on: bool  # events are acknowledged after the recovery, too
-    embedded: Make | None  # what makes its embedded target, if not the usual one
+    makes: Mapping[str, Make]  # of its own, by target; of all others the usual one
     file: str
 
 
@@ -64,6 +64,7 @@ def drill(
     rto_s: float = 30.0,
     goes_on: bool = True,
     embedded: Make | None = None,
+    stack: Make | None = None,
 ) -> Callable[[Script], Declared]:
     """Declare the decorated function a drill; its docstring is the story that reports begin with.
 
@@ -71,7 +72,8 @@ def drill(
     long it may take from the disaster to the end of the last phase, and ``rpo_age_s`` how old the
     newest event that is left may be at the disaster. ``goes_on``: the log outlives the disaster, and
     events have to be acknowledged after the recovery, too. ``embedded`` makes the embedded target
-    of a drill that needs more than a directory.
+    of a drill that needs more than a directory, ``stack`` that on the stack of one that needs more
+    than its services.
 
     Raises:
         ValueError: a name that is not like ``table-dropped``; no docstring; no twin.
@@ -97,7 +99,7 @@ def drill(
             goals=Goals(rpo_events=rpo_events, rpo_age_s=rpo_age_s, rto_s=rto_s),
             twins=twins,
             goes_on=goes_on,
-            embedded=embedded,
+            makes={n: m for n, m in (("embedded", embedded), ("stack", stack)) if m is not None},
             file=script.__code__.co_filename,
         )
 

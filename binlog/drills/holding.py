@@ -12,6 +12,8 @@ from binlog.drills.ledger import Book, Entry
 from binlog.drills.record import By, Record
 from binlog.drills.target import Target
 from binlog.json_values import encode_json
+from binlog.objects.address import open_objects
+from binlog.objects.objects import Objects
 
 
 class Holding:
@@ -74,6 +76,13 @@ class Holding:
         """How far a store is, as ``--until`` takes it."""
         with contextlib.closing(self.target.open_store(name)) as store:
             return encode_json(summarize(store).vector).decode()
+
+    def objects(self, name: str) -> Objects:
+        """What stands at an address of objects, for who damages it by hand; the caller closes it."""
+        url = self.target.addresses[name]
+        if url.startswith("file:"):  # relative to where commands run
+            url = f"file:{self.target.folder / url.removeprefix('file:')}"
+        return open_objects(url)
 
     def tagged(self, tag: str) -> list[Entry]:
         """Entries of the ledger."""

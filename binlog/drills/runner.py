@@ -64,7 +64,7 @@ def run_drill(
         try:
             # Resolved: /tmp may be a link, and paths are taken out of what commands say.
             folder = Path(tempfile.mkdtemp(prefix=f"binlog-drill-{declared.name}-")).resolve()
-            target = (declared.embedded or make)(folder) if on == "embedded" else make(folder)
+            target = declared.makes.get(on, make)(folder)
             drill = Drill(declared, target, record, seed=seed, twin=twin)
             declared.script(drill)
         except KeyboardInterrupt:

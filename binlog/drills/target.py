@@ -31,6 +31,9 @@ class Target(Protocol):
     def environment(self) -> Mapping[str, str]:
         """Of commands."""
 
+    def typed(self, command: str) -> str:
+        """A command of a drill, names in braces and all, as an operator types it there."""
+
     def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
         """The caller closes it. ``clock_s``: how far this client's clock is ahead."""
 
@@ -53,6 +56,9 @@ class Target(Protocol):
 
     def fingerprint(self, name: str) -> str:
         """Of what stands at an address, bytes and all; another one if anything changed."""
+
+    def stored(self, name: str) -> bytes:
+        """Every byte that stands in a store, whatever its form."""
 
     def drop_table(self, name: str, table: str) -> None:
         """Of a store, as somebody would who knows nothing of this project."""

@@ -329,9 +329,10 @@ class Drill(Holding):
             or typed not in self._twin.instead
             or self._record.disaster_s() is None
         ):
-            return typed, False
+            return self.target.typed(typed), False
         self.unused.pop(typed, None)
-        return self._twin.instead[typed], True
+        instead = self._twin.instead[typed]
+        return None if instead is None else self.target.typed(instead), True
 
     def _shown(self, typed: str) -> str:
         used = [name for _, name, _, _ in Formatter().parse(typed) if name]

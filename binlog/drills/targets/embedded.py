@@ -17,6 +17,7 @@ from binlog.address import open_log
 from binlog.drills.clock import ClockAhead
 from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
+from binlog.drills.targets.copying import copying_files
 from binlog.errors import StorageError
 from binlog.log import Log
 
@@ -49,6 +50,9 @@ class Embedded:
     def environment(self) -> Mapping[str, str]:
         return nobodys_environment()
 
+    def typed(self, command: str) -> str:
+        return copying_files(command, self._addresses)
+
     def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
         return open_log(f"file:{self.path(name)}", clock=ClockAhead(clock_s))
 
@@ -65,6 +69,9 @@ class Embedded:
             total.update(f"{path.relative_to(self.folder)} {path.stat().st_size}\n".encode())
             total.update(path.read_bytes())
         return total.hexdigest()
+
+    def stored(self, name: str) -> bytes:
+        return b"".join(path.read_bytes() for path in self._files(name))
 
     def drop_table(self, name: str, table: str) -> None:
         with self._database(name) as database:

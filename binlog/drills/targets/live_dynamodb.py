@@ -21,6 +21,15 @@ def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]
     return {item["id"]["S"]: {n: _plain(v) for n, v in item.items()} for item in found}
 
 
+def stored_bytes(value: Any) -> bytes:
+    """All texts and bytes in an item as the service gives it, names too, one behind the other."""
+    if isinstance(value, Mapping):
+        return b"".join(stored_bytes(each) + b"\n" for pair in value.items() for each in pair)
+    if isinstance(value, list | set | tuple):
+        return b"".join(stored_bytes(each) + b"\n" for each in value)
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 def _plain(value: Mapping[str, Any]) -> object:
     [(kind, content)] = value.items()
     return int(content) if kind == "N" else content

@@ -39,8 +39,9 @@ from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.target import Target
 from binlog.drills.targets.aws_made import Client, Made, client_of
+from binlog.drills.targets.copying import copying_files, copying_objects
 from binlog.drills.targets.embedded import STORES
-from binlog.drills.targets.live_dynamodb import read_live
+from binlog.drills.targets.live_dynamodb import read_live, stored_bytes
 from binlog.errors import RefusedError
 from binlog.log import Log
 
@@ -94,6 +95,11 @@ class Real:
         }
         return {**nobodys, **meant}
 
+    def typed(self, command: str) -> str:
+        if self._addresses["archive"].startswith("file:"):
+            return copying_files(command, self._addresses)
+        return copying_objects(command)
+
     def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
         address = self._addresses[name]
         if address.startswith("file:"):  # relative to where commands run
@@ -138,6 +144,9 @@ class Real:
             yield from (key for key in self._made.object_keys() if f"/{name}/" in key)
 
     # -- disasters -------------------------------------------------------------------------------
+
+    def stored(self, name: str) -> bytes:
+        return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))
 
     def drop_table(self, name: str, table: str) -> None:
         dropped = [each for each in self._tables(name) if self._is_of(each, name, table)]

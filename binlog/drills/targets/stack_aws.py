@@ -21,7 +21,8 @@ from appliers.store import Store
 from binlog.address import open_log, parse_address
 from binlog.drills.clock import ClockAhead
 from binlog.drills.processes import nobodys_environment
-from binlog.drills.targets.live_dynamodb import read_live
+from binlog.drills.targets.copying import copying_objects
+from binlog.drills.targets.live_dynamodb import read_live, stored_bytes
 from binlog.errors import BinlogError, RefusedError
 from binlog.log import Log
 
@@ -90,6 +91,9 @@ class Stack:
             "no_proxy": "127.0.0.1",
         }
 
+    def typed(self, command: str) -> str:
+        return copying_objects(command)
+
     def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
         return open_log(self._addresses[name], clock=ClockAhead(clock_s))
 
@@ -104,11 +108,26 @@ class Stack:
 
     def fingerprint(self, name: str) -> str:
         total = sha256()
-        for table in self._tables(name):
-            total.update(table.encode())
-            for item in self._scan(table):
-                total.update(json.dumps(item, sort_keys=True, default=repr).encode())
+        for part in self._parts(name):
+            total.update(f"{part}\n".encode())
         return total.hexdigest()
+
+    def _parts(self, name: str) -> Iterator[str]:
+        if name == "log":
+            with contextlib.suppress(self._kinesis.exceptions.ResourceNotFoundException):
+                for shard in self._kinesis.list_shards(StreamName=self._name)["Shards"]:
+                    yield json.dumps(shard, sort_keys=True)
+        elif name in STORES:
+            for table in self._tables(name):
+                yield table
+                for item in self._scan(table):
+                    yield json.dumps(item, sort_keys=True, default=repr)
+        else:
+            for each in self._objects(name):
+                yield f"{each['Key']} {each['Size']} {each['ETag']}"
+
+    def stored(self, name: str) -> bytes:
+        return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))
 
     def drop_table(self, name: str, table: str) -> None:
         for physical in self._tables(name, table):
@@ -154,6 +173,13 @@ class Stack:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         for page in pages:
             yield from sorted(page["Items"], key=repr)
+
+    def _objects(self, name: str) -> Iterator[dict[str, Any]]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._name, Prefix=f"{name}/"
+        )
+        for page in pages:
+            yield from page.get("Contents", ())
 
     def _remove_stream(self) -> None:
         with contextlib.suppress(self._kinesis.exceptions.ResourceNotFoundException):
