@@ -39,6 +39,7 @@ from tests.lambda_consumer.live_source import LiveSource
 from tests.lambda_consumer.runtime_api import Answer, Function, running
 
 FROM = "STACK_FROM"  # the caller's folder, which the script has left
+LOGS = "STACK_LOGS"  # where the function's own output is kept while it runs, if not at the stack's
 _IDLE_S = 0.1
 _LINEAGE_S = 1.0  # a shard's children are found so late at most
 _PAUSE_FIRST_S, _PAUSE_MOST_S = 0.2, 10.0
@@ -161,8 +162,9 @@ def run(options: argparse.Namespace, variables: Mapping[str, str], home: Path) -
         api = held.enter_context(LambdaAPI([described(settings, source.arn)]).running())
         folder = Path(variables.get(FROM, "."))
         function = Function(folder, environment_of(options, api, variables), timeout_s=60.0)
-        home.mkdir(parents=True, exist_ok=True)
-        function.log = home / f"lambda-{os.getpid()}.log"
+        logs = Path(variables.get(LOGS, home))
+        logs.mkdir(parents=True, exist_ok=True)
+        function.log = logs / f"lambda-{os.getpid()}.log"
         held.callback(function.log.unlink, missing_ok=True)
         held.enter_context(running(function))
         mapping = event_source_mapping.Mapping(

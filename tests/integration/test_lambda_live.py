@@ -220,6 +220,17 @@ def test_initialisation_calls_nobody(tmp_path: Path) -> None:
     assert answer.message.startswith("no event of a stream")
 
 
+@pytest.mark.timeout(60)
+def test_a_process_that_dies_in_an_invocation_is_known_at_once(tmp_path: Path) -> None:
+    """The service does not wait for the time-out then, and the next invocation has a new one."""
+    body = "import os\ndef handler(event, context):\n    return event or os.kill(os.getpid(), 9)\n"
+    (tmp_path / "dying.py").write_text(body)
+    with running(Function(tmp_path, {}, handler="dying.handler", timeout_s=50.0)) as function:
+        assert function.invoke(0).kind == "exited"
+        assert function.invoke(1).body == 1
+        assert function.cold_starts == 2
+
+
 def test_a_frozen_environment_does_nothing(tmp_path: Path) -> None:
     """What the tests call frozen is: its process gets no time."""
     environment = {"BINLOG_LOG": "kinesis://orders", "BINLOG_STORE": "dynamodb://live"}

@@ -28,8 +28,9 @@ HANDLER = "consumers.aws_lambda.handler"
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:000000000000:function:applier"
 _API = "/2018-06-01/runtime"
 _START_S = 60.0  # a machine with something else to do
+_LOOK_S = 0.1  # for a process that ended in the midst of an invocation
 
-Kind = Literal["response", "error", "timed out", "init failed"]
+Kind = Literal["response", "error", "timed out", "exited", "init failed"]
 
 
 @dataclass
@@ -214,14 +215,21 @@ class Function:
             return failed
         assert self._api is not None
         self._api.give(invocation)
-        try:
-            answer = invocation.answers.get(timeout=timeout_s)
-        except queue.Empty:
-            self._api.forget(invocation)
-            self.kill()
-            return Answer("timed out", seconds=timeout_s)
-        self._freeze()
-        return answer
+        began = time.monotonic()
+        while True:
+            # Asked first whether it has ended: what it answered before that counts all the same.
+            gone = self._process is None or self._process.poll() is not None
+            left = timeout_s - (time.monotonic() - began)
+            try:
+                answer = invocation.answers.get(timeout=max(0.0, min(left, _LOOK_S)))
+            except queue.Empty:
+                if not gone and left > 0:
+                    continue
+                self._api.forget(invocation)
+                self.kill()
+                return Answer("exited" if gone else "timed out", seconds=time.monotonic() - began)
+            self._freeze()
+            return answer
 
     def lines(self) -> list[str]:
         """What it has written to its log so far."""
