@@ -1,21 +1,54 @@
 """A segment of the archive is lost; what can be rebuilt is, what cannot is named."""
 
+import contextlib
 import json
 import re
-import shutil
 
 from binlog.drills import Drill, drill, twin
 
-COPY_BACK = "cp copy/{segment} archive/{segment}"
+COPY_BACK = "cp {copy}/{segment} {archive}/{segment}"
+
+
+def copy_all(d: Drill) -> None:
+    """What a bucket's replication does, or a backup."""
+    with (
+        contextlib.closing(d.objects("archive")) as archive,
+        contextlib.closing(d.objects("copy")) as copy,
+    ):
+        for each in archive.list():
+            copy.put_new(each.key, archive.get(each.key) or b"")
+
+
+def break_two(d: Drill) -> tuple[str, str, str]:
+    """Delete the second segment of partition 0, and turn a bit in that of partition 1.
+
+    Their keys, and that of another segment.
+    """
+    with contextlib.closing(d.objects("archive")) as archive:
+        _, lost, wrong = (each.key for each in archive.list("chain/p0000/"))
+        _, damaged, _ = (each.key for each in archive.list("chain/p0001/"))
+        data = bytearray(archive.get(damaged) or b"")
+        data[len(data) // 2] ^= 1
+        archive.delete([lost])
+        archive.put(damaged, bytes(data))
+    return lost, damaged, wrong
+
+
+def first_of(segment: str) -> int:
+    """The offset with which it begins."""
+    return int(segment.rpartition("/")[2][:20])
 
 
 @drill(
     "archive-segment-lost",
     title="A segment of the archive is lost, and another one damaged",
+    on=("embedded", "stack"),
     looks="`binlog check ARCHIVE`, run daily, ends with 1 and names the segments.",
     take_back="Nothing is to be taken back: segments are immutable, a copy is the segment.",
 )
-@twin("another segment is copied into its place", {COPY_BACK: "cp copy/{wrong} archive/{segment}"})
+@twin(
+    "another segment is copied into its place", {COPY_BACK: "cp {copy}/{wrong} {archive}/{segment}"}
+)
 def archive_segment_lost(d: Drill) -> None:
     """An object of the archive is deleted, and a bit of another one turns.
 
@@ -29,20 +62,12 @@ def archive_segment_lost(d: Drill) -> None:
     for _ in range(3):
         d.flow(150)
         d.run("binlog archive {log} {archive} --once")
-    shutil.copytree(d.target.path("archive"), d.target.path("copy"))
-    chains = [
-        sorted((d.target.path("archive") / "chain" / p).iterdir()) for p in ("p0000", "p0001")
-    ]
-    lost, damaged = chains[0][1], chains[1][1]
-    root = d.target.path("archive")
+    copy_all(d)
     with d.disaster("one segment is deleted, a bit of another one turns", changes="archive"):
-        lost.unlink()
-        data = bytearray(damaged.read_bytes())
-        data[len(data) // 2] ^= 1
-        damaged.write_bytes(data)
+        lost, damaged, wrong = break_two(d)
     with d.phase("detect"):
         told = d.run("binlog check {archive}", exit=1).stdout
-        named = [path for path in (lost, damaged) if str(path.relative_to(root)) in told]
+        named = [key for key in (lost, damaged) if key in told]
         d.expect(
             "the check names both segments",
             len(named) == 2,
@@ -52,14 +77,14 @@ def archive_segment_lost(d: Drill) -> None:
         )
     with d.phase("decide"):
         d.flow(50)
-        first, after = int(lost.name[:20]), int(re.findall(r"begins at (\d+)", told)[0])
-        end = int(damaged.name[:20])
+        first, after = first_of(lost), int(re.findall(r"begins at (\d+)", told)[0])
+        end = first_of(damaged)
         d.name(until=json.dumps({"0": first - 1, "1": end - 1}))
         d.run("binlog rebuild {archive} {other} --until {until}")
         d.note(f"without a copy offsets {first} to {after - 1} of partition 0 are lost")
     with d.phase("restore"):
-        for path in (lost, damaged):
-            d.name(segment=str(path.relative_to(root)), wrong=str(chains[0][2].relative_to(root)))
+        for key in (lost, damaged):
+            d.name(segment=key, wrong=wrong)
             d.run(COPY_BACK)
     with d.phase("verify"):
         d.run("binlog check {log} --archive {archive}")
