@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from binlog.cli.drill_list import list_command
+from binlog.cli.drill_names import (
+    EMBEDDED,
+    PLACES,
+    REAL,
+    chosen_drills,
+    drills_option,
+    load,
+    names_that_begin,
+)
 from binlog.cli.drill_runbook import runbook_command
-from binlog.cli.drill_target import ON as REAL
 from binlog.cli.drill_target import clean_command, real_target, target_options
-from binlog.cli.output import json_option, note, write_json, write_table, write_text
+from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.verb import Verb
-from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
     from binlog.drills.declared import Declared, Twin
     from binlog.drills.result import DrillResult
-
-_drills = click.option(
-    "--drills",
-    "where",
-    multiple=True,
-    metavar="PATH",
-    envvar="BINLOG_DRILLS",
-    help="A folder with files drill_*.py, or such a file; may be repeated.  [default: drills and "
-    "scripts/drills, where they are]",
-)
 
 
 class Drills(Verb, click.Group):
@@ -52,39 +52,8 @@ def command(context: click.Context) -> None:
     that are named; nothing of yours is touched. What it claims is judged by a ledger of what producers
     were told and by a reference of its own: what cannot be proved has failed.
     """
-
-
-@command.command(
-    "list",
-    cls=Verb,
-    role=None,
-    examples="""
-    binlog drill list
-    binlog drill list --drills ops/drills --json
-    """,
-)
-@_drills
-@json_option
-def list_command(*, where: tuple[str, ...], as_json: bool) -> None:
-    """List the drills, where they can take place, and their goals."""
-    found = list(_load(where).values())
-    if as_json:
-        write_json([_document(each) for each in found])
-        return
-    write_table(
-        ("drill", "on", "events lost at most", "recovered in", "twins", "what happens"),
-        [
-            (
-                each.name,
-                ", ".join(each.on),
-                f"{each.goals.rpo_events:,}",
-                f"{each.goals.rto_s:g} s",
-                len(each.twins),
-                each.title,
-            )
-            for each in found
-        ],
-    )
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @command.command(
@@ -99,9 +68,18 @@ def list_command(*, where: tuple[str, ...], as_json: bool) -> None:
     binlog drill run table-dropped --target game_day.toml --dry-run
     """,
 )
-@click.argument("names", nargs=-1, required=True, metavar="NAME...|all")
-@_drills
-@click.option("--on", default="embedded", show_default=True, help="Where: embedded or stack.")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...|all", shell_complete=names_that_begin
+)
+@drills_option
+@click.option(
+    "--on",
+    default=EMBEDDED,
+    show_default=True,
+    metavar="WHERE",
+    shell_complete=lambda _, __, begun: [each for each in PLACES if each.startswith(begun)],
+    help="Where: embedded, in files of its own; or stack, on the stand-ins of scripts/stack.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N")
 @click.option(
     "--report",
@@ -144,10 +122,16 @@ def run_command(
     from binlog.drills.targets.choose import maker
 
     on = REAL if targets else on
-    chosen = _chosen(_load(where), names, on)
+    chosen = chosen_drills(load(where), names, on)
     if targets:
         make = real_target(
-            targets, chosen, account=account, agreed=yes_spend, dry_run=dry_run, ledger=ledger
+            targets,
+            chosen,
+            account=account,
+            agreed=yes_spend,
+            dry_run=dry_run,
+            ledger=ledger,
+            say=write_text if dry_run and not as_json else note,
         )
     else:
         make = maker(on)
@@ -155,19 +139,19 @@ def run_command(
         (each, twin) for each in chosen for twin in (each.twins if twins else (None,))
     ]
     if dry_run:
-        for declared, twin in runs:
-            write_text(f"{declared.name} on {on}{'' if twin is None else f': {twin.what}'}")
+        _say_plan(runs, on, as_json=as_json)
         return
 
-    def tell(line: str) -> None:
-        if verbose:
+    def tell(text: str) -> None:
+        for line in text.splitlines() if verbose else ():
             note(f"  {line}")
 
     results: list[DrillResult] = []
-    for declared, twin in runs:
-        result = run_drill(
-            declared, make=make, on=on, seed=seed, twin=twin, report_dir=report_dir, tell=tell
-        )
+    for number, (declared, twin) in enumerate(runs, 1):
+        with _under_way(f"{number} of {len(runs)}: {declared.name}"):
+            result = run_drill(
+                declared, make=make, on=on, seed=seed, twin=twin, report_dir=report_dir, tell=tell
+            )
         results.append(result)
         if not as_json:
             print_result(result, sys.stdout)
@@ -183,38 +167,30 @@ def run_command(
         context.exit(1)
 
 
-command.add_command(runbook_command(_drills))
+command.add_command(list_command)
+command.add_command(runbook_command(drills_option))
 command.add_command(clean_command)
 
 
-def _load(where: tuple[str, ...]) -> dict[str, Declared]:
-    from binlog.drills.declared import load_drills, places
-
-    found = load_drills(places(where))
-    if not found:
-        raise RefusedError("there are no drills", ", ".join(where) or ".", "name them: --drills")
-    return found
-
-
-def _chosen(found: dict[str, Declared], names: tuple[str, ...], on: str) -> list[Declared]:
-    if names == ("all",):
-        return [each for each in found.values() if on in each.on]
-    for name in names:
-        if name not in found:
-            raise RefusedError(
-                f"there is no drill {name!r}", ", ".join(found), "see binlog drill list"
-            )
-    return [found[name] for name in names]
+def _say_plan(runs: Sequence[tuple[Declared, Twin | None]], on: str, *, as_json: bool) -> None:
+    if as_json:
+        plan = [
+            {"name": each.name, "on": on, "twin": None if twin is None else twin.what}
+            for each, twin in runs
+        ]
+        write_json(plan)
+        return
+    for declared, twin in runs:
+        write_text(f"{declared.name} on {on}{'' if twin is None else f': {twin.what}'}")
 
 
-def _document(declared: Declared) -> dict[str, object]:
-    goals = declared.goals
-    return {
-        "name": declared.name,
-        "title": declared.title,
-        "on": declared.on,
-        "rpo_events": goals.rpo_events,
-        "rto_s": goals.rto_s,
-        "twins": [twin.what for twin in declared.twins],
-        "file": declared.file,
-    }
+@contextlib.contextmanager
+def _under_way(what: str) -> Iterator[None]:
+    """Say what goes on, for as long as it does, on a terminal and nowhere else."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

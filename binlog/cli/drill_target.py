@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from binlog.drills.target import Target
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-ON = "real"
 
 ledger_option = click.option(
     "--ledger",
@@ -60,8 +59,11 @@ def real_target(
     agreed: bool,
     dry_run: bool,
     ledger: Path,
+    say: Callable[[str], object],
 ) -> Callable[[Path], Target]:
     """What makes the targets of a game day, after all that has to be true and agreed to.
+
+    ``say`` is told the plan and the price.
 
     Raises:
         RefusedError: something is not; nothing was made.
@@ -78,7 +80,7 @@ def real_target(
         account=account,
         agreed=agreed,
         dry_run=dry_run,
-        say=write_text if dry_run else note,
+        say=say,
     )
     return real_maker(day, meant, made)
 

@@ -101,7 +101,7 @@ def _draw_table(
     for place, (name, to_right) in enumerate(zip(columns, right, strict=True)):
         # What one copies into the next command stays in one piece; of the rest, too, nothing is left
         # out on a narrow terminal.
-        is_whole = name == "id"
+        is_whole = name in ("id", "drill")
         table.add_column(
             name,
             justify="right" if to_right else "left",
