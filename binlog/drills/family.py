@@ -72,9 +72,9 @@ def freeze_all(group: int, mark: str, *, seconds: float) -> bool:
 
 def _pids() -> Iterator[int]:
     with contextlib.suppress(OSError):
-        for name in os.listdir(_PROC):
-            if name.isdecimal():
-                yield int(name)
+        for folder in _PROC.iterdir():
+            if folder.name.isdecimal():
+                yield int(folder.name)
 
 
 def _member(pid: int, group: int, mark: str) -> Member | None:
