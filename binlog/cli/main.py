@@ -125,4 +125,6 @@ def cli(context: click.Context) -> None:
 
 def main() -> None:
     """Entry point of the command."""
+    if "DRILL_SPENT_FILE" in os.environ:  # who started it counts what it reads
+        import_module("binlog.spent").begin()
     cli.main(prog_name="binlog")
