@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from binlog.drills import report_words as words
-from binlog.drills.result import DrillResult
+from binlog.drills.result import JUDGES, DrillResult
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow"}
 OUTPUT_MAX = 6  # last lines of a command that ended otherwise than it should
@@ -86,6 +86,24 @@ def lines(result: DrillResult) -> Iterator[Text]:
     )
     if result.twin is not None:
         yield _line("twin", words.visible(result.twin))
+    if result.caught:
+        yield from _noticed(result)
+    else:
+        yield from _judged(result)
+    if result.left:
+        yield _line("left", words.visible("; ".join(result.left)), ok=False)
+    yield _line("repeat", words.visible(result.repeat))
+
+
+def _noticed(result: DrillResult) -> Iterator[Text]:
+    """Of a twin that was caught: by what. All else that went wrong had to, and stands on its page."""
+    for verdict in result.verdicts:
+        if not verdict.ok and verdict.by in JUDGES:
+            said = f"{verdict.by}: {verdict.claim}: {verdict.evidence}"
+            yield _line("noticed by", words.visible(said))
+
+
+def _judged(result: DrillResult) -> Iterator[Text]:
     measured, goals = result.measured, result.goals
     yield _line("lost", _lost(result), ok=words.meets_rpo(result))
     if goals.rpo_age_s is not None:
@@ -99,9 +117,6 @@ def lines(result: DrillResult) -> Iterator[Text]:
         ok=0 < held == len(result.verdicts),
     )
     yield from _wrong(result)
-    if result.left:
-        yield _line("left", words.visible("; ".join(result.left)), ok=False)
-    yield _line("repeat", words.visible(result.repeat))
 
 
 def _lost(result: DrillResult) -> str:
@@ -123,11 +138,12 @@ def _recovered(result: DrillResult) -> str:
 
 
 def _wrong(result: DrillResult) -> Iterator[Text]:
-    """Verdicts that do not hold, commands that ended otherwise, and the failure if it is neither."""
-    told = False
+    """Why it failed, if that is none of these: verdicts that do not hold, commands that ended otherwise."""
+    verdicts = {f"{verdict.claim}: {verdict.evidence}" for verdict in result.verdicts}
+    if result.failure is not None and result.failure not in verdicts:
+        yield Text.assemble(("  ✗ ", STYLES["bad"]), words.visible(result.failure))
     for verdict in result.verdicts:
         if not verdict.ok:
-            told = True
             claim, evidence = words.visible(verdict.claim), words.visible(verdict.evidence)
             yield Text.assemble(
                 ("  ✗ ", STYLES["bad"]), f"{claim}: {evidence}", (f" ({verdict.by})", "dim")
@@ -135,7 +151,6 @@ def _wrong(result: DrillResult) -> Iterator[Text]:
             yield from (Text(f"      {words.visible(line)}") for line in verdict.lines)
     for command in result.commands:
         if not command.ok:
-            told = True
             expected = " or ".join(map(str, command.expected))
             yield Text.assemble(
                 ("  ✗ ", STYLES["bad"]),
@@ -144,8 +159,6 @@ def _wrong(result: DrillResult) -> Iterator[Text]:
             yield from (
                 Text(f"      {words.visible(line)}") for line in command.output[-OUTPUT_MAX:]
             )
-    if result.failure is not None and not told:
-        yield Text.assemble(("  ✗ ", STYLES["bad"]), words.visible(result.failure))
 
 
 def _line(label: str, text: str, *, ok: bool = True) -> Text:

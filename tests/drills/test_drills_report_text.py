@@ -55,6 +55,26 @@ def test_a_failure_that_is_no_verdict_is_printed_too() -> None:
     assert "  ✗ it fell over\n" in printed(result)
 
 
+def test_why_a_drill_broke_down_is_printed_beside_the_verdicts_that_came_of_it() -> None:
+    """Verdicts after a breakdown are what it led to: whoever reads only them looks in the wrong place."""
+    broke = replace(sample_failed(), twin=None, failure="StorageError: the consumer ended with 3")
+    assert "  ✗ StorageError: the consumer ended with 3\n  ✗ the table holds" in printed(broke)
+    verdict = sample_failed().verdicts[1]
+    same = replace(broke, failure=f"{verdict.claim}: {verdict.evidence}")
+    assert printed(same).count(verdict.claim) == 1
+
+
+def test_of_a_twin_that_was_caught_it_is_told_by_what_and_nothing_in_red() -> None:
+    """It came out as it has to: a screen full of what is wrong says the opposite."""
+    assert printed(sample_failed()) == (
+        "✓ Sabotage caught  table-dropped  A table is dropped\n"
+        "  twin         rebuilt up to the snapshot, without the tail\n"
+        "  noticed by   model: the table holds what the acknowledged events make of it: 371 of 412 "
+        "items equal to the reference model's, 41 differ\n"
+        "  repeat       binlog drill run table-dropped --on embedded --seed 7\n"
+    )
+
+
 @pytest.mark.parametrize("figure", ["rpo_events", "rto_s"])
 def test_what_was_not_measured_is_no_zero(figure: str) -> None:
     measured = replace(sample_result().measured, **{figure: None})
