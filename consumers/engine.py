@@ -34,7 +34,7 @@ from appliers.letters import LetterPlace
 from appliers.routing import Routing
 from appliers.starts import starts_of
 from appliers.store import Checkpoint, Generation, Sink
-from binlog.errors import LostError, PoisonError
+from binlog.errors import LostError, PoisonError, UpgradeError
 from binlog.lineage import Lineage
 from binlog.log import Log
 from binlog.pages import Pages
@@ -182,12 +182,13 @@ class Engine:
     def step(self, *, wait_s: float = 0.0) -> Step | None:
         """Read, fold and commit one page; ``None`` if there is nothing to read now.
 
-        A poison event that parks no item raises only after all before it is committed: the page
-        that holds it is read again record by record. After any error the next step starts over at
-        the checkpoints.
+        A poison event that parks no item, or one of a newer schema, raises only after all before it
+        is committed: the page that holds it is read again record by record. After any error the next
+        step starts over at the checkpoints.
 
         Raises:
             PoisonError: an event that cannot be applied; the checkpoint stands before its record.
+            UpgradeError: likewise, until the appliers are newer.
             DamageError: of the log.
             LostError: the generation is no longer live.
         """
@@ -207,7 +208,7 @@ class Engine:
             return None
         try:
             return self._commit(runs)
-        except PoisonError:
+        except (PoisonError, UpgradeError):  # of its schema: newer than the appliers
             if self._careful:
                 raise
             self._careful = True

@@ -15,7 +15,8 @@ from appliers.stores import MemoryStore, SQLiteStore
 from appliers.summary import summarize
 from binlog.changes import event, put_item
 from binlog.envelope import Envelope
-from binlog.errors import PoisonError
+from binlog.errors import PoisonError, UpgradeError
+from binlog.reader import PAGE_BYTES
 from binlog.testing.world.store import Diverted, Moved, WorldStore, Wrote
 from binlog.values import encode_value
 from consumers.engine import Engine
@@ -186,3 +187,17 @@ def test_what_may_pass_stops_it_though_it_parks(tmp_path: Path) -> None:
         replicate(log, store, PARK)
     assert list(store.letters()) == []
     assert dict(store.scan("orders"))[KEY].version == 2
+
+
+@pytest.mark.parametrize("page_bytes", [1, PAGE_BYTES])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "dynamodb"])
+def test_what_stops_at_a_newer_schema_leaves_a_store_that_can_be_read(
+    tmp_path: Path, kind: str, page_bytes: int
+) -> None:
+    """Whoever is called then compares it: its items are to be those of its checkpoint, all of them."""
+    log, store = new_log(tmp_path / "log"), store_of(kind, tmp_path)
+    append(log, order(1), order(2), order(3), event("Paid", {"id": 4}, 1, schema=2, table="orders"))
+    with pytest.raises(UpgradeError, match="schema version 2"):
+        replicate(log, store, Following(once=True, rules=RULES, page_bytes=page_bytes))
+    found = summarize(store)
+    assert (found.tables["orders"].items, sum(found.vector.values())) == (3, 3)
