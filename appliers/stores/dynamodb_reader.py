@@ -306,7 +306,10 @@ class Moment:
 
 
 class _checked:  # noqa: N801 - reads as a statement
-    """Afterwards, look whether it was one moment; a table that went meanwhile says that it was not."""
+    """Afterwards, look whether it was one moment; a table that went meanwhile says that it was not.
+
+    One that is gone although nobody replaced it is damage.
+    """
 
     def __init__(self, moment: Moment) -> None:
         self._moment = moment
@@ -318,6 +321,12 @@ class _checked:  # noqa: N801 - reads as a statement
         is_missing = error is not None and error_code(error.__cause__ or error) == MISSING
         if error is None or is_missing:
             self._moment.check()
+        if is_missing:
+            raise DamageError(
+                "the store lacks a table that its catalog names",
+                self._moment.name,
+                "was it deleted by hand? binlog rebuild LOG STORE makes it anew",
+            ) from error
 
 
 def still_ahead(lock: Lock, standings: Mapping[str, Mapping[int, Standing]]) -> Ahead:

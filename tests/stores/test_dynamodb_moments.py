@@ -14,7 +14,7 @@ from appliers.item import Write
 from appliers.stores.dynamodb import DynamoDBStore
 from binlog.changes import put_item
 from binlog.clock import ManualClock
-from binlog.errors import BusyError, RefusedError
+from binlog.errors import BusyError, DamageError, RefusedError
 from binlog.logs import DirectoryLog, create_directory_log
 from binlog.params import Params
 from binlog.producer import Producer
@@ -155,6 +155,22 @@ def test_a_commit_costs_one_write_of_the_lock_and_none_where_nothing_is_written(
     double.calls.clear()
     store.commit(generation, [], [checkpoint(0, 3)])
     assert written(double) == ["at"]
+    store.close()
+
+
+def test_a_table_that_somebody_dropped_is_damage_and_no_question_of_the_region() -> None:
+    """Of a store that is there: `check` has to name it as broken, and not as a wrong address."""
+    double = DynamoDBDouble()
+    store, generation = begin(double)
+    store.commit(generation, [put("a", 1)], [checkpoint(0, 1)])
+    with store.view() as view:
+        [table] = {t for g in view.generations() for t in g.tables}
+        [physical] = [name for name in double.tables if name.endswith(f".{table}")]
+        double.delete_table(TableName=physical)
+        with pytest.raises(DamageError, match="lacks a table that its catalog names"):
+            list(view.scan(table))
+        with pytest.raises(DamageError, match="lacks a table"):
+            view.read(generation, table, [key("a")])
     store.close()
 
 
