@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from appliers.summary import summarize
 from binlog.drills.action import TABLE, Fold, Item
-from binlog.drills.judge import Judge, Wanted, places_of
+from binlog.drills.judge import Judge, Wanted
 from binlog.drills.ledger import Book, Entry
+from binlog.drills.places import Places, places_of
 from binlog.drills.record import By, Record
 from binlog.drills.target import Target
 from binlog.json_values import encode_json
@@ -48,15 +49,15 @@ class Holding:
                 store, name, wanted=wanted, table=table, lost=lost, see=see, measures=measures
             )
 
-    def log_holds(self, name: str = "log") -> dict[str, tuple[int, int]]:
+    def log_holds(self, name: str = "log") -> Places:
         """A log has every acknowledged event once; partition and offset of each, by id."""
         with contextlib.closing(self.target.open_log(name)) as log:
             return self.judge.log(log, name)
 
-    def places(self, name: str = "log") -> dict[str, tuple[int, int]]:
+    def places(self, name: str = "log") -> Places:
         """Partition and offset of each event that a log has, by id."""
         with contextlib.closing(self.target.open_log(name)) as log:
-            return places_of(log)
+            return places_of(log, self.book.fills)
 
     def same(self, *names: str, table: str = TABLE) -> bool:
         """Stores hold the same items."""
@@ -86,4 +87,4 @@ class Holding:
 
     def tagged(self, tag: str) -> list[Entry]:
         """Entries of the ledger."""
-        return [entry for entry in self.book.entries() if entry.tag == tag]
+        return list(self.book.entries(tag=tag))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 
 from appliers.store import Store
 from binlog.drills.action import TABLE, Fold, Item
 from binlog.drills.ledger import Book, Entry
+from binlog.drills.places import Places, places_of
 from binlog.drills.record import Record
-from binlog.drills.reference import LINES_MAX, compare, histories
+from binlog.drills.reference import LINES_MAX, compare
 from binlog.log import Log
-from binlog.reader import Reader
 from binlog.values import decode_value
 
 Wanted = Callable[[Entry], bool]
@@ -20,11 +20,14 @@ Wanted = Callable[[Entry], bool]
 
 def read_table(store: Store, table: str = TABLE) -> dict[str, Item]:
     """The items of a table, by id; no tombstones."""
-    found = {}
+    return dict(rows_of(store, table))
+
+
+def rows_of(store: Store, table: str = TABLE) -> Iterator[tuple[str, Item]]:
+    """The same, one by one."""
     for key, row in store.scan(table):
         if row.data is not None:
-            found[str(decode_value(key)["id"])] = decode_value(row.data)
-    return found
+            yield str(decode_value(key)["id"]), decode_value(row.data)
 
 
 def tables_of(store: Store) -> set[str]:
@@ -39,20 +42,6 @@ def applied_of(store: Store) -> int:
         for generation in store.generations()
     ]
     return min(found, default=0)
-
-
-def places_of(log: Log, seen: Counter[str] | None = None) -> dict[str, tuple[int, int]]:
-    """Partition and offset of each event of a log, by id; ``seen`` counts them."""
-    reader = Reader(log)
-    found = {}
-    while (runs := reader.read(wait_s=0.0)) is not None:
-        for run in runs:
-            for offset, envelope in enumerate(run.columns.envelopes(), run.first_offset):
-                if not envelope.is_control:
-                    found[envelope.id] = run.partition, offset
-                    if seen is not None:
-                        seen[envelope.id] += 1
-    return found
 
 
 class Judge:
@@ -79,29 +68,41 @@ class Judge:
         ``lost`` are ids that were named as lost: they have to be missing, and they alone. ``see`` is
         what the replica makes of an item (a transform). ``measures``: its RPO is the drill's.
         """
-        entries = [entry for entry in self._book.entries() if wanted(entry)]
-        gone = [e for e in entries if e.id in lost and e.told == "acknowledged"]
-        expected = histories([e for e in entries if e.id not in lost], self.folds, table)
-        for history in expected.values():
-            history.states = [None if each is None else see(each) for each in history.states]
-        items = read_table(store, table) if table in tables_of(store) else {}
-        found = compare(expected, items)
-        missing, total = found.missing, len(found.missing) + len(found.present) + len(gone)
+        gone: list[str] = []
+
+        def kept() -> Iterator[Entry]:
+            for entry in self._book.entries():
+                if wanted(entry):
+                    if entry.id not in lost:
+                        yield entry
+                    elif entry.told == "acknowledged":
+                        gone.append(entry.id)
+
+        found = compare(
+            kept(),
+            rows_of(store, table) if table in tables_of(store) else (),
+            self.folds,
+            name=table,
+            values=len(self._book),
+            see=see,
+            until_s=self._record.disaster_s(),
+        )
+        missing, total = found.missing, found.missing + found.present + len(gone)
+        keys = found.equal + found.different
         if measures:
             self._record.measure(
-                rpo_events=len(missing) + len(gone),
-                rpo_age_s=self._age([*missing, *gone], found.present),
-                items=len(items),
+                rpo_events=missing + len(gone),
+                rpo_age_s=self._age(found.newest_s) if missing or gone else 0.0,
+                items=found.items,
             )
         named = f", {len(gone):,} of them named as lost" if gone else ""
         ok = self._record.say(
             f"no acknowledged event is missing in {name}{' but those named' if gone else ''}",
             ok=not missing and total > len(gone),
-            evidence=f"{total:,} acknowledged{named}, {len(missing):,} missing",
+            evidence=f"{total:,} acknowledged{named}, {missing:,} missing",
             by="ledger",
-            lines=tuple(_told(entry) for entry in missing[:LINES_MAX]),
+            lines=self._lines(found.missing_ids),
         )
-        keys = found.equal + found.different
         return (
             self._record.say(
                 f"{name} holds what the{' other' if gone else ''} acknowledged events make of it",
@@ -114,35 +115,48 @@ class Judge:
             and ok
         )
 
-    def _age(self, missing: list[Entry], present: list[Entry]) -> float | None:
+    def _age(self, newest_s: float | None) -> float | None:
         disaster_s = self._record.disaster_s()
-        if not missing:
-            return 0.0
-        before = [e.at_s for e in present if disaster_s is None or e.at_s <= disaster_s]
-        if disaster_s is None or not before:
+        if disaster_s is None or newest_s is None:
             return None
-        return round(disaster_s - max(before), 3)
+        return round(disaster_s - newest_s, 3)
 
-    def log(self, log: Log, name: str) -> dict[str, tuple[int, int]]:
+    def _lines(self, ids: Collection[str]) -> tuple[str, ...]:
+        return (
+            tuple(_told(entry) for entry in self._book.entries() if entry.id in ids) if ids else ()
+        )
+
+    def log(self, log: Log, name: str) -> Places:
         """Whether a log has each acknowledged event once, and no other; place of each by its id."""
-        seen: Counter[str] = Counter()
-        found = places_of(log, seen)
-        entries = {entry.id: entry for entry in self._book.entries()}
-        lost = [e for e in entries.values() if e.told == "acknowledged" and not seen[e.id]]
-        lies = [e for e in entries.values() if e.told in ("failed", "never") and seen[e.id]]
-        twice = [each for each, count in seen.items() if count > 1]
-        alien = [each for each in seen if each not in entries]
-        acknowledged = sum(entry.told == "acknowledged" for entry in entries.values())
+        found = places_of(log, self._book.fills)
+        lost, lies = _Few(), _Few()
+        acknowledged = known = 0
+        for entry in self._book.entries():
+            is_there = entry.id in found
+            known += is_there
+            if entry.told == "acknowledged":
+                acknowledged += 1
+                if not is_there:
+                    lost.add(entry)
+            elif is_there and entry.told in ("failed", "never"):
+                lies.add(entry)
+        aliens = len(found) - known
+        alien = self._aliens(found) if aliens else []
         self._record.measure(events=len(found))
         self._record.say(
             f"{name} has every acknowledged event once, and none that was reported as not sent",
-            ok=not (lost or lies or twice or alien) and acknowledged > 0,
-            evidence=f"{acknowledged:,} acknowledged, {len(lost):,} lost, {len(twice):,} twice, "
-            f"{len(lies):,} reported as not sent and there, {len(alien):,} that nobody published",
+            ok=not (lost.count or lies.count or found.again or aliens) and acknowledged > 0,
+            evidence=f"{acknowledged:,} acknowledged, {lost.count:,} lost, {found.again:,} twice, "
+            f"{lies.count:,} reported as not sent and there, {aliens:,} that nobody published",
             by="ledger",
-            lines=tuple([*map(_told, [*lost, *lies]), *twice, *alien][:LINES_MAX]),
+            lines=(*lost.lines, *lies.lines, *found.twice, *alien)[:LINES_MAX],
         )
         return found
+
+    def _aliens(self, found: Places) -> list[str]:
+        """Some of the events that nobody published."""
+        known = {entry.id for entry in self._book.entries() if entry.id in found}
+        return list(islice((each for each in found if each not in known), LINES_MAX))
 
     def stores(self, stores: Mapping[str, Store], table: str) -> bool:
         """Whether the items of several stores are the same."""
@@ -160,6 +174,19 @@ class Judge:
             by="model",
             lines=tuple(sorted(different)[:LINES_MAX]),
         )
+
+
+class _Few:
+    """How many there are, and the first of them in words."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: list[str] = []
+
+    def add(self, entry: Entry) -> None:
+        self.count += 1
+        if len(self.lines) < LINES_MAX:
+            self.lines.append(_told(entry))
 
 
 def _told(entry: Entry) -> str:

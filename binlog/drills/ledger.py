@@ -3,7 +3,8 @@
 Invariants:
 - an event has one outcome at most, and an outcome never changes, but for an unknown one that is
   resolved;
-- entries of one key are in the order in which its one producer published them.
+- entries of one key are in the order in which its one producer published them;
+- events that were filled in by the million are as good as any other, but have no object each.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
-from typing import Literal
+from itertools import islice
+from typing import Literal, get_args
 
 import msgspec
 
 from binlog.drills import result
 from binlog.drills.action import Action
+from binlog.drills.filling import Fill
 from binlog.envelope import Envelope
 from binlog.errors import NotSentError, UnknownOutcomeError
 from binlog.producer import Delivery, Outcome, Producer
@@ -26,6 +30,8 @@ from binlog.producer.outcome import Frame
 from binlog.producer.resolve import Verdict
 
 Told = Literal["open", "acknowledged", "failed", "unknown", "never"]
+TOLD: tuple[Told, ...] = get_args(Told)
+BATCH = 10_000
 _TOLD: dict[Outcome, Told] = {
     Outcome.ACKNOWLEDGED: "acknowledged",
     Outcome.FAILED: "failed",
@@ -54,6 +60,7 @@ class Book:
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
+        self.fills: list[Fill] = []
         self._acknowledged = 0
 
     def publish(
@@ -96,9 +103,40 @@ class Book:
                         entry.told, entry.at_s = "failed", now
         return made
 
+    def fill(self, producer: Producer, fill: Fill) -> None:
+        """Publish all events of it, `BATCH` at a time.
+
+        Raises:
+            BinlogError: one of them was not acknowledged; those up to there are in the ledger.
+        """
+        self.fills.append(fill)
+        actions = fill.actions()
+        while batch := list(islice(actions, BATCH)):
+            first = fill.grow(len(batch))
+            producer.append_many(
+                [a.envelope(f"{fill.name}.{n}") for n, a in enumerate(batch, first)],
+                on_delivery=partial(self._filled, fill, first),
+            )
+
+    def _filled(self, fill: Fill, first: int, delivery: Delivery) -> None:
+        now, told = self._clock(), _TOLD[delivery.outcome]
+        code, session = TOLD.index(told), str(delivery.session or "")
+        for number, index in enumerate(delivery.indexes, delivery.first):
+            fill.tell(
+                first + index,
+                code,
+                now,
+                partition=delivery.partition,
+                session=session,
+                number=number,
+            )
+        if told == "acknowledged":
+            with self._lock:
+                self._acknowledged += len(delivery.indexes)
+
     def resolve(self, producer: Producer) -> Counter[str]:
         """Ask what became of the unknown ones; how many of each verdict."""
-        unknown = [entry for entry in self.entries() if entry.told == "unknown"]
+        unknown = [entry for entry in self._entered() if entry.told == "unknown"]
         frames = {entry.frame for entry in unknown if entry.frame is not None}
         found = producer.resolve(frames) if frames else {}
         counts: Counter[str] = Counter()
@@ -122,26 +160,64 @@ class Book:
         """So far."""
         return self._acknowledged
 
-    def entries(self, *, told: Told | None = None) -> list[Entry]:
-        """All, or those of an outcome, in the order of publishing."""
-        with self._lock:
-            return [entry for entry in self._entries if told is None or entry.told == told]
+    def entries(self, *, told: Told | None = None, tag: str | None = None) -> Iterator[Entry]:
+        """All, or those of an outcome or a tag, each key's in the order of publishing."""
+        for fill in self.fills if not tag else ():
+            for index, action in enumerate(islice(fill.actions(), len(fill))):
+                entry = _entry(fill, index, action)
+                if told is None or entry.told == told:
+                    yield entry
+        for entry in self._entered():
+            if (told is None or entry.told == told) and (tag is None or entry.tag == tag):
+                yield entry
+
+    def times(self) -> Iterator[float]:
+        """When each that is acknowledged was told to be."""
+        code = TOLD.index("acknowledged")
+        for fill in self.fills:
+            yield from (at for at, told in zip(fill.at_s, fill.told, strict=True) if told == code)
+        yield from (entry.at_s for entry in self._entered() if entry.told == "acknowledged")
+
+    def __len__(self) -> int:
+        return len(self._entries) + sum(map(len, self.fills))
 
     def summary(self) -> result.Ledger:
         """For the result."""
-        counts: Counter[str] = Counter(entry.told for entry in self.entries())
+        counts: Counter[str] = Counter(entry.told for entry in self._entered())
+        for fill in self.fills:
+            counts.update({told: fill.told.count(code) for code, told in enumerate(TOLD)})
         return result.Ledger(
             acknowledged=counts["acknowledged"],
             failed=counts["failed"] + counts["never"],
             unknown=counts["unknown"] + counts["open"],
-            sha256=hash_of(self.entries(told="acknowledged")),
+            sha256=self._hash(),
         )
 
+    def _entered(self) -> list[Entry]:
+        """Those that have an object each."""
+        with self._lock:
+            return list(self._entries)
 
-def hash_of(entries: Iterable[Entry]) -> str:
-    """Of ids and places, in the order of acknowledgement."""
-    total = sha256()
-    for entry in sorted(entries, key=lambda entry: (entry.at_s, entry.id)):
-        place = f"{entry.id} {entry.partition} {entry.session} {entry.number}\n"
-        total.update(place.encode())
-    return total.hexdigest()
+    def _hash(self) -> str:
+        """Of ids and places: of each fill, then of the others in the order of acknowledgement."""
+        total = sha256()
+        for fill in self.fills:
+            total.update(fill.sha256(TOLD.index("acknowledged")))
+        told = [entry for entry in self._entered() if entry.told == "acknowledged"]
+        for entry in sorted(told, key=lambda entry: (entry.at_s, entry.id)):
+            place = f"{entry.id} {entry.partition} {entry.session} {entry.number}\n"
+            total.update(place.encode())
+        return total.hexdigest()
+
+
+def _entry(fill: Fill, index: int, action: Action) -> Entry:
+    return Entry(
+        id=f"{fill.name}.{index}",
+        action=action,
+        tag="",
+        told=TOLD[fill.told[index]],
+        at_s=fill.at_s[index],
+        partition=fill.partitions[index],
+        session=fill.session(index) if fill.numbers[index] else "",
+        number=fill.numbers[index],
+    )

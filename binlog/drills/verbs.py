@@ -7,20 +7,19 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from random import Random
 from string import Formatter
 
-from binlog.drills.action import Action, Source, orders
+from binlog.drills.action import TABLE, Action, Source, orders
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.holding import Holding
 from binlog.drills.judge import applied_of
-from binlog.drills.ledger import Entry
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Background, Ended, Processes
 from binlog.drills.record import By, Record
-from binlog.drills.reference import events_in, histories
+from binlog.drills.reference import Event, event_of, tallies
 from binlog.drills.result import Command, PhaseName
 from binlog.drills.target import Target
 from binlog.errors import BinlogError, NotSentError
@@ -151,22 +150,27 @@ class Drill(Holding):
 
     def caught_up(self, name: str = "live") -> None:
         """Wait until a store has applied all that is acknowledged up to now."""
-        goal = self.book.entries(told="acknowledged")
+        goal = self.book.acknowledged
         if self.target.tells_applied:
-            until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= len(goal)  # noqa: E731
+            until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= goal  # noqa: E731
         else:
-            until = lambda: self._shows(name, goal)  # noqa: E731
-        self.wait(f"{name} with {len(goal)} events", until)
+            found: dict[str, int] = Counter(key for key, *_ in self._events())
+            until = lambda: self._shows(name, found)  # noqa: E731
+        self.wait(f"{name} with {goal:,} events", until)
 
-    def _shows(self, name: str, goal: Sequence[Entry]) -> bool:
-        """Whether the items of a store show all of these events, or later ones of their keys."""
-        found: dict[str, int] = Counter(entry.action.key for entry in goal)
+    def _shows(self, name: str, found: Mapping[str, int]) -> bool:
+        """Whether the items of a store show so many first events of these keys."""
         try:
             items = self.items(name)
         except (BinlogError, OSError):
             return False
-        now = histories(self.book.entries(), self.judge.folds)
-        return all(events_in(now[key], items.get(key)) >= count for key, count in found.items())
+        now = tallies(self._events(), items, self.judge.folds)
+        return all(now[key].has >= count for key, count in found.items())
+
+    def _events(self) -> Iterator[Event]:
+        for entry in self.book.entries(told="acknowledged"):
+            if entry.action.table == TABLE:
+                yield event_of(entry)
 
     def stop_load(self) -> None:
         """End the load; every event has its outcome then."""
