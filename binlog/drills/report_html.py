@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from binlog.drills import report_words as words
+from binlog.drills.report_spent import Row, brief, in_sum, rows
 from binlog.drills.report_timeline import Timeline, timeline
 from binlog.drills.result import JUDGES, Command, DrillResult, encode_result
 from binlog.errors import RefusedError
@@ -90,12 +91,13 @@ class View(msgspec.Struct, frozen=True):
         return self.result.failure or "nothing: it passed"
 
     @property
-    def price(self) -> str:
-        """What the requests and units cost, if they do."""
-        dollars = self.result.measured.dollars
-        if dollars is None:
-            return "nothing: no service was used"
-        return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.6f}"
+    def spent(self) -> list[Row]:
+        """What the recovery and the whole run have spent, a figure a line."""
+        return rows(self.result.measured)
+
+    def spent_by(self, command: Command) -> str:
+        """What one command did."""
+        return brief(command.spent)
 
     def ended(self, command: Command) -> str:
         """How a command ended, and how it should have."""
@@ -175,6 +177,11 @@ class Run(msgspec.Struct, frozen=True):
     def acknowledged(self) -> int:
         """Events that were acknowledged, in sum."""
         return sum(view.result.ledger.acknowledged for view in self.views)
+
+    @property
+    def spent(self) -> str:
+        """By the recoveries, in sum."""
+        return in_sum(view.result.measured for view in self.views) or words.UNKNOWN
 
     @property
     def slowest(self) -> float | None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from binlog.drills import report_words as words
+from binlog.drills.report_spent import sentence
 from binlog.drills.result import JUDGES, DrillResult
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow"}
@@ -110,6 +111,7 @@ def _judged(result: DrillResult) -> Iterator[Text]:
         said = f"{words.seconds(measured.rpo_age_s)} (target: {words.seconds(goals.rpo_age_s)})"
         yield _line("newest kept", said, ok=words.meets_rpo(result))
     yield _line("recovered", _recovered(result), ok=words.meets_rto(result))
+    yield _line("spent", words.visible(sentence(measured)))
     held = sum(verdict.ok for verdict in result.verdicts)
     yield _line(
         "checks",

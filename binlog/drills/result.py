@@ -11,11 +11,27 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had what was spent in one piece, and never measured
 
 PhaseName = Literal["detect", "decide", "restore", "verify", "switch"]
 JUDGES = frozenset({"ledger", "model", "verify", "check", "digest"})
 PHASES: tuple[PhaseName, ...] = ("detect", "decide", "restore", "verify", "switch")
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read, written and asked of services. ``None``: it was not measured, or is not there.
+
+    Bytes are those of files, from disk or memory alike, and of the bodies of requests and replies.
+    """
+
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+    requests: dict[str, int] = {}  # by service and operation, as "kinesis GetRecords"; each try
+    unanswered: int = 0  # of them: whether they consumed anything nobody knows
+    read_units: float | None = None  # of DynamoDB, as are write units
+    write_units: float | None = None
+    put_units: int | None = None  # of Kinesis, 25 KiB of one record each
+    dollars: float | None = None  # at list price; None where no service was asked
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +67,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[int, ...]  # exit statuses that are right there
     output: tuple[str, ...]  # the last lines of standard output and error, paths shortened
     twin: bool = False  # the sabotaged twin's, in the place of the runbook's own
+    spent: Spent = Spent()
 
     @property
     def ok(self) -> bool:
@@ -95,11 +112,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     rto: dict[str, float] = {}
     events: int = 0  # in the log at the end
     items: int = 0  # in the recovered table
-    read_bytes: int | None = None  # of log, archive and snapshots, as far as the place counts them
-    written_bytes: int | None = None
-    requests: dict[str, int] = {}  # by service and operation, as "kinesis GetRecords"
-    write_units: float | None = None
-    dollars: float | None = None  # list price of requests and units; None on a laptop
+    recovery: Spent = (
+        Spent()
+    )  # by what was typed and started in its phases, until the last one's end
+    run: Spent = Spent()  # by all of the drill
+    counted: tuple[str, ...] = ()  # what the two count, what they do not, and why; a sentence each
 
 
 class Goals(msgspec.Struct, frozen=True, kw_only=True):

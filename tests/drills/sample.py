@@ -13,6 +13,7 @@ from binlog.drills.result import (
     Measured,
     Phase,
     Sample,
+    Spent,
     Verdict,
 )
 
@@ -60,11 +61,30 @@ def sample_result() -> DrillResult:
             rto={"detect": 0.62, "decide": 0.21, "restore": 0.94, "verify": 0.51, "switch": 0.13},
             events=6_180,
             items=412,
-            read_bytes=412_880,
-            written_bytes=98_304,
-            requests={"dynamodb BatchWriteItem": 17, "kinesis GetRecords": 41},
-            write_units=412.0,
-            dollars=0.000515,
+            recovery=Spent(
+                read_bytes=412_880,
+                written_bytes=98_304,
+                requests={"dynamodb BatchWriteItem": 17, "kinesis GetRecords": 41},
+                read_units=0.0,
+                write_units=412.0,
+                put_units=0,
+                dollars=0.000258,
+            ),
+            run=Spent(
+                read_bytes=9_412_880,
+                written_bytes=2_398_304,
+                requests={
+                    "dynamodb BatchWriteItem": 117,
+                    "kinesis GetRecords": 141,
+                    "kinesis PutRecords": 391,
+                },
+                unanswered=2,
+                read_units=1.5,
+                write_units=6_592.0,
+                put_units=391,
+                dollars=0.034125,
+            ),
+            counted=("A stand-in was asked, which costs nothing.", "Requests are all tries."),
         ),
         ledger=Ledger(acknowledged=6_180, failed=0, unknown=0, sha256="9f2c" * 16),
         phases=(
@@ -110,6 +130,9 @@ def sample_result() -> DrillResult:
                 status=0,
                 expected=(0,),
                 output=("began at snapshot 20261126T164016-1a2b", "rebuilt from 1,630 events"),
+                spent=Spent(
+                    read_bytes=204_800, written_bytes=98_304, requests={"kinesis GetRecords": 41}
+                ),
             ),
             Command(
                 typed="binlog verify {live} {log}",

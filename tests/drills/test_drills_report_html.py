@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from binlog.drills import report_html
 from binlog.drills.report_html import drill_page, run_page, write_reports
-from binlog.drills.result import DrillResult, decode_result
+from binlog.drills.result import DrillResult, Spent, decode_result
 from binlog.errors import RefusedError
 from tests.drills.sample import sample_failed, sample_result
 
@@ -149,10 +149,12 @@ def test_everything_that_was_measured_is_in_the_page() -> None:
         result.title, result.story, result.take_back, result.repeat, result.ledger.sha256,
         *(v.claim for v in result.verdicts), *(v.evidence for v in result.verdicts),
         *(c.shown for c in result.commands), *(line for c in result.commands for line in c.output),
-        *result.versions.values(), *result.addresses.values(), *result.measured.requests,
+        *result.versions.values(), *result.addresses.values(), *result.measured.run.requests, *result.measured.counted,
         *(mark.text for mark in result.marks),
         "Passed", "26 November 2026, 16:40 UTC", "0 of 6,180", "target: at most 30 s", "403.2 KiB",
-        "status 3, as expected", "None of 6,180 acknowledged events is missing.",
+        "status 3, as expected", "requests of services 58 649", "write units of DynamoDB 412 6,592",
+        "at list price $0.000258 $0.034125", "without an answer 2",
+        "200.0 KiB read, 96.0 KiB written, 41 requests", "None of 6,180 acknowledged events is missing.",
     ]  # fmt: skip
     assert [each for each in wanted if flat(each) not in text] == []
 
@@ -174,8 +176,8 @@ def test_a_page_holds_the_result_that_it_was_made_from() -> None:
         ({"rto_s": None}, ["How long the recovery takes was not measured.", "not measured ✗ target: at most 30 s"]),
         ({"rto_s": 30.5}, ["Recovery took 30.5 s, more than the 30 s allowed.", "30.5 s ✗ target: at most 30 s"]),
         ({"rto_s": 30.0}, ["Recovery took 30 s, of 30 s allowed."]),
-        ({"dollars": None}, ["nothing: no service was used"]),
-        ({"read_bytes": None}, ["read from log, archive and snapshots not measured"]),
+        ({"recovery": Spent(read_bytes=1), "run": Spent(read_bytes=2)}, ["read 1 B 2 B", "written not measured not measured", "requests of services none none", "at list price none none"]),
+        ({"counted": ()}, ["read, written, asked of services not measured not measured"]),
     ],
 )  # fmt: skip
 def test_what_was_not_measured_or_missed_is_said_and_never_a_zero(

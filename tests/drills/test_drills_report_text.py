@@ -25,13 +25,16 @@ def printed_run(*results: DrillResult) -> str:
     return file.getvalue()
 
 
-def test_a_drill_that_passed_is_five_lines() -> None:
+def test_a_drill_that_passed_is_six_lines() -> None:
     phases = "detect 0.62 s, decide 0.21 s, restore 0.94 s, verify 0.51 s, switch 0.13 s"
     took = printed(sample_result()).partition("recovered    ")[2].partition(" (")[0]
     assert printed(sample_result()) == (
         "✓ Passed  table-dropped  A table is dropped\n"
         "  lost         0 of 6,180 acknowledged events (target: none)\n"
         f"  recovered    {took} (target: 30 s): {phases}\n"
+        "  spent        recovery: 403.2 KiB read, 96.0 KiB written, 58 requests, 412 write units, "
+        "$0.000258; the whole run: 9.0 MiB read, 2.3 MiB written, 649 requests, 6,592 write units, "
+        "1.5 read units, $0.034125\n"
         "  checks       3 of 3 hold\n"
         "  repeat       binlog drill run table-dropped --on embedded --seed 7\n"
     )
@@ -80,6 +83,11 @@ def test_what_was_not_measured_is_no_zero(figure: str) -> None:
     measured = replace(sample_result().measured, **{figure: None})
     text = printed(replace(sample_result(), measured=measured))
     assert "not measured" in text
+
+
+def test_what_was_spent_and_not_counted_is_said() -> None:
+    measured = replace(sample_result().measured, counted=())
+    assert "  spent        not measured\n" in printed(replace(sample_result(), measured=measured))
 
 
 def test_nothing_in_a_result_steers_the_terminal_or_is_taken_for_markup() -> None:

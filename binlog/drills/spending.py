@@ -1,0 +1,275 @@
+"""What a drill spends: bytes, requests, units and dollars, the recovery's and the whole run's.
+
+Invariants:
+
+* Each process that a drill starts has a meter; what is not counted is said, and never taken for none.
+* Bytes of files are the system's own figures of a process, read before it is waited for, so that one
+  that is killed tells them, too. Python's own modules, what was printed, and what was written down
+  for this are taken off.
+* Requests are those that `binlog.spent` has written down before they were sent.
+* The recovery's are those of commands that were typed in its phases, and of consumers that were
+  started there, until the last phase ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from binlog.drills.prices import dollars_of
+from binlog.drills.result import Spent
+from binlog.spent import VARIABLE, Line, io_of, read_lines, written_to
+
+FOLDER = ".spent"
+_FILES = ("file:", "sqlite:")
+_JAVA = "binlog kcl run"
+
+
+class _At(msgspec.Struct, frozen=True):
+    """How far a process and its file are at a moment."""
+
+    io: tuple[int, int] | None = None  # read, written
+    told: int = 0  # bytes of its file
+    said: int = 0  # bytes that it printed
+
+
+class Meter:
+    """Of one process and what it starts. Nothing is spent before `began`."""
+
+    def __init__(self, path: Path, said: Sequence[Path], *, is_recovery: bool) -> None:
+        self._path = path
+        self._said = said
+        self._pid: int | None = None
+        self.is_recovery = is_recovery
+        self.shown = ""
+        self._marked: _At | None = None
+        self._last: _At | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """For its environment."""
+        return {VARIABLE: str(self._path)}
+
+    def began(self, pid: int, shown: str) -> None:
+        """It runs."""
+        self._pid, self.shown = pid, shown
+
+    def mark(self) -> None:
+        """A phase has ended: up to here it was part of the recovery."""
+        if self._pid is not None:
+            self._marked = self._last or self._read(self._pid)
+
+    def ended(self) -> None:
+        """It has, or will within this moment, and nobody has waited for it yet; the last call counts."""
+        if self._pid is not None:
+            self._last = self._read(self._pid)
+
+    def _read(self, pid: int) -> _At:
+        return _At(
+            io_of(pid),
+            self._path.stat().st_size if self._path.exists() else 0,
+            sum(path.stat().st_size for path in self._said if path.exists()),
+        )
+
+    def whole(self) -> _Count:
+        """All of it."""
+        return _Count.of(self._path, self._last) if self._last else _Count(missing=1)
+
+    def recovery(self) -> _Count:
+        """Up to the last mark."""
+        at = self._marked or self._last
+        return _Count.of(self._path, at) if at else _Count(missing=1)
+
+
+class _Count(msgspec.Struct, kw_only=True):
+    """A sum of lines and figures."""
+
+    files: tuple[int, int] = (0, 0)
+    bodies: tuple[int, int] = (0, 0)
+    requests: Counter[str] = msgspec.field(default_factory=Counter)
+    unanswered: int = 0
+    read_units: float = 0.0
+    write_units: float = 0.0
+    put_units: int = 0
+    shard_hours: int = 0
+    aws: bool = False
+    missing: int = 0  # processes of which nothing is known
+    unread: int = 0  # processes of whose files nothing is known
+
+    @classmethod
+    def of(cls, path: Path, at: _At) -> _Count:
+        data = path.read_bytes()[: at.told] if at.told else b""
+        try:
+            made = cls.of_lines(read_lines(data))
+        except ValueError:
+            return cls(missing=1)
+        lines = read_lines(data)
+        if at.io is None or not any(line.base is not None for line in lines):
+            made.unread = 1
+            return made
+        python = sum((line.base or 0) + (line.own or 0) for line in lines)
+        read, written = at.io
+        made.files = max(0, read - python), max(0, written - at.told - at.said)
+        return made
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[Line]) -> _Count:
+        sent = {(line.pid, line.sent): line for line in lines if line.sent is not None}
+        got = {(line.pid, line.got): line for line in lines if line.got is not None}
+        return cls(
+            bodies=(sum(each.bytes for each in got.values()), sum(s.bytes for s in sent.values())),
+            requests=Counter(line.call for line in sent.values()),
+            unanswered=len(sent.keys() - got.keys()),
+            read_units=sum(each.read_units for each in got.values()),
+            write_units=sum(each.write_units for each in got.values()),
+            put_units=sum(each.put_units for each in got.values()),
+            shard_hours=sum(each.shard_hours for each in got.values()),
+            aws=any(line.aws for line in sent.values()),
+        )
+
+    def spent(self, *, files: bool) -> Spent:
+        """As a result has it; ``files``: there were some to read and write."""
+        known = not files or not (self.missing or self.unread)
+        services = {call.partition(" ")[0] for call in self.requests}
+        return Spent(
+            read_bytes=self.bodies[0] + files * self.files[0] if known else None,
+            written_bytes=self.bodies[1] + files * self.files[1] if known else None,
+            requests=dict(sorted(self.requests.items())),
+            unanswered=self.unanswered,
+            read_units=self.read_units if "dynamodb" in services else None,
+            write_units=self.write_units if "dynamodb" in services else None,
+            put_units=self.put_units if "kinesis" in services else None,
+            dollars=dollars_of(
+                self.requests,
+                read_units=self.read_units,
+                write_units=self.write_units,
+                put_units=self.put_units,
+                shard_hours=self.shard_hours,
+            )
+            if services
+            else None,
+        )
+
+
+def _sum(counts: Iterable[_Count]) -> _Count:
+    total = _Count()
+    for each in counts:
+        total.files = total.files[0] + each.files[0], total.files[1] + each.files[1]
+        total.bodies = total.bodies[0] + each.bodies[0], total.bodies[1] + each.bodies[1]
+        total.requests += each.requests
+        total.aws = total.aws or each.aws
+        for name in (
+            "unanswered",
+            "read_units",
+            "write_units",
+            "put_units",
+            "shard_hours",
+            "missing",
+            "unread",
+        ):
+            setattr(total, name, getattr(total, name) + getattr(each, name))
+    return total
+
+
+class Spending:
+    """Of one drill. ``recovering`` says whether a phase of the recovery is under way."""
+
+    def __init__(self, folder: Path, *, recovering: Callable[[], bool]) -> None:
+        self._folder = folder / FOLDER
+        self._recovering = recovering
+        self._meters: list[Meter] = []
+
+    def counting(self) -> AbstractContextManager[None]:
+        """Meanwhile what this process asks of services is counted: producers, disaster and judge."""
+        self._folder.mkdir(exist_ok=True)
+        return written_to(self._drill)
+
+    @property
+    def _drill(self) -> Path:
+        return self._folder / "drill"
+
+    def meter(self, *said: Path) -> Meter:
+        """For a process that is about to be started; what it prints goes to ``said``."""
+        self._folder.mkdir(exist_ok=True)
+        path = self._folder / f"{len(self._meters) + 1}"
+        made = Meter(path, said, is_recovery=self._recovering())
+        self._meters.append(made)
+        return made
+
+    def phase_ended(self) -> None:
+        """What runs and was started by the recovery is its own up to here."""
+        for each in self._meters:
+            if each.is_recovery:
+                each.mark()
+
+    def of(self, meter: Meter, addresses: Mapping[str, str]) -> Spent:
+        """One command's."""
+        return meter.whole().spent(files=_has_files(addresses))
+
+    def measured(self, addresses: Mapping[str, str]) -> dict[str, Any]:
+        """Figures by the names of `Measured`, when all that was started has ended."""
+        files = _has_files(addresses)
+        ours = _sum(meter.whole() for meter in self._meters)
+        data = self._drill.read_bytes() if self._drill.exists() else b""
+        whole = _sum([ours, _Count.of_lines(read_lines(data))])
+        recovery = _sum(meter.recovery() for meter in self._meters if meter.is_recovery)
+        return {
+            "recovery": recovery.spent(files=files),
+            "run": whole.spent(files=files),
+            "counted": tuple(_sentences(whole, files=files, meters=self._meters)),
+        }
+
+
+def _has_files(addresses: Mapping[str, str]) -> bool:
+    return any(address.startswith(_FILES) for address in addresses.values())
+
+
+def _sentences(whole: _Count, *, files: bool, meters: Sequence[Meter]) -> Iterable[str]:
+    if files:
+        yield (
+            "Bytes of files are what commands and consumers read and wrote by calls, from disk or "
+            "memory alike, without Python's own modules (to some 20 KB a process). Producers and "
+            "judge, which are the drill's own process, are not in them."
+        )
+    if whole.requests:
+        yield (
+            "Requests are all tries, their bytes those of bodies. The whole run has those of producers, "
+            "disaster and judge, too."
+        )
+        yield (
+            "Units are as the services say them, of Kinesis by 25 KiB of a record; a write whose "
+            "condition fails is taken as one."
+        )
+        where = "" if whole.aws else "A stand-in was asked, which costs nothing. "
+        yield (
+            f"{where}Dollars are list prices of us-east-1, on demand, without storage and traffic; "
+            "a shard is paid for the hour that it begins in."
+        )
+    else:
+        yield (
+            "No requests, no units and no price: log, archive and stores are files of this machine."
+        )
+    if whole.unanswered:
+        yield (
+            f"{whole.unanswered:,} requests were sent and not answered, as to who was killed: they "
+            "are counted, what they consumed is not."
+        )
+    if not any(meter.is_recovery for meter in meters):
+        yield "The recovery spent nothing of its own: nobody typed anything, what ran went on."
+    if any(meter.shown.startswith(_JAVA) for meter in meters):
+        yield (
+            "Not counted: what the daemon of the Kinesis Client Library, a Java program, asks by "
+            "itself (GetRecords, its table of leases). Its workers are."
+        )
+    if whole.missing:
+        yield f"Not counted: {whole.missing} processes of which nothing is known."
+    if files and whole.unread:
+        yield (
+            f"Not counted: bytes of {whole.unread} processes, of which this system does not tell "
+            "them, or which ended before they began to work. So there is no sum."
+        )
