@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
-import signal
+import secrets
+import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from binlog.drills.declared import Declared, Make, Twin
+from binlog.drills.interrupts import Interrupts
+from binlog.drills.processes import Processes
+from binlog.drills.reaper import PREFIX, Reaper
 from binlog.drills.record import Record
 from binlog.drills.report_words import file_stem
-from binlog.drills.result import DrillResult, encode_result
+from binlog.drills.result import DrillResult, Sample, encode_result
 from binlog.drills.target import Target
 from binlog.drills.targets.embedded import Embedded
 from binlog.drills.verbs import Drill
@@ -50,83 +51,114 @@ def run_drill(
 
     Raises:
         RefusedError: it is not for that target.
-        InterruptedDrillError: Ctrl-C or SIGTERM.
+        InterruptedDrillError: Ctrl-C, SIGTERM, or its terminal is gone.
     """
     if on not in declared.on:
         where = ", ".join(declared.on)
         raise RefusedError(f"it is not for {on}", declared.name, f"run it on {where}")
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     record = Record(tell)
-    failure, interrupted, left = None, False, []
-    drill: Drill | None = None
-    target: Target | None = None
-    with _terminated_as_interrupted(), noted(record):
+    failure, interrupted = None, False
+    with Interrupts() as interrupts, noted(record):
+        mark = secrets.token_hex(8)
+        # Resolved: /tmp may be a link, and paths are taken out of what commands say.
+        folder = Path(tempfile.gettempdir()).resolve() / f"{PREFIX}{declared.name}-{mark}"
+        reaper = Reaper(folder, mark)
+        target: Target | None = None
         try:
-            # Resolved: /tmp may be a link, and paths are taken out of what commands say.
-            folder = Path(tempfile.mkdtemp(prefix=f"binlog-drill-{declared.name}-")).resolve()
+            folder.mkdir(mode=0o700)
             target = declared.makes.get(on, make)(folder)
-            drill = Drill(declared, target, record, seed=seed, twin=twin)
-            declared.script(drill)
-        except KeyboardInterrupt:
-            interrupted, failure = True, "interrupted"
-        except Exception as error:  # noqa: BLE001 - it is the drill's outcome
-            failure = f"{type(error).__name__}: {error}".splitlines()[0]
-            tell(traceback.format_exc())
-            for said in drill.processes.last_words() if drill is not None else ():
-                record.mark("note", said, record.now_s())
-                tell(said)
-            # Of a twin: what broke down before the sabotage says nothing about it.
-            if drill is not None and record.disaster_s() is not None and not drill.unused:
-                drill.judge_anyhow()
-        with _deaf():  # who asks twice is not to leave half of it running
-            samples: tuple[Any, ...] = ()
-            if drill is not None:
-                drill.end()
-                samples = drill.curves.stop()
-            addresses = dict(target.addresses) if target is not None else {}
-            versions = {**_versions(), **(target.versions() if target is not None else {})}
+            processes = Processes(folder, target.environment, mark=mark, interrupts=interrupts)
+            drill = Drill(declared, target, record, seed=seed, twin=twin, processes=processes)
+        except BaseException:
             if target is not None:
-                left = target.close()
-    if drill is None:
-        raise (
-            KeyboardInterrupt
-            if interrupted
-            else RefusedError(failure or "it did not begin", on, "see --on")
+                _close(target)
+            shutil.rmtree(folder, ignore_errors=True)
+            reaper.over()
+            raise
+        try:
+            interrupts.open()
+            failure = _play(declared, drill, record, tell)
+            interrupts.shut()
+        except KeyboardInterrupt:
+            interrupts.shut()
+            interrupted = True
+        # From here on no signal interrupts: who asks twice is not to leave half of it running.
+        drill.end()
+        samples: tuple[Sample, ...] = drill.curves.stop()
+        addresses = dict(target.addresses)
+        versions = {**_versions(), **target.versions()}
+        left = _close(target)
+        reaper.over()
+        if interrupted or interrupts.asked:
+            interrupted, failure = True, "interrupted"
+        if not interrupted:
+            failure = failure or _conclude(declared, drill, record)
+        words = ["binlog drill run", declared.name, f"--on {on} --seed {seed}"]
+        result = DrillResult(
+            name=declared.name,
+            title=declared.title,
+            story=declared.story,
+            take_back=declared.take_back,
+            on=on,
+            seed=seed,
+            repeat=" ".join([*words, "--twin"] if twin else words),
+            started_at=started_at,
+            seconds=round(record.now_s(), 3),
+            twin=None if twin is None else twin.what,
+            passed=failure is None,
+            failure=failure,
+            interrupted=interrupted,
+            goals=declared.goals,
+            measured=record.measured,
+            ledger=drill.book.summary(),
+            phases=tuple(record.phases),
+            marks=tuple(record.marks),
+            commands=tuple(record.commands),
+            verdicts=tuple(record.verdicts),
+            samples=samples,
+            versions=versions,
+            addresses=addresses,
+            left=tuple(left),
         )
-    if not interrupted:
-        failure = failure or _conclude(declared, drill, record)
-    words = ["binlog drill run", declared.name, f"--on {on} --seed {seed}"]
-    result = DrillResult(
-        name=declared.name,
-        title=declared.title,
-        story=declared.story,
-        take_back=declared.take_back,
-        on=on,
-        seed=seed,
-        repeat=" ".join([*words, "--twin"] if twin else words),
-        started_at=started_at,
-        seconds=round(record.now_s(), 3),
-        twin=None if twin is None else twin.what,
-        passed=failure is None,
-        failure=failure,
-        interrupted=interrupted,
-        goals=declared.goals,
-        measured=record.measured,
-        ledger=drill.book.summary(),
-        phases=tuple(record.phases),
-        marks=tuple(record.marks),
-        commands=tuple(record.commands),
-        verdicts=tuple(record.verdicts),
-        samples=samples,
-        versions=versions,
-        addresses=addresses,
-        left=tuple(left),
-    )
-    if report_dir is not None:
-        write_result(result, report_dir)
-    if interrupted:
+        if report_dir is not None:
+            write_result(result, report_dir)
+    if interrupts.asked or interrupted:
         raise InterruptedDrillError(result)
     return result
+
+
+def _play(declared: Declared, drill: Drill, record: Record, tell: Tell) -> str | None:
+    """Run the script; why it did not come to its end, if it did not.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    try:
+        declared.script(drill)
+        drill.look_back()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - its outcome, `sys.exit(0)` and a skip included
+        tell(traceback.format_exc())
+        for said in drill.processes.last_words():
+            record.mark("note", said, record.now_s())
+            tell(said)
+        # Of a twin: what broke down before the sabotage says nothing about it.
+        if record.disaster_s() is not None and not drill.unused:
+            drill.judge_anyhow()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def _close(target: Target) -> list[str]:
+    """Remove all of it; what is left, and why."""
+    try:
+        return target.close()
+    except Exception as error:  # noqa: BLE001 - the result has to be written all the same
+        shutil.rmtree(target.folder, ignore_errors=True)
+        what = ", ".join(dict.fromkeys(target.addresses.values()))
+        return [f"{what}: {type(error).__name__}: {error}"]
 
 
 def write_result(result: DrillResult, report_dir: Path) -> Path:
@@ -218,35 +250,3 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}, {cpu_count()} CPUs",
     }
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a drill as Ctrl-C does, in the main thread alone."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # another thread: whoever runs drills there has its own signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """No signal interrupts the cleaning up."""
-    before = {}
-    with contextlib.suppress(ValueError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

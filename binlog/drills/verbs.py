@@ -48,11 +48,12 @@ class Drill(Holding):
         *,
         seed: int,
         twin: Twin | None = None,
+        processes: Processes,
     ) -> None:
         super().__init__(target, record)
         self.random = Random(seed)
         self.seed = seed
-        self.processes = Processes(target.folder, target.environment)
+        self.processes = processes
         self._declared = declared
         self._twin = twin
         self.unused = dict(twin.instead) if twin is not None else {}
@@ -145,7 +146,12 @@ class Drill(Holding):
         return self.processes.start(shown, shlex.split(shown))
 
     def kill_all(self) -> None:
-        """All processes that go on, at once."""
+        """All processes that go on, at once.
+
+        Raises:
+            StorageError: one ended by itself before.
+        """
+        self.processes.check_ends()
         self.processes.end_all()
 
     def caught_up(self, name: str = "live") -> None:
@@ -212,6 +218,7 @@ class Drill(Holding):
             seconds = min(seconds, TWIN_WAIT_S)
         end = time.monotonic() + seconds
         while not until():
+            self.processes.interrupts.look()
             for load, _, _ in self._loads:
                 load.check()
             if not alone:
@@ -219,6 +226,8 @@ class Drill(Holding):
             if time.monotonic() > end:
                 raise NotSentError(f"not in {seconds:.0f} s: {what}", self._declared.name)
             time.sleep(0.02)
+        if alone:
+            self.processes.forgive()
 
     # -- disaster --------------------------------------------------------------------------------
 
@@ -279,6 +288,7 @@ class Drill(Holding):
 
         It goes on all the same, as the judge has to have its say.
         """
+        self.processes.interrupts.look()
         expected = (exit,) if isinstance(exit, int) else tuple(exit)
         wanted, is_twin = self._typed(typed)
         begin_s = self._record.now_s()
@@ -365,6 +375,16 @@ class Drill(Holding):
             self.holds(self.served)
         except (BinlogError, OSError) as error:
             self.expect(f"{self.served} can be read", False, str(error), by="model")  # noqa: FBT003
+
+    def look_back(self) -> None:
+        """After the last verb: what failed or ended by itself, and nobody looked.
+
+        Raises:
+            BinlogError: it did. Also what a producer failed with.
+        """
+        for load, _, _ in self._loads:
+            load.check()
+        self.processes.check_ends()
 
     def end(self) -> None:
         """End all that was started; repeats do nothing."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from binlog.drills import Action, Drill, drill, twin
 from binlog.drills.declared import Declared, load_drills, places
-from binlog.drills.result import DrillResult, decode_result
+from binlog.drills.result import DrillResult
 from binlog.drills.runner import run_drill
 from binlog.errors import RefusedError
 
@@ -185,78 +183,3 @@ def mine(d):
         d.run("binlog rebuild {log} {live}")
     d.run("binlog verify {live} {log}")
 """
-
-# -- Ctrl-C --------------------------------------------------------------------------------------
-
-INTERRUPTED = """
-import os, time
-from binlog.drills import Action, Drill, drill, twin
-
-
-@drill("slow", title="Slow", looks="-", take_back="-")
-@twin("nothing", {"binlog rebuild {log} {live}": None})
-def slow(d: Drill) -> None:
-    \"\"\"It stands still in PHASE.\"\"\"
-    d.init(partitions=1)
-    d.load(100)
-    consumer = d.replicate("live")
-    d.flow(20)
-    print(f"pids {consumer.pid} {d.target.folder}", flush=True)
-    STAND
-"""
-STANDS = {
-    "given": "time.sleep(60)",
-    "command": "d.run('binlog replicate {log} {lazy}')",
-    "disaster": "\n    with d.disaster('x', shown=lambda: 'x'):\n        time.sleep(60)",
-}
-
-
-@pytest.mark.parametrize("phase", STANDS)
-def test_an_interrupted_drill_ends_all_that_it_started(tmp_path: Path, phase: str) -> None:
-    """At any phase: status 130, one line, no process and no file of it left."""
-    (tmp_path / "drill_slow.py").write_text(INTERRUPTED.replace("STAND", STANDS[phase]))
-    report = tmp_path / "report"
-    command = [sys.executable, "-m", "binlog.cli", "drill", "run", "slow", "--drills", "."]
-    ran = subprocess.Popen(
-        [*command, "--report", str(report)],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        text=True,
-    )
-    assert ran.stdout is not None
-    _, pid, folder = ran.stdout.readline().split()
-    children = _children(ran.pid)
-    while phase == "command" and len(children) < 2:
-        children = _children(ran.pid)
-        time.sleep(0.02)
-    ran.send_signal(signal.SIGINT)
-    _, said = ran.communicate(timeout=30)
-    assert ran.returncode == 130
-    assert said.splitlines() == ["binlog: interrupted"]
-    assert int(pid) in children
-    assert not [child for child in children if _is_alive(child)]
-    assert not Path(folder).exists()
-    [kept] = report.glob("*.json")
-    assert decode_result(kept.read_bytes()).interrupted
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(status.parent.name))
-    return found
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
