@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from binlog.drills.declared import Declared, Twin
     from binlog.drills.result import DrillResult
 
+EVENTS_MAX = 1_000_000_000
+
 
 class Drills(Verb, click.Group):
     """A verb of two: its help ends with examples, too."""
@@ -65,6 +67,7 @@ def command(context: click.Context) -> None:
     binlog drill run all --report reports
     binlog drill run all --twin
     binlog drill run table-dropped --on stack --seed 7 --json
+    binlog drill run table-dropped-snapshot --events 1000000
     binlog drill run table-dropped --target game_day.toml --dry-run
     """,
 )
@@ -81,6 +84,20 @@ def command(context: click.Context) -> None:
     help="Where: embedded, in files of its own; or stack, on the stand-ins of scripts/stack.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N")
+@click.option(
+    "--events",
+    type=click.IntRange(0, EVENTS_MAX),
+    default=0,
+    metavar="N",
+    help="Begin with a log of so many events more: how long does it take with a table like yours?",
+)
+@click.option(
+    "--keys",
+    type=click.IntRange(0, EVENTS_MAX),
+    default=0,
+    metavar="N",
+    help="Of --events: about so many items.  [default: a tenth of the events]",
+)
 @click.option(
     "--report",
     "report_dir",
@@ -106,6 +123,8 @@ def run_command(
     where: tuple[str, ...],
     on: str,
     seed: int,
+    events: int,
+    keys: int,
     report_dir: Path | None,
     twins: bool,
     dry_run: bool,
@@ -117,6 +136,13 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Run drills, one after the other. Exit status 1 if one fails, or a twin is not caught."""
+    if keys and not events:
+        raise click.UsageError("--keys is of --events: say how many events, too")
+    if events and targets:
+        raise click.UsageError(
+            "--events is not for --target: the price of a game day is reckoned without"
+        )
+    from binlog.drills.filled import Scale
     from binlog.drills.report_text import print_result, print_run, run_report
     from binlog.drills.runner import run_drill
     from binlog.drills.targets.choose import maker
@@ -150,7 +176,14 @@ def run_command(
     for number, (declared, twin) in enumerate(runs, 1):
         with _under_way(f"{number} of {len(runs)}: {declared.name}"):
             result = run_drill(
-                declared, make=make, on=on, seed=seed, twin=twin, report_dir=report_dir, tell=tell
+                declared,
+                make=make,
+                on=on,
+                seed=seed,
+                twin=twin,
+                report_dir=report_dir,
+                tell=tell,
+                scale=Scale(events, keys),
             )
         results.append(result)
         if not as_json:

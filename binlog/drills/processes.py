@@ -144,12 +144,13 @@ class Processes:
         self._waited: subprocess.Popen[bytes] | None = None
         self._count = 0
 
-    def run(self, words: Sequence[str], *, seconds_max: float = COMMAND_S_MAX) -> Ended:
-        """Run a command to its end; ``binlog`` is this installation's.
+    def run(self, words: Sequence[str], *, more_s: float = 0.0) -> Ended:
+        """Run a command to its end; ``binlog`` is this installation's. ``more_s``: it may take so long besides.
 
         Raises:
             StorageError: it does not end.
         """
+        seconds_max = COMMAND_S_MAX + more_s
         began = time.monotonic()
         out, err = self._files()
         with out.open("wb") as stdout, err.open("wb") as stderr:

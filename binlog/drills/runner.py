@@ -13,7 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from binlog.drills.declared import Declared, Make, Twin
+from binlog.drills.filled import Scale
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.processes import Processes
 from binlog.drills.reaper import PREFIX, Reaper
@@ -46,6 +49,7 @@ def run_drill(
     twin: Twin | None = None,
     report_dir: Path | None = None,
     tell: Tell = lambda _: None,
+    scale: Scale = Scale(),  # noqa: B008  it is frozen
 ) -> DrillResult:
     """Run it in a folder of its own, which is removed; ``report_dir`` gets its ``result.json``.
 
@@ -69,7 +73,9 @@ def run_drill(
             folder.mkdir(mode=0o700)
             target = declared.makes.get(on, make)(folder)
             processes = Processes(folder, target.environment, mark=mark, interrupts=interrupts)
-            drill = Drill(declared, target, record, seed=seed, twin=twin, processes=processes)
+            drill = Drill(
+                declared, target, record, seed=seed, twin=twin, processes=processes, scale=scale
+            )
         except BaseException:
             if target is not None:
                 _close(target)
@@ -95,6 +101,7 @@ def run_drill(
         if not interrupted:
             failure = failure or _conclude(declared, drill, record)
         words = ["binlog drill run", declared.name, f"--on {on} --seed {seed}"]
+        words = [*words, *(f"--{name} {n}" for name, n in asdict(scale).items() if n)]
         result = DrillResult(
             name=declared.name,
             title=declared.title,
@@ -178,6 +185,8 @@ def _conclude(declared: Declared, drill: Drill, record: Record) -> str | None:
     measured, goals = record.measured, declared.goals
     ledger = drill.book.summary()
     disasters = sum(mark.kind == "disaster" for mark in record.marks)
+    if drill.scale.events and not drill.book.fills:
+        return "--events: the drill has no load and fills nothing, so it is not longer by it"
     if drill.unused:
         return f"the twin is no sabotage: the drill never types {', '.join(drill.unused)}"
     record.say(

@@ -14,7 +14,7 @@ from string import Formatter
 from binlog.drills.action import TABLE, Action, Source, orders
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
-from binlog.drills.holding import Holding
+from binlog.drills.filled import Filled, Scale
 from binlog.drills.judge import applied_of
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Background, Ended, Processes
@@ -37,7 +37,7 @@ _JUDGES: dict[str, By] = {
 }
 
 
-class Drill(Holding):
+class Drill(Filled):
     """One run of a drill. Names in braces, ``{log}``, are the target's addresses."""
 
     def __init__(
@@ -49,10 +49,10 @@ class Drill(Holding):
         seed: int,
         twin: Twin | None = None,
         processes: Processes,
+        scale: Scale = Scale(),  # noqa: B008  it is frozen
     ) -> None:
-        super().__init__(target, record)
+        super().__init__(target, record, seed=seed, scale=scale)
         self.random = Random(seed)
-        self.seed = seed
         self.processes = processes
         self._declared = declared
         self._twin = twin
@@ -96,6 +96,7 @@ class Drill(Holding):
         every_s: float | None = None,
     ) -> Load:
         """Producers that do not stop; `settle` ends them."""
+        self.fill_first(source)
         text = f"{rate:g} events a second by {producers} producers"
         seed = f"s{self.seed}{'abcdefgh'[len(self._loads)]}"
         started = Load(
@@ -216,6 +217,7 @@ class Drill(Holding):
         """
         if self._twin is not None and not self.unused:
             seconds = min(seconds, TWIN_WAIT_S)
+        seconds += self.more_s
         end = time.monotonic() + seconds
         while not until():
             self.processes.interrupts.look()
@@ -296,7 +298,7 @@ class Drill(Holding):
             self._record.mark("note", f"left out: {typed}", begin_s, begin_s)
             return Ended(0, 0.0, "", "")
         shown = self._shown(wanted)
-        ended = self.processes.run(shlex.split(shown))
+        ended = self.processes.run(shlex.split(shown), more_s=self.more_s)
         lines = f"{ended.stdout}\n{ended.stderr}".replace(f"{self.target.folder}/", "").splitlines()
         output = tuple(line.rstrip() for line in lines if line.strip())[-LINES_MAX:]
         command = Command(
