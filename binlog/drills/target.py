@@ -63,6 +63,9 @@ class Target(Protocol):
     def drop_table(self, name: str, table: str) -> None:
         """Of a store, as somebody would who knows nothing of this project."""
 
+    def drop_checkpoints(self, name: str) -> None:
+        """Likewise, of a store's checkpoints with the table that they are in."""
+
     def corrupt(self, name: str, table: str, count: int) -> list[str]:
         """Change ``count`` items of a store behind its back; which keys."""
 

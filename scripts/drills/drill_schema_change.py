@@ -62,6 +62,7 @@ def paid(item: Item | None, key: Item, data: Item) -> Item:
     "schema-change",
     title="A new schema arrives before its appliers",
     looks="The consumer ends: the event has a schema version that its appliers do not know.",
+    on=("embedded", "stack"),
     take_back="The old table stays until it is removed; readers are led back to it.",
 )
 @twin(

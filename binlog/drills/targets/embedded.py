@@ -77,6 +77,9 @@ class Embedded:
         with self._database(name) as database:
             database.execute(f'DROP TABLE "{table}"')
 
+    def drop_checkpoints(self, name: str) -> None:
+        self.drop_table(name, "_binlog_checkpoints")
+
     def corrupt(self, name: str, table: str, count: int) -> list[str]:
         with self._database(name) as database:
             rows = database.execute(

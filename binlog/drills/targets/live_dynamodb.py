@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+CONTROL = "binlog"  # ``PREFIX.binlog`` has a store's checkpoints, and its catalog
+
 
 def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]:
     """The items by id, no tombstones; of whole numbers and texts, which is what drills make.

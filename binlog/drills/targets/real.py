@@ -41,7 +41,7 @@ from binlog.drills.target import Target
 from binlog.drills.targets.aws_made import Client, Made, client_of
 from binlog.drills.targets.copying import copying_files, copying_objects
 from binlog.drills.targets.embedded import STORES
-from binlog.drills.targets.live_dynamodb import read_live, stored_bytes
+from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
 from binlog.errors import RefusedError
 from binlog.log import Log
 
@@ -156,6 +156,9 @@ class Real:
         for each in dropped:
             client.delete_table(TableName=each)
             client.get_waiter("table_not_exists").wait(TableName=each)
+
+    def drop_checkpoints(self, name: str) -> None:
+        self.drop_table(name, CONTROL)
 
     def corrupt(self, name: str, table: str, count: int) -> list[str]:
         client, changed = self._made.client("store"), []

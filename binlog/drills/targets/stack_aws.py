@@ -22,7 +22,7 @@ from binlog.address import open_log, parse_address
 from binlog.drills.clock import ClockAhead
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.targets.copying import copying_objects
-from binlog.drills.targets.live_dynamodb import read_live, stored_bytes
+from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
 from binlog.errors import BinlogError, RefusedError
 from binlog.log import Log
 
@@ -130,9 +130,15 @@ class Stack:
         return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))
 
     def drop_table(self, name: str, table: str) -> None:
-        for physical in self._tables(name, table):
+        dropped = self._tables(name, table)
+        if not dropped:
+            raise RefusedError(f"there is no table {table}", self._addresses[name])
+        for physical in dropped:
             self._dynamodb.delete_table(TableName=physical)
             self._dynamodb.get_waiter("table_not_exists").wait(TableName=physical)
+
+    def drop_checkpoints(self, name: str) -> None:
+        self.drop_table(name, CONTROL)
 
     def corrupt(self, name: str, table: str, count: int) -> list[str]:
         [physical] = self._tables(name, table)
