@@ -10,8 +10,8 @@ from binlog.archive.cutter import Cutter
 from binlog.archive.hole import hole_error
 from binlog.archive.record_reader import RecordReader
 from binlog.archive.seen import Seen, write_seen
-from binlog.archive.threads import WRITES_AT_ONCE
 from binlog.archive.through import Through
+from binlog.archive.writer import Written
 from binlog.errors import BinlogError, BusyError, LostError
 from binlog.foreign import home_of
 from binlog.halt import Halt, halted_error
@@ -189,18 +189,18 @@ class ArchiveTurn:
 
     def _write(self, cutters: Mapping[int, Cutter]) -> bool:
         """Write what waits; whether all of it was ours to write."""
-        waiting = [partition for partition, cutter in cutters.items() if cutter.records]
-        is_whole = True
-        for begin in range(0, len(waiting), WRITES_AT_ONCE):
-            some = [cutters[partition] for partition in waiting[begin : begin + WRITES_AT_ONCE]]
-            for written in self._desk.writer.write(some):
-                is_whole = is_whole and written.is_ours
-                self._desk.learn(written.info)
-                if written.is_ours:
-                    self._events += written.info.events
-                    self._foreign += written.info.foreign
-                    self._writes += 1
-        return is_whole
+        are_ours: list[bool] = []
+
+        def note(written: Written) -> None:
+            are_ours.append(written.is_ours)
+            self._desk.learn(written.info)
+            if written.is_ours:
+                self._events += written.info.events
+                self._foreign += written.info.foreign
+                self._writes += 1
+
+        self._desk.writer.write([c for c in cutters.values() if c.records], note)
+        return all(are_ours)
 
     # -- notes -----------------------------------------------------------------------------------
 

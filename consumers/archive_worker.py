@@ -105,7 +105,7 @@ class Desk:
         self.clock = clock
         self.lineage = Lineage(log)
         self.threads = Threads()
-        self.writer = Writer(log, archive, at_once=self.threads.at_once)
+        self.writer = Writer(log, archive, later=self.threads.write_later)
         self.whole = whole
         self.noted_ms: dict[int, int] = {}  # the newest notes of quiet partitions (`Seen`)
         self._cutters: dict[int, Cutter] = {}

@@ -30,7 +30,7 @@ from binlog.archive.hole import hole_error
 from binlog.archive.record_reader import RecordReader
 from binlog.archive.seen import Seen, read_seen, write_seen
 from binlog.archive.segment_info import SegmentInfo
-from binlog.archive.threads import WRITES_AT_ONCE, Threads
+from binlog.archive.threads import Threads
 from binlog.archive.writer import Writer, Written
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, DamageError, MismatchError
@@ -94,7 +94,7 @@ class Archiver:
         self._how = how
         self._clock: Clock = SystemClock() if clock is None else clock
         self._threads = Threads()
-        self._writer = Writer(log, into, at_once=self._threads.at_once)
+        self._writer = Writer(log, into, later=self._threads.write_later)
         self._since: dict[int, float] = {}  # when the oldest record that waits was read
         self._notes: dict[int, Seen] = {}
         self._halts_told: set[Halt] = set()
@@ -248,17 +248,19 @@ class Archiver:
         # What can be written no more is refused when all others are.
         if any(self._cutters[p].is_full for p in partitions):
             partitions = self._since
-        wanted, is_ours = sorted(partitions, key=lambda p: (self._cutters[p].is_full, p)), True
-        for begin in range(0, len(wanted), WRITES_AT_ONCE):
-            some = wanted[begin : begin + WRITES_AT_ONCE]
-            written = self._writer.write([self._cutters[p] for p in some])
-            for partition, each in zip(some, written, strict=True):
-                self._note_written(partition, each)
-                is_ours = is_ours and each.is_ours
-        return is_ours
+        are_ours: list[bool] = []
 
-    def _note_written(self, partition: int, written: Written) -> None:
-        info, lane = written.info, self._lanes[partition]
+        def note(written: Written) -> None:
+            self._note_written(written)
+            are_ours.append(written.is_ours)
+
+        wanted = sorted(partitions, key=lambda p: (self._cutters[p].is_full, p))
+        self._writer.write([self._cutters[p] for p in wanted], note)
+        return all(are_ours)
+
+    def _note_written(self, written: Written) -> None:
+        info, partition = written.info, written.info.partition
+        lane = self._lanes[partition]
         del self._since[partition]
         lane.offset = self._cutters[partition].sequencer.offset
         if written.is_ours:

@@ -187,6 +187,7 @@ class Cutter:
         self._arrivals = min(low, record.arrival_ms), max(high, record.arrival_ms)
         if builder.raw_bytes >= BLOCK_RAW_BYTES:
             self._close_block()
+            self._wait_for_blocks()
 
     def _come_to(self, shard: str) -> int:
         """Number a shard, after those that the partition went through to it without a record."""
@@ -229,7 +230,9 @@ class Cutter:
         )
         self._closed_bytes += len(raw)
         self._builder = BlockBuilder()
-        # Few are on their way at once, or they would pile up where compressing is the slower part.
+
+    def _wait_for_blocks(self) -> None:
+        """Few are on their way at once, or they would pile up where compressing is the slower part."""
         while self._packed_blocks < len(self._blocks) - _UNDER_WAY_MAX:
             block = self._blocks[self._packed_blocks]
             self._packed_blocks += 1
@@ -237,6 +240,14 @@ class Cutter:
             self._packed_raw_bytes += block.raw_bytes
 
     # -- out -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Begin to compress the rest of what waits: `cut` comes next, and nothing in between.
+
+        Who cuts several partitions closes all of them first, or each is waited for in turn.
+        """
+        if self._builder.records:
+            self._close_block()
 
     def cut(self, *, stamp: bytes = b"") -> Cut:
         """The segment of all that waits; `settle` comes next, and nothing in between.
@@ -254,8 +265,7 @@ class Cutter:
                 do="append an event to it, and then run: binlog archive LOG ARCHIVE",
                 partition=self.partition,
             )
-        if self._builder.records:
-            self._close_block()
+        self.close()
         stored = [block.packed() for block in self._blocks]
         sequencer = self.sequencer
         first, offset = self._place.first, sequencer.offset

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -23,33 +25,44 @@ class Written(NamedTuple):
     is_ours: bool
 
 
+WRITES_AT_ONCE = 8
+"""Segments that are cut, and so twice in memory, at the same time."""
+
 Call = Callable[[], bool]
 
 
-def one_by_one(calls: Sequence[Call]) -> list[bool]:
-    """Their results, for who has no threads."""
-    return [call() for call in calls]
+def at_once(call: Call) -> Call:
+    """For who has no threads."""
+    is_new = call()
+    return lambda: is_new
+
+
+def _ignore(_: Written) -> None:
+    """For who wants to know nothing."""
 
 
 class Writer:
-    """Of one archive; one thread at a time. ``at_once`` makes several writes at the same time."""
+    """Of one archive; one thread at a time. ``later`` begins a write, and what it gives waits for it."""
 
     def __init__(
         self,
         log: Log,
         archive: Archive,
         *,
-        at_once: Callable[[Sequence[Call]], list[bool]] = one_by_one,
+        later: Callable[[Call], Call] = at_once,
     ) -> None:
         self._log = log
         self._archive = archive
-        self._at_once = at_once
+        self._later = later
         self._indexer = Indexer(archive)
         self.ends = EndNotes(archive.objects)
         """Of what was written; whoever writes says when."""
 
-    def write(self, cutters: Sequence[Cutter]) -> list[Written]:
+    def write(self, cutters: Sequence[Cutter], note: Callable[[Written], None] = _ignore) -> None:
         """Make a segment of all that waits in each of these cutters; they are durable on return.
+
+        ``note`` is told of each of them, in their order. While one is waited for, those behind it are
+        compressed and written; nothing is being written any more when an error is raised.
 
         Raises:
             StorageError: of some it is unknown whether they were written; the very same may be tried
@@ -57,22 +70,32 @@ class Writer:
             RefusedError, DamageError, MismatchError, UpgradeError: of what stands there.
         """
         ready = [cutter for cutter in cutters if not cutter.is_full]
-        found = self._write(ready)
+        self._write(ready, note)
         for cutter in cutters:  # those that are left, and refuse
             if cutter.is_full and cutter.records:
                 cutter.cut()
-        return found
 
-    def _write(self, cutters: Sequence[Cutter]) -> list[Written]:
-        cuts = [cutter.cut(stamp=self._log.stamp(cutter.position)) for cutter in cutters]
+    def _write(self, cutters: Sequence[Cutter], note: Callable[[Written], None]) -> None:
         put_new = self._archive.objects.put_new
-        are_ours = self._at_once([partial(put_new, cut.key, cut.data) for cut in cuts])
-        return [
-            self._settle(cutter, cut, is_ours=is_ours)
-            for cutter, cut, is_ours in zip(cutters, cuts, are_ours, strict=True)
-        ]
+        later = self._later if len(cutters) > 1 else at_once
+        begun: deque[tuple[Cutter, Cut, Call]] = deque()
+        for cutter in cutters:
+            cutter.close()
+        try:
+            for cutter in cutters:
+                if len(begun) == WRITES_AT_ONCE:
+                    note(self._settle(*begun.popleft()))
+                cut = cutter.cut(stamp=self._log.stamp(cutter.position))
+                begun.append((cutter, cut, later(partial(put_new, cut.key, cut.data))))
+            while begun:
+                note(self._settle(*begun.popleft()))
+        finally:
+            for _, _, wait in begun:
+                with suppress(Exception):
+                    wait()
 
-    def _settle(self, cutter: Cutter, cut: Cut, *, is_ours: bool) -> Written:
+    def _settle(self, cutter: Cutter, cut: Cut, wait: Call) -> Written:
+        is_ours = wait()
         chain = self._archive.chain(cutter.partition)
         if is_ours:
             cutter.settle(cut)
