@@ -19,14 +19,19 @@ from typing import IO
 
 import msgspec
 
+from binlog.drills.background import Background
+from binlog.drills.child import Child
+from binlog.drills.family import VARIABLE as FAMILY
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.reaper import VARIABLE, end_marked
+from binlog.drills.result import Spent
+from binlog.drills.spending import Spending
 from binlog.errors import StorageError
 
 COMMAND_S_MAX = 60.0
 END_S = 10.0
-ENDED_AS_ASKED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
-OURS = "binlog"
+# Of this installation, wherever it is run from.
+OURS = {"binlog": "binlog.cli", "scripts/stack": "scripts.standins.stack"}
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -36,93 +41,7 @@ class Ended(msgspec.Struct, frozen=True):
     seconds: float
     stdout: str
     stderr: str
-
-
-class Background:
-    """One that goes on: killed, frozen, thawed, ended."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], said: Path) -> None:
-        self.name = name
-        self._process = process
-        self._said = said
-        self._frozen = False
-        self._is_wanted = True
-        self.trouble: str | None = None  # how it ended, if not as it should
-
-    @property
-    def pid(self) -> int:
-        """Of its session, too."""
-        return self._process.pid
-
-    @property
-    def state(self) -> str:
-        """``running``, ``frozen`` or ``ended with N``."""
-        status = self._process.poll()
-        if status is not None:
-            return f"ended with {status}"
-        return "frozen" if self._frozen else "running"
-
-    def said(self) -> str:
-        """Its output so far, the last of it."""
-        return self._said.read_text(errors="replace")[-4_000:]
-
-    @property
-    def last_line(self) -> str:
-        """Of its output."""
-        return (self.said().strip().splitlines() or ["it said nothing"])[-1]
-
-    @property
-    def has_died(self) -> bool:
-        """It ended by itself, and nobody asked it to."""
-        return self._is_wanted and self._process.poll() is not None
-
-    def forgive(self) -> None:
-        """That it has ended by itself is as it should be."""
-        self._is_wanted = self._is_wanted and self._process.poll() is None
-
-    def kill(self) -> None:
-        """SIGKILL, to it and to what it has started."""
-        self._note_death()
-        self._is_wanted = False
-        self._signal(signal.SIGKILL)
-        self._process.wait(END_S)
-
-    def freeze(self) -> None:
-        """It stands still, and knows nothing of it."""
-        self._signal(signal.SIGSTOP)
-        self._frozen = True
-
-    def thaw(self) -> None:
-        """It goes on where it was."""
-        self._frozen = False
-        self._signal(signal.SIGCONT)
-
-    def end(self) -> int:
-        """As an operator ends it, SIGTERM first; its exit status. Another one than 0 is `trouble`."""
-        self._note_death()
-        is_asked, self._is_wanted = self._is_wanted, False
-        if self._process.poll() is None:
-            if self._frozen:
-                self.thaw()
-            self._signal(signal.SIGTERM)
-            try:
-                status = self._process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                self.trouble = f"{self.name} did not end on SIGTERM in {END_S:.0f} s"
-            else:
-                if is_asked and status not in ENDED_AS_ASKED:
-                    self.trouble = f"{self.name} ended with {status} on SIGTERM: {self.last_line}"
-        return self._process.wait(END_S)
-
-    def _note_death(self) -> None:
-        if self.has_died and self.trouble is None:
-            self.trouble = f"{self.name} {self.state} by itself: {self.last_line}"
-
-    def _signal(self, number: int) -> None:
-        # Of one that was waited for, the number may be another one's by now.
-        if self._process.poll() is None:
-            _signal(self.pid, number)
+    spent: Spent = Spent()
 
 
 class Processes:
@@ -135,13 +54,15 @@ class Processes:
         *,
         mark: str,
         interrupts: Interrupts | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self._folder = folder
         self.environment = dict(environment)
         self._mark = mark
         self.interrupts = interrupts or Interrupts()
+        self._spending = spending or Spending(folder)
         self._open: list[Background] = []
-        self._waited: subprocess.Popen[bytes] | None = None
+        self._waited: Child | None = None
         self._count = 0
 
     def run(self, words: Sequence[str], *, more_s: float = 0.0) -> Ended:
@@ -156,22 +77,28 @@ class Processes:
         with out.open("wb") as stdout, err.open("wb") as stderr:
             try:
                 with self.interrupts.held():
-                    self._waited = self._start(words, stdout, stderr)
-                status = self._waited.wait(seconds_max)
+                    process = self._waited = self._start(words, stdout, stderr)
+                status = process.wait(seconds_max)
             except subprocess.TimeoutExpired as error:
                 what = f"it has not ended after {seconds_max:.0f} s"
                 raise StorageError(what, " ".join(words), "look at what it waits for") from error
             finally:
                 self._end_waited()
         seconds = time.monotonic() - began
-        said = (path.read_text("utf-8", errors="replace") for path in (out, err))
-        return Ended(status, seconds, *said)
+        stdout_text, stderr_text = (
+            path.read_text("utf-8", errors="replace") for path in (out, err)
+        )
+        return Ended(status, seconds, stdout_text, stderr_text, self._spending.of(process.meter))
 
-    def start(self, name: str, words: Sequence[str]) -> Background:
-        """Start a command that goes on."""
+    def start(
+        self, name: str, words: Sequence[str], variables: Mapping[str, str] | None = None
+    ) -> Background:
+        """Start a command that goes on; ``variables`` are its own."""
         _, said = self._files()
+        mark = f"{self._mark}-{self._count}"
+        more = {**(variables or {}), FAMILY: mark}
         with said.open("wb") as file, self.interrupts.held():
-            started = Background(name, self._start(words, file, file), said)
+            started = Background(name, self._start(words, file, file, more), said, mark=mark)
             self._open.append(started)
         return started
 
@@ -220,17 +147,21 @@ class Processes:
         return ended
 
     def _start(
-        self, words: Sequence[str], stdout: IO[bytes], stderr: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "binlog.cli", *words[1:]] if words[0] == OURS else list(words)
-        return subprocess.Popen(
-            argv,
-            cwd=self._folder,
-            env={**self.environment, VARIABLE: self._mark},
-            stdin=subprocess.DEVNULL,
+        self,
+        words: Sequence[str],
+        stdout: IO[bytes],
+        stderr: IO[bytes],
+        more: Mapping[str, str] | None = None,
+    ) -> Child:
+        said = {Path(stdout.name), Path(stderr.name)}
+        ours = OURS.get(words[0])
+        return Child(
+            [sys.executable, "-m", ours, *words[1:]] if ours else words,
+            folder=self._folder,
+            environment={**self.environment, **(more or {}), VARIABLE: self._mark},
             stdout=stdout,
             stderr=stderr,
-            start_new_session=True,
+            meter=self._spending.meter(words, *said),
         )
 
     def _end_waited(self) -> None:

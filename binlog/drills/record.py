@@ -30,6 +30,7 @@ class Record:
         self.verdicts: list[Verdict] = []
         self.measured = Measured()
         self.proved = 0  # disasters of which it was shown that they changed something
+        self.phase_ended: Callable[[], object] = lambda: None  # called when one has
 
     def now_s(self) -> float:
         """Of this drill's clock."""
@@ -65,6 +66,7 @@ class Record:
         finally:
             self.phase = None
             end_s = self.now_s()
+            self.phase_ended()
             self.phases.append(Phase(name=name, begin_s=round(begin_s, 3), end_s=round(end_s, 3)))
 
     def command(self, command: Command) -> None:

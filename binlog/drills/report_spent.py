@@ -80,6 +80,8 @@ def price(dollars: float | None) -> str:
     """Small amounts with six places: what a drill costs is far below a cent."""
     if dollars is None:
         return NONE
+    if dollars == 0:
+        return "$0"
     return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.6f}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from binlog.drills.reaper import PREFIX, Reaper
 from binlog.drills.record import Record
 from binlog.drills.report_words import file_stem
 from binlog.drills.result import DrillResult, Sample, encode_result
+from binlog.drills.spending import Spending
 from binlog.drills.target import Target
 from binlog.drills.targets.embedded import Embedded
 from binlog.drills.verbs import Drill
@@ -62,17 +64,28 @@ def run_drill(
         raise RefusedError(f"it is not for {on}", declared.name, f"run it on {where}")
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     record = Record(tell)
+    counted = contextlib.ExitStack()
     failure, interrupted = None, False
-    with Interrupts() as interrupts, noted(record):
+    with Interrupts() as interrupts, noted(record), counted:
         mark = secrets.token_hex(8)
         # Resolved: /tmp may be a link, and paths are taken out of what commands say.
         folder = Path(tempfile.gettempdir()).resolve() / f"{PREFIX}{declared.name}-{mark}"
         reaper = Reaper(folder, mark)
+        spending = Spending(folder, recovering=lambda: record.phase is not None)
+        record.phase_ended = spending.phase_ended
         target: Target | None = None
         try:
             folder.mkdir(mode=0o700)
+            counted.enter_context(spending.counting())
             target = declared.makes.get(on, make)(folder)
-            processes = Processes(folder, target.environment, mark=mark, interrupts=interrupts)
+            spending.addresses = target.addresses
+            processes = Processes(
+                folder,
+                target.environment,
+                mark=mark,
+                interrupts=interrupts,
+                spending=spending,
+            )
             drill = Drill(
                 declared, target, record, seed=seed, twin=twin, processes=processes, scale=scale
             )
@@ -92,6 +105,8 @@ def run_drill(
         # From here on no signal interrupts: who asks twice is not to leave half of it running.
         drill.end()
         samples: tuple[Sample, ...] = drill.curves.stop()
+        counted.close()
+        record.measure(**spending.measured())
         addresses = dict(target.addresses)
         versions = {**_versions(), **target.versions()}
         left = _close(target)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from binlog.drills.prices import dollars_of
 from binlog.drills.result import Spent
@@ -41,12 +42,16 @@ class _At(msgspec.Struct, frozen=True):
 class Meter:
     """Of one process and what it starts. Nothing is spent before `began`."""
 
-    def __init__(self, path: Path, said: Sequence[Path], *, is_recovery: bool) -> None:
+    def __init__(
+        self, path: Path, said: Sequence[Path], *, is_recovery: bool, shown: str = ""
+    ) -> None:
         self._path = path
         self._said = said
         self._pid: int | None = None
         self.is_recovery = is_recovery
-        self.shown = ""
+        self.shown = shown
+        # One of ours that has not told where it begins has ended before it came to that.
+        self._tells_base = shown.partition(" ")[0] == "binlog"
         self._marked: _At | None = None
         self._last: _At | None = None
 
@@ -55,9 +60,9 @@ class Meter:
         """For its environment."""
         return {VARIABLE: str(self._path)}
 
-    def began(self, pid: int, shown: str) -> None:
+    def began(self, pid: int) -> None:
         """It runs."""
-        self._pid, self.shown = pid, shown
+        self._pid = pid
 
     def mark(self) -> None:
         """A phase has ended: up to here it was part of the recovery."""
@@ -78,12 +83,18 @@ class Meter:
 
     def whole(self) -> _Count:
         """All of it."""
-        return _Count.of(self._path, self._last) if self._last else _Count(missing=1)
+        return self._count(self._last)
 
     def recovery(self) -> _Count:
         """Up to the last mark."""
-        at = self._marked or self._last
-        return _Count.of(self._path, at) if at else _Count(missing=1)
+        return self._count(self._marked or self._last)
+
+    def _count(self, at: _At | None) -> _Count:
+        return (
+            _Count(missing=1)
+            if at is None
+            else _Count.of(self._path, at, tells_base=self._tells_base)
+        )
 
 
 class _Count(msgspec.Struct, kw_only=True):
@@ -102,19 +113,18 @@ class _Count(msgspec.Struct, kw_only=True):
     unread: int = 0  # processes of whose files nothing is known
 
     @classmethod
-    def of(cls, path: Path, at: _At) -> _Count:
-        data = path.read_bytes()[: at.told] if at.told else b""
+    def of(cls, path: Path, at: _At, *, tells_base: bool = False) -> _Count:
         try:
-            made = cls.of_lines(read_lines(data))
+            lines = read_lines(path.read_bytes()[: at.told] if at.told else b"")
         except ValueError:
             return cls(missing=1)
-        lines = read_lines(data)
-        if at.io is None or not any(line.base is not None for line in lines):
+        made = cls.of_lines(lines)
+        if any(line.base is not None for line in lines) and at.io is not None:
+            python = sum((line.base or 0) + (line.own or 0) for line in lines)
+            read, written = at.io
+            made.files = max(0, read - python), max(0, written - at.told - at.said)
+        elif at.io is None or not tells_base:
             made.unread = 1
-            return made
-        python = sum((line.base or 0) + (line.own or 0) for line in lines)
-        read, written = at.io
-        made.files = max(0, read - python), max(0, written - at.told - at.said)
         return made
 
     @classmethod
@@ -179,25 +189,22 @@ def _sum(counts: Iterable[_Count]) -> _Count:
 class Spending:
     """Of one drill. ``recovering`` says whether a phase of the recovery is under way."""
 
-    def __init__(self, folder: Path, *, recovering: Callable[[], bool]) -> None:
+    def __init__(self, folder: Path, *, recovering: Callable[[], bool] = lambda: False) -> None:
         self._folder = folder / FOLDER
         self._recovering = recovering
         self._meters: list[Meter] = []
+        self.addresses: Mapping[str, str] = {}  # the target's, once it is there
 
     def counting(self) -> AbstractContextManager[None]:
         """Meanwhile what this process asks of services is counted: producers, disaster and judge."""
         self._folder.mkdir(exist_ok=True)
         return written_to(self._drill)
 
-    @property
-    def _drill(self) -> Path:
-        return self._folder / "drill"
-
-    def meter(self, *said: Path) -> Meter:
+    def meter(self, words: Sequence[str], *said: Path) -> Meter:
         """For a process that is about to be started; what it prints goes to ``said``."""
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"{len(self._meters) + 1}"
-        made = Meter(path, said, is_recovery=self._recovering())
+        made = Meter(path, said, is_recovery=self._recovering(), shown=" ".join(words))
         self._meters.append(made)
         return made
 
@@ -207,29 +214,36 @@ class Spending:
             if each.is_recovery:
                 each.mark()
 
-    def of(self, meter: Meter, addresses: Mapping[str, str]) -> Spent:
-        """One command's."""
-        return meter.whole().spent(files=_has_files(addresses))
+    def of(self, meter: Meter) -> Spent:
+        """One command's, which has ended."""
+        return meter.whole().spent(files=self._files)
 
-    def measured(self, addresses: Mapping[str, str]) -> dict[str, Any]:
+    def measured(self) -> dict[str, Any]:
         """Figures by the names of `Measured`, when all that was started has ended."""
-        files = _has_files(addresses)
-        ours = _sum(meter.whole() for meter in self._meters)
-        data = self._drill.read_bytes() if self._drill.exists() else b""
-        whole = _sum([ours, _Count.of_lines(read_lines(data))])
+        ours = [meter.whole() for meter in self._meters]
+        told = self._drill.stat().st_size if self._drill.exists() else 0
+        # The drill's own process is not measured by its files: the judge reads more than all others.
+        drills = replace(_Count.of(self._drill, _At(told=told)), unread=0)
+        whole = _sum([*ours, drills])
         recovery = _sum(meter.recovery() for meter in self._meters if meter.is_recovery)
         return {
-            "recovery": recovery.spent(files=files),
-            "run": whole.spent(files=files),
-            "counted": tuple(_sentences(whole, files=files, meters=self._meters)),
+            "recovery": recovery.spent(files=self._files),
+            "run": whole.spent(files=self._files),
+            "counted": tuple(_sentences(whole, drills, files=self._files, meters=self._meters)),
         }
 
+    @property
+    def _drill(self) -> Path:
+        return self._folder / "drill"
 
-def _has_files(addresses: Mapping[str, str]) -> bool:
-    return any(address.startswith(_FILES) for address in addresses.values())
+    @property
+    def _files(self) -> bool:
+        return any(address.startswith(_FILES) for address in self.addresses.values())
 
 
-def _sentences(whole: _Count, *, files: bool, meters: Sequence[Meter]) -> Iterable[str]:
+def _sentences(
+    whole: _Count, drills: _Count, *, files: bool, meters: Sequence[Meter]
+) -> Iterable[str]:
     if files:
         yield (
             "Bytes of files are what commands and consumers read and wrote by calls, from disk or "
@@ -237,9 +251,10 @@ def _sentences(whole: _Count, *, files: bool, meters: Sequence[Meter]) -> Iterab
             "judge, which are the drill's own process, are not in them."
         )
     if whole.requests:
-        yield (
-            "Requests are all tries, their bytes those of bodies. The whole run has those of producers, "
-            "disaster and judge, too."
+        yield "Requests are all tries, their bytes those of bodies. " + (
+            "The whole run has those of producers, disaster and judge, too."
+            if drills.requests
+            else "Producers and judge are not in them: here they ask the service without a network."
         )
         yield (
             "Units are as the services say them, of Kinesis by 25 KiB of a record; a write whose "
@@ -271,5 +286,5 @@ def _sentences(whole: _Count, *, files: bool, meters: Sequence[Meter]) -> Iterab
     if files and whole.unread:
         yield (
             f"Not counted: bytes of {whole.unread} processes, of which this system does not tell "
-            "them, or which ended before they began to work. So there is no sum."
+            "them, or not what Python has read of itself. So there is no sum."
         )

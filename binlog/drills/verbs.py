@@ -17,7 +17,7 @@ from binlog.drills.declared import Declared, Twin
 from binlog.drills.filled import Filled, Scale
 from binlog.drills.judge import applied_of
 from binlog.drills.load import Load, append
-from binlog.drills.processes import Background, Ended, Processes
+from binlog.drills.processes import Ended, Processes
 from binlog.drills.record import By, Record
 from binlog.drills.reference import Event, event_of, tallies
 from binlog.drills.result import Command, PhaseName
@@ -311,6 +311,7 @@ class Drill(Filled):
             expected=expected,
             output=output,
             twin=is_twin,
+            spent=ended.spent,
         )
         self._record.command(command)
         said = says is None or says in "\n".join(lines)
