@@ -15,7 +15,6 @@ import math
 import os
 import sys
 from collections.abc import Collection, Generator
-from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ import pytest
 
 if TYPE_CHECKING:
     from binlog.testing.violation import Violation
+
+pytest_plugins = ("binlog.pytest_drills",)
 
 SEED, TIMES = "BINLOG_SEED", "BINLOG_TIMES"
 SEED_OPTION, TIMES_OPTION = "--binlog-seed", "--binlog-times"
@@ -71,7 +72,7 @@ def parse_times(text: str) -> float:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The two options."""
+    """The two options; those of drills are in `binlog.pytest_drills`."""
     group = parser.getgroup("binlog", "binlog.testing")
     group.addoption(
         SEED_OPTION,
@@ -85,28 +86,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="so many times the examples of each check of binlog.testing, 0.1 and 100 too "
         f"(default: ${TIMES}, else {DEFAULT_TIMES})",
     )
-    drills = parser.getgroup("binlog", "binlog.drills: each drill_*.py that pytest is given")
-    drills.addoption(
-        "--binlog-drills-on",
-        metavar="WHERE",
-        default="embedded",
-        help="where drills take place: embedded or stack (default: embedded)",
-    )
-    drills.addoption(
-        "--binlog-drills-report",
-        metavar="DIR",
-        default=None,
-        help="keep the results of drills there",
-    )
-
-
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A ``drill_*.py`` holds drills, each of which is a test, as is each of its twins."""
-    if file_path.suffix != ".py" or not file_path.name.startswith("drill_"):
-        return None
-    from binlog.drills.pytest_items import DrillFile
-
-    return DrillFile.from_parent(parent, path=file_path)
 
 
 def pytest_configure(config: pytest.Config) -> None:
