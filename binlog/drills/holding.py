@@ -11,13 +11,14 @@ from binlog.drills.judge import Judge, Wanted
 from binlog.drills.ledger import Book, Entry
 from binlog.drills.places import Places, places_of
 from binlog.drills.record import By, Record
+from binlog.drills.steps import Steps
 from binlog.drills.target import Target
 from binlog.json_values import encode_json
 from binlog.objects.address import open_objects
 from binlog.objects.objects import Objects
 
 
-class Holding:
+class Holding(Steps):
     """The judging half of a `Drill`."""
 
     def __init__(self, target: Target, record: Record) -> None:
