@@ -19,6 +19,7 @@ class Target(Protocol):
 
     name: str
     folder: Path
+    rate: float  # events a second of a load, where a drill does not say
     every_s: float  # a load's producers append what is due so often
     tells_applied: bool  # a store's checkpoints move with its items, and not some time later
     init_more: str  # what ``binlog init`` is given there, besides

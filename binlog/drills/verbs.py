@@ -87,7 +87,7 @@ class Drill(Filled):
 
     def load(
         self,
-        rate: float = 400.0,
+        rate: float | None = None,
         *,
         source: Source = orders,
         producers: int = 2,
@@ -97,6 +97,7 @@ class Drill(Filled):
     ) -> Load:
         """Producers that do not stop; `settle` ends them."""
         self.fill_first(source)
+        rate = self.target.rate if rate is None else rate
         text = f"{rate:g} events a second by {producers} producers"
         seed = f"s{self.seed}{'abcdefgh'[len(self._loads)]}"
         started = Load(

@@ -28,6 +28,7 @@ class Embedded:
     """See `binlog.drills.target.Target`. Addresses are relative: commands run in the folder."""
 
     name = "embedded"
+    rate = 1_000.0
     every_s = 0.05
     init_more = ""
     tells_applied = True

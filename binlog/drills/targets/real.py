@@ -54,6 +54,7 @@ class Real:
 
     name = "real"
     init_more = f"--shards {SHARDS}"
+    rate = 400.0
     every_s = 1.0
     tells_applied = False
 
