@@ -30,15 +30,16 @@ class Member(NamedTuple):
 
 
 def members(group: int, mark: str) -> list[Member]:
-    """Those that live, the group's leader first; of no session but their own."""
+    """Those that live, the group's leader first. A group below 0 is none: its leader is gone."""
     found = [member for pid in _pids() if (member := _member(pid, group, mark)) is not None]
     return sorted(found, key=lambda member: (member.pid != group, member.pid))
 
 
 def signal_all(group: int, mark: str, number: int) -> list[Member]:
     """Send it to all of them, each once; to whom. The group gets it even without ``/proc``."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
+    if group > 0:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, number)
     outside = [member for member in members(group, mark) if _group_of(member.pid) != group]
     for member in outside:
         with contextlib.suppress(ProcessLookupError):

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-VARIABLE = "BINLOG_DRILL_MARK"
+VARIABLE = "DRILL_MARK"  # not BINLOG_..: a function refuses those that it does not know
 PREFIX = "binlog-drill-"
 LOOKS = 3  # nobody is found so often in a row: one that is just being started shows late
 PAUSE_S = 0.05

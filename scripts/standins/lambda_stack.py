@@ -130,7 +130,9 @@ def environment_of(
     options: argparse.Namespace, api: LambdaAPI, variables: Mapping[str, str]
 ) -> dict[str, str]:
     """The function's variables: its settings, and where the services are."""
-    found = {name: value for name, value in variables.items() if name.startswith("AWS_")}
+    # A drill knows what is its own, and counts what it spends, by variables of its name.
+    kept = ("AWS_", "DRILL_")
+    found = {name: value for name, value in variables.items() if name.startswith(kept)}
     found |= {"BINLOG_LOG": options.log, "BINLOG_STORE": options.store}
     found |= {"BINLOG_APPLIERS": options.appliers, "BINLOG_POISON": options.poison}
     return found | {"AWS_ENDPOINT_URL_LAMBDA": api.url}
