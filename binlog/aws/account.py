@@ -15,7 +15,6 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -277,6 +276,8 @@ def _no_boto3(where: str) -> RefusedError:
 
 @cache
 def _user_agent() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # a tenth of a command's start
+
     try:
         return f"binlog/{version('kinesis-binlog')}"
     except PackageNotFoundError:  # run from a checkout that is not installed
