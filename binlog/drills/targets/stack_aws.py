@@ -23,7 +23,8 @@ from binlog.drills.clock import ClockAhead
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.targets.copying import copying_objects
 from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
-from binlog.errors import BinlogError, RefusedError
+from binlog.drills.targets.stack_consumers import by_consumers
+from binlog.errors import RefusedError
 from binlog.log import Log
 
 SERVICES = ("KINESIS", "DYNAMODB", "S3")
@@ -88,12 +89,16 @@ class Stack:
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_REGION": "us-east-1",
+            # What consumers keep beside the services goes with the folder.
+            "STACK_FROM": str(self.folder),
+            "STACK_LOGS": str(self.folder / ".said"),
+            "XDG_STATE_HOME": str(self.folder / "state"),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
 
     def typed(self, command: str) -> str:
-        return copying_objects(command)
+        return by_consumers(copying_objects(command))
 
     def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
         return open_log(self._addresses[name], clock=ClockAhead(clock_s))
@@ -193,10 +198,12 @@ class Stack:
             self._kinesis.delete_stream(StreamName=self._name, EnforceConsumerDeletion=True)
 
     def _remove_tables(self) -> None:
-        for store in STORES:
-            for table in self._tables(store):
-                with contextlib.suppress(BinlogError):
-                    self._dynamodb.delete_table(TableName=table)
+        # Those of stores, and of the KCL's application, which is named for stream and store.
+        begins = (f"{self._name}-", f"binlog.{self._name}.")
+        pages = self._dynamodb.get_paginator("list_tables").paginate()
+        for table in [each for page in pages for each in page["TableNames"]]:
+            if table.startswith(begins):
+                self._dynamodb.delete_table(TableName=table)
 
     def _remove_bucket(self) -> None:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name)
