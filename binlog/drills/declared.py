@@ -50,6 +50,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     goes_on: bool  # events are acknowledged after the recovery, too
     makes: Mapping[str, Make]  # of its own, by target; of all others the usual one
     file: str
+    names: Mapping[str, str] = {}  # what its own names stand for, for the runbook
 
 
 def drill(
@@ -65,6 +66,7 @@ def drill(
     goes_on: bool = True,
     embedded: Make | None = None,
     stack: Make | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Callable[[Script], Declared]:
     """Declare the decorated function a drill; its docstring is the story that reports begin with.
 
@@ -73,7 +75,8 @@ def drill(
     newest event that is left may be at the disaster. ``goes_on``: the log outlives the disaster, and
     events have to be acknowledged after the recovery, too. ``embedded`` makes the embedded target
     of a drill that needs more than a directory, ``stack`` that on the stack of one that needs more
-    than its services.
+    than its services. ``names`` tells, for the runbook, where whoever types it finds what `Drill.name`
+    names: ``{"session": "what step 1 prints as session"}``.
 
     Raises:
         ValueError: a name that is not like ``table-dropped``; no docstring; no twin.
@@ -101,6 +104,7 @@ def drill(
             goes_on=goes_on,
             makes={n: m for n, m in (("embedded", embedded), ("stack", stack)) if m is not None},
             file=script.__code__.co_filename,
+            names=dict(names or {}),
         )
 
     return declare

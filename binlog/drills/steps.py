@@ -5,6 +5,8 @@ They are notes of a record, on its time line; a runbook makes of them what is to
 
 from __future__ import annotations
 
+import shlex
+from string import Formatter
 from typing import Literal, TypeAlias
 
 from binlog.drills.record import Record
@@ -28,9 +30,17 @@ def heard(text: str) -> tuple[StepKind, str] | None:
 
 
 class Steps:
-    """The verbs of a `Drill` for what is no command that ends."""
+    """The verbs of a `Drill` for names in commands, and for what is no command that ends."""
 
     _record: Record
+    _names: dict[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self._names[name]
+
+    def name(self, **names: str) -> None:
+        """More names for commands, such as a session that is to be left out."""
+        self._names |= names
 
     def note(self, text: str) -> None:
         """On the timeline; within a phase it is a remark of the runbook, too."""
@@ -44,10 +54,11 @@ class Steps:
         """
         self.note(said("by hand", self._shown(text)))
 
-    def _over(self, kind: StepKind, what: str) -> None:
+    def _over(self, what: str, kind: StepKind) -> None:
         """A command that went on was ended or killed: in a phase a step of the recovery, else not."""
         if self._record.phase is not None:
             self.note(said(kind, what))
 
     def _shown(self, typed: str) -> str:
-        raise NotImplementedError
+        used = [name for _, name, _, _ in Formatter().parse(typed) if name]
+        return typed.format(**{name: shlex.quote(self._names[name]) for name in used})

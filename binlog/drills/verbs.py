@@ -8,10 +8,11 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from random import Random
-from string import Formatter
 
 from binlog.drills.action import TABLE, Action, Source, orders
+from binlog.drills.background import Background
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.filled import Filled, Scale
@@ -21,6 +22,7 @@ from binlog.drills.processes import Ended, Processes
 from binlog.drills.record import By, Record
 from binlog.drills.reference import Event, event_of, tallies
 from binlog.drills.result import Command, PhaseName
+from binlog.drills.steps import said
 from binlog.drills.target import Target
 from binlog.errors import BinlogError, NotSentError
 from binlog.log import Log
@@ -63,14 +65,7 @@ class Drill(Filled):
         self.served = "live"  # the store that the curves are of
         self.curves = Curves(record.now_s, lambda: self.book.acknowledged, self._applied)
 
-    def __getitem__(self, name: str) -> str:
-        return self._names[name]
-
     # -- given -----------------------------------------------------------------------------------
-
-    def name(self, **names: str) -> None:
-        """More names for commands, such as a session that is to be left out."""
-        self._names |= names
 
     def write(self, file: str, text: str) -> None:
         """A file where commands run: the appliers of an application, say."""
@@ -136,16 +131,24 @@ class Drill(Filled):
         goal = self.book.acknowledged + events
         self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
 
-    def replicate(self, name: str = "live", more: str = "") -> Background:
-        """Run ``binlog replicate`` on a store, until it is ended or killed."""
-        return self.start(f"binlog replicate {{log}} {{{name}}} {more}".strip())
+    def replicate(
+        self, name: str = "live", *, variables: Mapping[str, str] | None = None
+    ) -> Background:
+        """Run what keeps a store there, until it is ended or killed: see `start`."""
+        return self.start(f"binlog replicate {{log}} {{{name}}}", variables=variables)
 
-    def start(self, typed: str) -> Background:
-        """Run a command that goes on; a twin may type another one, but not none."""
+    def start(self, typed: str, *, variables: Mapping[str, str] | None = None) -> Background:
+        """Run a command that goes on; a twin may type another one, but not none.
+
+        ``binlog replicate`` without ``--once`` is whatever keeps that store where the drill takes
+        place: on the stack a Lambda function, or the KCL. ``variables`` are the command's own.
+        """
         shown = self._shown(self._typed(typed)[0] or "binlog --version")
         now = self._record.now_s()
-        self._record.mark("note", f"started: {shown}", now, now)
-        return self.processes.start(shown, shlex.split(shown))
+        self._record.mark("note", said("started", shown), now, now)
+        started = self.processes.start(shown, shlex.split(shown), variables)
+        started.when_over = partial(self._over, shown)
+        return started
 
     def kill_all(self) -> None:
         """All processes that go on, at once.
@@ -275,11 +278,6 @@ class Drill(Filled):
         """A phase of the recovery; the time between phases counts too."""
         return self._record.in_phase(name)
 
-    def note(self, text: str) -> None:
-        """On the timeline."""
-        now = self._record.now_s()
-        self._record.mark("note", text, now, now)
-
     def run(
         self,
         typed: str,
@@ -351,10 +349,6 @@ class Drill(Filled):
         self.unused.pop(typed, None)
         instead = self._twin.instead[typed]
         return None if instead is None else self.target.typed(instead), True
-
-    def _shown(self, typed: str) -> str:
-        used = [name for _, name, _, _ in Formatter().parse(typed) if name]
-        return typed.format(**{name: shlex.quote(self._names[name]) for name in used})
 
     def end_of_log(self) -> str:
         """Where the log ends now, as a vector that ``--until`` takes."""
