@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import subprocess
@@ -39,22 +38,27 @@ class Child(subprocess.Popen[bytes]):
         meter.began(self.pid)
 
     def poll(self) -> int | None:
-        self._look()
-        return super().poll()
+        # Popen's own would wait for one that ends between the look and the question.
+        return super().poll() if self.returncode is not None or self._look() else None
 
     def wait(self, timeout: float | None = None) -> int:
-        # Without the pauses of Popen's own, which looks again after up to 50 ms.
+        # And without the pauses of Popen's own, which looks again after up to 50 ms.
         if self.returncode is None and (is_over := _is_over(self.pid, timeout)) is not None:
-            timeout = None if is_over else 0  # what is left is to fetch its status
-        self._look()
+            if not is_over:
+                assert timeout is not None
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self._look()
         return super().wait(timeout)
 
-    def _look(self) -> None:
-        if self.returncode is None:
-            with contextlib.suppress(ChildProcessError, AttributeError):
-                how = os.WEXITED | os.WNOHANG | os.WNOWAIT
-                if os.waitid(os.P_PID, self.pid, how) is not None:
-                    self.meter.ended()
+    def _look(self) -> bool:
+        """Whether it has ended and nobody has waited for it, as far as one can tell."""
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except (ChildProcessError, AttributeError):  # gone, or a system that cannot tell
+            return True
+        if ended is not None:
+            self.meter.ended()
+        return ended is not None
 
 
 def _is_over(pid: int, timeout: float | None) -> bool | None:
