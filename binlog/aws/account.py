@@ -25,7 +25,6 @@ from binlog.aws.credentials import provide
 from binlog.aws.errors import trouble
 from binlog.aws.replies import refuse_cut_replies
 from binlog.errors import RefusedError
-from binlog.spent import book
 
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 20.0
@@ -179,8 +178,7 @@ def connector(
         client.meta.events.register_last("after-call", name_region)
         if service in _JSON_SERVICES:
             refuse_cut_replies(client, service, total_max_attempts)
-        if (written := book()) is not None:
-            count_calls(client, service, written, aws=is_aws(str(client.meta.endpoint_url)))
+        count_calls(client, service, aws=is_aws(str(client.meta.endpoint_url)))
         return client
 
     return connect

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from binlog.spent import Book
+from binlog.spent import Book, book
 
 PUT_UNIT_BYTES = 25 * 1024
 READS = frozenset({"GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"})
@@ -30,9 +30,15 @@ _CONDITION_UNITS = 1.0
 _CANCELLED_UNITS = 2.0
 
 
-def count_calls(client: Any, service: str, book: Book, *, aws: bool) -> None:
-    """Write down each request of ``client``; ``aws``: it goes to the service itself."""
-    counter = _Counter(service, book, aws=aws)
+def count_calls(client: Any, service: str, *, aws: bool) -> None:
+    """Have each request of ``client`` written down, if anybody asks for it, see `binlog.spent.book`.
+
+    ``aws``: it goes to the service itself.
+    """
+    written = book()
+    if written is None:
+        return
+    counter = _Counter(service, written, aws=aws)
     events = client.meta.events
     events.register_first("before-parameter-build", counter.asked)
     events.register_first("before-send", counter.sent)

@@ -32,6 +32,7 @@ from binlog.clock import SystemClock
 from binlog.errors import BinlogError, RefusedError
 from binlog.logs.kinesis import kinesis_service
 from binlog.logs.kinesis_service import Service
+from binlog.spent import VARIABLE as SPENT
 from tests.lambda_consumer import event_source_mapping
 from tests.lambda_consumer.event_source_mapping import FailedError, SourceShard
 from tests.lambda_consumer.lambda_api import LambdaAPI
@@ -202,6 +203,7 @@ def main(arguments: Sequence[str], variables: Mapping[str, str], home: Path) -> 
         print("cannot run: awslambdaric is missing (it is for Linux)")
         return 77
     os.environ |= variables
+    os.environ.pop(SPENT, None)  # what the mapping reads is Lambda's own, and on nobody's bill
     try:
         with _ended_by_signals():
             run(options, variables, home)
