@@ -11,7 +11,7 @@ from binlog.drills.action import TABLE, Fold, Item
 from binlog.drills.ledger import Book, Entry
 from binlog.drills.places import Places, places_of
 from binlog.drills.record import Record
-from binlog.drills.reference import LINES_MAX, compare
+from binlog.drills.reference import LINES_MAX, Found, compare
 from binlog.log import Log
 from binlog.values import decode_value
 
@@ -69,6 +69,7 @@ class Judge:
         what the replica makes of an item (a transform). ``measures``: its RPO is the drill's.
         """
         gone: list[str] = []
+        acknowledged = self._book.acknowledged
 
         def kept() -> Iterator[Entry]:
             for entry in self._book.entries():
@@ -90,11 +91,8 @@ class Judge:
         missing, total = found.missing, found.missing + found.present + len(gone)
         keys = found.equal + found.different
         if measures:
-            self._record.measure(
-                rpo_events=missing + len(gone),
-                rpo_age_s=self._age(found.newest_s) if missing or gone else 0.0,
-                items=found.items,
-            )
+            self._record.judged = acknowledged
+            self._measure(missing + len(gone), found)
         named = f", {len(gone):,} of them named as lost" if gone else ""
         ok = self._record.say(
             f"no acknowledged event is missing in {name}{' but those named' if gone else ''}",
@@ -114,6 +112,15 @@ class Judge:
             )
             and ok
         )
+
+    def _measure(self, lost: int, found: Found) -> None:
+        """Of several tables that are judged, the worst."""
+        before = self._record.measured
+        if before.rpo_events is not None and before.rpo_events > lost:
+            return
+        age_s = self._age(found.newest_s) if lost else 0.0
+        self._record.lost = len(self._record.verdicts)
+        self._record.measure(rpo_events=lost, rpo_age_s=age_s, items=found.items)
 
     def _age(self, newest_s: float | None) -> float | None:
         disaster_s = self._record.disaster_s()

@@ -30,6 +30,10 @@ class Record:
         self.verdicts: list[Verdict] = []
         self.measured = Measured()
         self.proved = 0  # disasters of which it was shown that they changed something
+        self.judged: int | None = None  # events were acknowledged when the loss was measured last
+        # Verdicts that there were when ..
+        self.lost = 0  # .. the loss that counts was measured
+        self.sabotaged: int | None = None  # .. a twin's first command was typed, or left out
         self.phase_ended: Callable[[], object] = lambda: None  # called when one has
 
     def now_s(self) -> float:
@@ -56,9 +60,11 @@ class Record:
 
     @contextlib.contextmanager
     def in_phase(self, name: PhaseName) -> Iterator[None]:
-        """A phase of the recovery; phases do not overlap."""
+        """A phase of the recovery, which comes after a disaster; phases do not overlap."""
         if self.phase is not None:
             raise ValueError(f"the phase {name} begins within {self.phase}")
+        if self.disaster_s() is None:
+            raise ValueError(f"the phase {name} begins before there is a disaster")
         begin_s = self.now_s()
         self.phase = name
         try:
@@ -77,7 +83,9 @@ class Record:
     def say(
         self, claim: str, *, ok: bool, evidence: str, by: By, lines: tuple[str, ...] = ()
     ) -> bool:
-        """A verdict."""
+        """A verdict; one without evidence is none."""
+        if not evidence.strip():
+            ok, evidence = False, "there is no evidence"
         self._tell(f"{'ok' if ok else 'FAILED'}: {claim}: {evidence}")
         self.verdicts.append(
             Verdict(claim=claim, ok=ok, evidence=evidence, by=by, lines=tuple(lines))

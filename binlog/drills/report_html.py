@@ -24,7 +24,7 @@ import msgspec
 from binlog.drills import report_words as words
 from binlog.drills.report_spent import Row, brief, in_sum, rows
 from binlog.drills.report_timeline import Timeline, timeline
-from binlog.drills.result import JUDGES, Command, DrillResult, encode_result
+from binlog.drills.result import Command, DrillResult, encode_result
 from binlog.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class View(msgspec.Struct, frozen=True):
     @property
     def caught_by(self) -> str:
         """Of a twin: the first judgement on what came of it; else why it failed."""
-        judged = [each for each in self.result.verdicts if not each.ok and each.by in JUDGES]
+        judged = self.result.caught_by
         if self.result.twin is not None and judged:
             return f"{judged[0].claim}: {judged[0].evidence} ({judged[0].by})"
         return self.result.failure or "nothing: it passed"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from binlog.drills import report_words as words
 from binlog.drills.report_spent import sentence
-from binlog.drills.result import JUDGES, DrillResult
+from binlog.drills.result import DrillResult
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow"}
 OUTPUT_MAX = 6  # last lines of a command that ended otherwise than it should
@@ -98,10 +98,9 @@ def lines(result: DrillResult) -> Iterator[Text]:
 
 def _noticed(result: DrillResult) -> Iterator[Text]:
     """Of a twin that was caught: by what. All else that went wrong had to, and stands on its page."""
-    for verdict in result.verdicts:
-        if not verdict.ok and verdict.by in JUDGES:
-            said = f"{verdict.by}: {verdict.claim}: {verdict.evidence}"
-            yield _line("noticed by", words.visible(said))
+    for verdict in result.caught_by:
+        said = f"{verdict.by}: {verdict.claim}: {verdict.evidence}"
+        yield _line("noticed by", words.visible(said))
 
 
 def _judged(result: DrillResult) -> Iterator[Text]:

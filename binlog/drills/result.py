@@ -141,6 +141,7 @@ class DrillResult(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str  # UTC, RFC 3339
     seconds: float
     twin: str | None = None  # the sabotage, in words; None: the drill itself
+    sabotaged: int | None = None  # verdicts before it began; None: not all of it was done
     passed: bool
     failure: str | None  # the first reason why not, one line
     interrupted: bool = False
@@ -160,15 +161,23 @@ class DrillResult(msgspec.Struct, frozen=True, kw_only=True):
     def caught(self) -> bool:
         """Of a twin: what came of its sabotage was judged to be wrong.
 
-        That a command was refused, that something took too long, or that the drill broke down proves
-        nothing about the judge.
+        That a command was refused, that something took too long or was not measured, or that the
+        drill broke down, proves nothing about the judge; nor does what was wrong before.
         """
         return (
             self.twin is not None
             and not self.passed
             and not self.interrupted
-            and any(not verdict.ok and verdict.by in JUDGES for verdict in self.verdicts)
+            and bool(self.caught_by)
         )
+
+    @property
+    def caught_by(self) -> tuple[Verdict, ...]:
+        """What the judge said against a sabotage, once all of it was done or begun."""
+        if self.sabotaged is None:
+            return ()
+        after = self.verdicts[self.sabotaged :]
+        return tuple(verdict for verdict in after if not verdict.ok and verdict.by in JUDGES)
 
 
 def encode_result(result: DrillResult) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
+from binlog.drills.conclusion import conclude
 from binlog.drills.declared import Declared, Make, Twin
 from binlog.drills.filled import Scale
 from binlog.drills.interrupts import Interrupts
@@ -114,7 +115,7 @@ def run_drill(
         if interrupted or interrupts.asked:
             interrupted, failure = True, "interrupted"
         if not interrupted:
-            failure = failure or _conclude(declared, drill, record)
+            failure = failure or conclude(declared, drill, record)
         words = ["binlog drill run", declared.name, f"--on {on} --seed {seed}"]
         words = [*words, *(f"--{name} {n}" for name, n in asdict(scale).items() if n)]
         result = DrillResult(
@@ -128,6 +129,7 @@ def run_drill(
             started_at=started_at,
             seconds=round(record.now_s(), 3),
             twin=None if twin is None else twin.what,
+            sabotaged=None if drill.unused else record.sabotaged,
             passed=failure is None,
             failure=failure,
             interrupted=interrupted,
@@ -189,79 +191,6 @@ def write_result(result: DrillResult, report_dir: Path) -> Path:
     path = report_dir / f"{file_stem(result)}.json"
     path.write_bytes(encode_result(result))
     return path
-
-
-def _conclude(declared: Declared, drill: Drill, record: Record) -> str | None:
-    """The verdicts that every drill has; the first reason why it failed.
-
-    What could not be proved has failed: no figure, no disaster, nothing acknowledged.
-    """
-    record.measure_rto()
-    measured, goals = record.measured, declared.goals
-    ledger = drill.book.summary()
-    disasters = sum(mark.kind == "disaster" for mark in record.marks)
-    if drill.scale.events and not drill.book.fills:
-        return "--events: the drill has no load and fills nothing, so it is not longer by it"
-    if drill.unused:
-        return f"the twin is no sabotage: the drill never types {', '.join(drill.unused)}"
-    record.say(
-        "a disaster was made, and shown to be one",
-        ok=disasters > 0 and record.proved == disasters,
-        evidence=f"{disasters} made, {record.proved} shown",
-        by="drill",
-    )
-    record.say(
-        "every event has an outcome",
-        ok=ledger.unknown == 0 and ledger.acknowledged > 0,
-        evidence=f"{ledger.acknowledged:,} acknowledged, {ledger.failed:,} not sent, "
-        f"{ledger.unknown:,} unknown",
-        by="ledger",
-    )
-    if declared.goes_on:
-        _events_before_and_after(drill, record)
-    lost = measured.rpo_events
-    record.say(
-        f"at most {goals.rpo_events:,} acknowledged events are lost",
-        ok=lost is not None and lost <= goals.rpo_events,
-        evidence="not measured" if lost is None else f"{lost:,}",
-        by="ledger",
-    )
-    if goals.rpo_age_s is not None:
-        age_s = measured.rpo_age_s
-        record.say(
-            f"what is lost is of the last {goals.rpo_age_s:g} s before the disaster",
-            ok=age_s is not None and age_s <= goals.rpo_age_s,
-            evidence="not measured" if age_s is None else f"{age_s:.2f} s",
-            by="ledger",
-        )
-    rto_s = measured.rto_s
-    record.say(
-        f"recovered within {goals.rto_s:g} s",
-        ok=rto_s is not None and rto_s <= goals.rto_s,
-        evidence="not measured"
-        if rto_s is None
-        else f"{rto_s:.2f} s from the disaster to the end of the last phase",
-        by="clock",
-    )
-    for verdict in record.verdicts:
-        if not verdict.ok:
-            return f"{verdict.claim}: {verdict.evidence}"
-    return None
-
-
-def _events_before_and_after(drill: Drill, record: Record) -> None:
-    disaster_s, recovered_s = record.disaster_s(), record.recovered_s()
-    if disaster_s is None or recovered_s is None:
-        return  # other verdicts say so
-    times = list(drill.book.times())
-    before = sum(at_s < disaster_s for at_s in times)
-    after = sum(at_s > recovered_s for at_s in times)
-    record.say(
-        "events were acknowledged before the disaster, and after the recovery",
-        ok=before > 0 and after > 0,
-        evidence=f"{before:,} before, {len(times) - before - after:,} during, {after:,} after",
-        by="ledger",
-    )
 
 
 def _versions() -> dict[str, str]:

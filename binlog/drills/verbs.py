@@ -314,7 +314,8 @@ class Drill(Filled):
         )
         self._record.command(command)
         said = says is None or says in "\n".join(lines)
-        by = _JUDGES.get(shlex.split(shown)[1], "command")
+        # Yes or no is an answer; that it could not be found, or was refused, is none of the judge's.
+        by = _JUDGES.get(shlex.split(shown)[1], "command") if ended.status in (0, 1) else "command"
         if not command.ok or not said or by != "command":
             what = "" if said else f", and does not say {says!r}"
             self._record.say(
@@ -347,6 +348,8 @@ class Drill(Filled):
         ):
             return self.target.typed(typed), False
         self.unused.pop(typed, None)
+        if self._record.sabotaged is None:
+            self._record.sabotaged = len(self._record.verdicts)
         instead = self._twin.instead[typed]
         return None if instead is None else self.target.typed(instead), True
 

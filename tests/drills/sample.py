@@ -187,6 +187,7 @@ def sample_failed() -> DrillResult:
     return replace(
         good,
         twin="rebuilt up to the snapshot, without the tail",
+        sabotaged=1,
         passed=False,
         failure="the table holds what the acknowledged events make of it: 371 of 412 items equal",
         measured=replace(good.measured, rpo_events=1_630, rpo_age_s=4.0),

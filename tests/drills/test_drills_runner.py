@@ -63,8 +63,7 @@ def test_without_a_disaster_nothing_is_proved() -> None:
     def harmless(d: Drill) -> None:
         d.init(partitions=1)
         d.append(PUTS)
-        with d.phase("restore"):
-            d.run(REBUILD)
+        d.run(REBUILD)
         d.holds("live")
 
     assert "a disaster was made" in refused(run_drill(declared(harmless)))
@@ -176,9 +175,10 @@ from binlog.drills import Action, drill, twin
 def mine(d):
     \"\"\"A story.\"\"\"
     d.init(partitions=1)
-    d.append([Action(type="PutItem", key="a", data={"n": 1})])
-    with d.disaster("gone", changes="live"):
-        d.target.path("live").write_bytes(b"")
+    d.append([Action(type="PutItem", key="a", data={"total": 1})])
+    d.run("binlog replicate {log} {live} --once")
+    with d.disaster("an item is changed by hand", changes="live"):
+        d.target.corrupt("live", "orders", 1)
     with d.phase("restore"):
         d.run("binlog rebuild {log} {live}")
     d.run("binlog verify {live} {log}")

@@ -1,0 +1,234 @@
+"""Drills that should fail, each for one reason: what a drill may not be called passed with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+
+from binlog.drills import Action, Drill, drill, twin
+from binlog.drills.declared import Declared
+from binlog.drills.result import DrillResult
+from binlog.drills.runner import run_drill
+
+PUTS = [Action(type="PutItem", key=f"k{n}", data={"n": n}) for n in range(5)]
+REBUILD = "binlog rebuild {log} {live}"
+NOTHING = {REBUILD: None}
+
+
+def made(script: Callable[[Drill], None], *, goes_on: bool = False) -> Declared:
+    """A drill of these tests; its twin leaves the rebuild out."""
+    script.__doc__ = "A story."
+    marked = twin("nothing is rebuilt", NOTHING)(script)
+    return drill("a-test", title="A test", looks="-", take_back="-", goes_on=goes_on)(marked)
+
+
+def begin(d: Drill) -> None:
+    d.init(partitions=1)
+    d.append(PUTS)
+    with d.disaster("the store is not there", changes="live"):
+        d.target.path("live").write_bytes(b"")
+
+
+def recover(d: Drill) -> None:
+    with d.phase("restore"):
+        d.run(REBUILD)
+
+
+def ran(script: Callable[[Drill], None], *, is_twin: bool = False) -> DrillResult:
+    declared = made(script)
+    return run_drill(declared, twin=declared.twins[0] if is_twin else None)
+
+
+def why(script: Callable[[Drill], None]) -> str:
+    """Why it failed; the reference is that all of it but one thing is right."""
+    result = ran(script)
+    assert not result.passed
+    return result.failure or ""
+
+
+def test_what_is_acknowledged_after_the_judgement_is_not_passed_over() -> None:
+    """A load that goes on after the last look: nobody knows what became of it."""
+
+    def early(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        d.holds("live")
+        d.append([Action(type="PutItem", key="late", data={"n": 1})])
+
+    assert "5 when it was judged, 1 since" in why(early)
+
+
+def test_the_worst_of_what_is_measured_is_what_is_lost() -> None:
+    """A second table, which is whole, must not paint over the one that is not."""
+
+    def both(d: Drill) -> None:
+        begin(d)
+        d.run("binlog rebuild {log} {aside}")
+        with d.phase("restore"):
+            d.run("binlog rebuild {log} {live} --until 2")
+        d.run("binlog rebuild {log} {live} --until '{{\"0\": 2}}'")
+        d.holds("live")
+        d.holds("aside")
+
+    assert ran(both).measured.rpo_events == 3
+
+
+def test_a_verdict_without_evidence_is_none() -> None:
+    """ "It is all right" is what every report says that nobody believes."""
+
+    def trusting(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        d.holds("live")
+        d.expect("all is well", True, " ")
+
+    assert "there is no evidence" in why(trusting)
+
+
+def test_a_recovery_is_timed_from_the_disaster_on() -> None:
+    """Phases before it: the time until recovery would be less than nothing, and below any goal."""
+
+    def before(d: Drill) -> None:
+        d.init(partitions=1)
+        d.append(PUTS)
+        recover(d)
+        with d.disaster("too late", changes="live"):
+            d.target.path("live").write_bytes(b"")
+        d.run(REBUILD)
+        d.holds("live")
+
+    assert "begins before there is a disaster" in why(before)
+
+
+def test_who_only_detects_has_not_recovered_in_time() -> None:
+    """The rebuild that stands outside of all phases took as long as it liked."""
+
+    def untimed(d: Drill) -> None:
+        begin(d)
+        with d.phase("detect"):
+            d.note("nobody answers")
+        d.run(REBUILD)
+        d.holds("live")
+
+    assert "none of them is one of restore, switch, verify" in why(untimed)
+
+
+def test_a_consumer_that_ended_by_itself_is_told_at_the_end_at_the_latest() -> None:
+    """Nobody waited for it, or asked it anything: it has died unheard."""
+
+    def unheard(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        d.start("binlog replicate {copy} {aside}")
+        d.wait("it to end", lambda: "ended" in d.processes.last_words()[0], alone=False)
+        d.holds("live")
+
+    def ended(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        died = d.start("binlog replicate {copy} {aside}")
+        while died.state == "running":
+            pass
+        died.end()
+        d.holds("live")
+
+    for script in (unheard, ended):
+        assert "by itself" in why(script)
+
+
+def test_a_command_that_is_ended_and_says_so_by_its_status_is_told() -> None:
+    """What an operator stops has to stop well: a trace at its end is a finding."""
+
+    def badly(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        started = d.start(
+            "sh -c 'trap \"echo no; exit 7\" TERM; echo up; while :; do sleep 0.1; done'"
+        )
+        d.wait("it to be there", started.said)
+        started.end()
+        d.holds("live")
+
+    assert "ended with 7 on SIGTERM: no" in why(badly)
+
+
+def test_a_producer_that_failed_unseen_fails_the_drill() -> None:
+    """The end of a drill ends its load, and asks what became of it."""
+
+    def broken(d: Drill) -> None:
+        begin(d)
+        recover(d)
+
+        def source(random: object, name: str) -> object:
+            raise ZeroDivisionError("no more orders")
+
+        load = d.load(source=source)  # type: ignore[arg-type]
+        while not load.failed:
+            pass
+        d.holds("live")
+
+    assert "no more orders" in why(broken)
+
+
+# -- twins ---------------------------------------------------------------------------------------
+
+
+def test_a_twin_that_nobody_judged_is_not_caught() -> None:
+    """It failed since nothing was measured: that would fail whatever was rebuilt."""
+
+    def blind(d: Drill) -> None:
+        begin(d)
+        recover(d)
+
+    result = ran(blind, is_twin=True)
+    assert (result.passed, result.caught) == (False, False)
+
+
+def test_a_twin_is_not_caught_by_what_was_wrong_before() -> None:
+    """The drill itself is broken there; the sabotage may have done no harm at all."""
+
+    def wrong_before(d: Drill) -> None:
+        begin(d)
+        d.run("binlog rebuild {log} {live} --until '{{\"0\": 2}}'")
+        d.run("binlog verify {live} {log}")
+        d.run("binlog rebuild {log} {aside}")
+        d.holds("live")
+        recover(d)
+        d.holds("aside")
+
+    result = ran(wrong_before, is_twin=True)
+    assert (result.passed, result.caught_by) == (False, ())
+    assert result.sabotaged is not None
+
+
+def test_a_twin_is_not_caught_by_a_comparison_that_could_not_be_made() -> None:
+    """That verify was refused is no finding of verify's."""
+
+    def refused(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        d.run("binlog verify {copy} {log}")
+        d.run("binlog rebuild {log} {live} --anew")
+        with contextlib.suppress(Exception):
+            d.run("binlog rebuild {log} {aside}")
+        d.holds("aside")
+
+    result = ran(refused, is_twin=True)
+    assert (result.passed, result.caught) == (False, False)
+
+
+def test_a_sabotage_of_which_only_a_part_was_done_is_not_caught() -> None:
+    """Another command was renamed in the drill: what its name says is not what was tested."""
+
+    def partly(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        d.holds("live")
+
+    declared = made(partly)
+    both = msgspec.structs.replace(declared.twins[0], instead={**NOTHING, "binlog gone": None})
+    result = run_drill(declared, twin=both)
+    assert (result.passed, result.caught, result.sabotaged) == (False, False, None)
+    assert run_drill(declared, twin=declared.twins[0]).caught
