@@ -58,7 +58,9 @@ class _Counter:
         """Of a call, before its first try."""
         if self._service == "dynamodb" and model.name in READS | WRITES | STATEMENTS:
             params.setdefault("ReturnConsumedCapacity", "TOTAL")
-        self._under_way.params = params
+        # A copy: what is sent of PutRecords is more than what the SDK is shown, see
+        # `binlog.logs.kinesis_serializing`.
+        self._under_way.params = {**params}
 
     def sent(self, request: Any, event_name: str, **_: Any) -> None:
         """One try."""
