@@ -22,6 +22,8 @@ class Target(Protocol):
     rate: float  # events a second of a load, where a drill does not say
     every_s: float  # a load's producers append what is due so often
     tells_applied: bool  # a store's checkpoints move with its items, and not some time later
+    wait_s: float  # for a consumer, or whatever else a drill waits for
+    twin_wait_s: float  # after a sabotage, which may be that it never comes
     init_more: str  # what ``binlog init`` is given there, besides
 
     @property

@@ -5,31 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
 
-from binlog.drills.action import TABLE, Action, Source, orders
+from binlog.drills.action import Action, Source, orders
 from binlog.drills.background import Background
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
-from binlog.drills.filled import Filled, Scale
-from binlog.drills.judge import applied_of
+from binlog.drills.filled import Scale
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Ended, Processes
 from binlog.drills.record import By, Record
-from binlog.drills.reference import Event, event_of, tallies
 from binlog.drills.result import Command, PhaseName
 from binlog.drills.steps import said
 from binlog.drills.target import Target
-from binlog.errors import BinlogError, NotSentError
+from binlog.drills.waiting import Waiting
+from binlog.errors import BinlogError
 from binlog.log import Log
 from binlog.producer import ProducerOptions
 
-WAIT_S = 30.0
-TWIN_WAIT_S = 4.0
 LINES_MAX = 12
 _JUDGES: dict[str, By] = {
     "verify": "verify",
@@ -39,7 +34,7 @@ _JUDGES: dict[str, By] = {
 }
 
 
-class Drill(Filled):
+class Drill(Waiting):
     """One run of a drill. Names in braces, ``{log}``, are the target's addresses."""
 
     def __init__(
@@ -126,11 +121,6 @@ class Drill(Filled):
             name = f"s{self.seed}x{self._appended}"
             return append(self.book, log, name, actions, options=options, tag=tag)
 
-    def flow(self, events: int) -> None:
-        """Let the load go on until so many more are acknowledged."""
-        goal = self.book.acknowledged + events
-        self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
-
     def replicate(
         self, name: str = "live", *, variables: Mapping[str, str] | None = None
     ) -> Background:
@@ -159,30 +149,6 @@ class Drill(Filled):
         self.processes.check_ends()
         self.processes.end_all()
 
-    def caught_up(self, name: str = "live") -> None:
-        """Wait until a store has applied all that is acknowledged up to now."""
-        goal = self.book.acknowledged
-        if self.target.tells_applied:
-            until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= goal  # noqa: E731
-        else:
-            found: dict[str, int] = Counter(key for key, *_ in self._events())
-            until = lambda: self._shows(name, found)  # noqa: E731
-        self.wait(f"{name} with {goal:,} events", until)
-
-    def _shows(self, name: str, found: Mapping[str, int]) -> bool:
-        """Whether the items of a store show so many first events of these keys."""
-        try:
-            items = self.items(name)
-        except (BinlogError, OSError):
-            return False
-        now = tallies(self._events(), items, self.judge.folds)
-        return all(now[key].has >= count for key, count in found.items())
-
-    def _events(self) -> Iterator[Event]:
-        for entry in self.book.entries(told="acknowledged"):
-            if entry.action.table == TABLE:
-                yield event_of(entry)
-
     def stop_load(self) -> None:
         """End the load; every event has its outcome then."""
         loads, self._loads = self._loads, []
@@ -195,45 +161,9 @@ class Drill(Filled):
         self.stop_load()
         self.caught_up(name)
 
-    def applies(self, name: str = "live") -> Callable[[], bool]:
-        """For `wait`: whether a store has moved on since this was called."""
-        before = self._applied(name) or 0
-        return lambda: (self._applied(name) or 0) > before
-
     def open_log(self) -> contextlib.closing[Log]:
         """For who writes something into it by hand."""
         return contextlib.closing(self.target.open_log())
-
-    def wait(
-        self,
-        what: str,
-        until: Callable[[], object],
-        *,
-        seconds: float = WAIT_S,
-        alone: bool = False,
-    ) -> None:
-        """Until it is so; after a twin's sabotage not for long, since it may never be.
-
-        ``alone``: a process that ends by itself meanwhile is no failure.
-
-        Raises:
-            BinlogError: it is not in time, a producer failed, or a process ended by itself.
-        """
-        if self._twin is not None and not self.unused:
-            seconds = min(seconds, TWIN_WAIT_S)
-        seconds += self.more_s
-        end = time.monotonic() + seconds
-        while not until():
-            self.processes.interrupts.look()
-            for load, _, _ in self._loads:
-                load.check()
-            if not alone:
-                self.processes.check()
-            if time.monotonic() > end:
-                raise NotSentError(f"not in {seconds:.0f} s: {what}", self._declared.name)
-            time.sleep(0.02)
-        if alone:
-            self.processes.forgive()
 
     # -- disaster --------------------------------------------------------------------------------
 
@@ -360,13 +290,6 @@ class Drill(Filled):
         return json.dumps(found)
 
     # -- the curves, and the end -----------------------------------------------------------------
-
-    def _applied(self, name: str | None = None) -> int | None:
-        try:
-            with contextlib.closing(self.target.open_store(name or self.served)) as store:
-                return applied_of(store)
-        except (BinlogError, OSError):
-            return None
 
     def judge_anyhow(self) -> None:
         """After a recovery that did not come to its end: what there is, and what is missing."""

@@ -32,6 +32,8 @@ class Embedded:
     every_s = 0.05
     init_more = ""
     tells_applied = True
+    wait_s = 30.0
+    twin_wait_s = 4.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

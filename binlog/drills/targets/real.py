@@ -57,6 +57,8 @@ class Real:
     rate = 400.0
     every_s = 1.0
     tells_applied = False
+    wait_s = 180.0
+    twin_wait_s = 60.0
 
     def __init__(
         self,

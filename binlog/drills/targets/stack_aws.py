@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log, parse_address
+from binlog.aws.counting import count_calls
 from binlog.drills.clock import ClockAhead
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.targets.copying import copying_objects
@@ -41,6 +42,8 @@ class Stack:
     every_s = 1.0
     init_more = "--shards 2"
     tells_applied = False
+    wait_s = 90.0
+    twin_wait_s = 25.0
 
     def __init__(self, folder: Path) -> None:
         """The environment has to name endpoints, and on this machine alone.
@@ -68,6 +71,10 @@ class Stack:
             )
             for service in SERVICES
         )
+        for service, client in zip(
+            SERVICES, (self._kinesis, self._dynamodb, self._s3), strict=True
+        ):
+            count_calls(client, service.lower(), aws=False)  # the disaster and the judge ask, too
         self._s3.create_bucket(Bucket=self._name)
         places = ("archive", "copy", "snapshots")
         self._addresses = {

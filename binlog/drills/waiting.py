@@ -1,0 +1,109 @@
+"""The verbs of a drill that wait: until events flow, until a store has them, until anything is so."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from binlog.drills.action import TABLE
+from binlog.drills.declared import Declared, Twin
+from binlog.drills.filled import Filled
+from binlog.drills.judge import applied_of
+from binlog.drills.load import Load
+from binlog.drills.processes import Processes
+from binlog.drills.reference import Event, event_of, tallies
+from binlog.errors import BinlogError, NotSentError
+
+PAUSE_S, PAUSE_MOST_S = 0.02, 1.0
+
+
+class Waiting(Filled):
+    """Between what is done and what it comes to."""
+
+    served: str
+    processes: Processes
+    unused: dict[str, str | None]
+    _declared: Declared
+    _twin: Twin | None
+    _loads: list[tuple[Load, float, str]]
+
+    def wait(
+        self,
+        what: str,
+        until: Callable[[], object],
+        *,
+        seconds: float | None = None,
+        alone: bool = False,
+    ) -> None:
+        """Until it is so; after a twin's sabotage not for long, since it may never be.
+
+        ``seconds`` at most, else what is usual there. ``alone``: a process that ends by itself
+        meanwhile is no failure.
+
+        Raises:
+            BinlogError: it is not in time, a producer failed, or a process ended by itself.
+        """
+        seconds = self.target.wait_s if seconds is None else seconds
+        if self._twin is not None and not self.unused:
+            seconds = min(seconds, self.target.twin_wait_s)
+        seconds += self.more_s
+        end = time.monotonic() + seconds
+        while True:
+            asked = time.monotonic()
+            if until():
+                break
+            self.processes.interrupts.look()
+            for load, _, _ in self._loads:
+                load.check()
+            if not alone:
+                self.processes.check()
+            now = time.monotonic()
+            if now > end:
+                raise NotSentError(f"not in {seconds:.0f} s: {what}", self._declared.name)
+            # Who asks takes time from those that are waited for: a third of it at most.
+            time.sleep(min(PAUSE_MOST_S, max(PAUSE_S, 2 * (now - asked))))
+        if alone:
+            self.processes.forgive()
+
+    def flow(self, events: int) -> None:
+        """Let the load go on until so many more are acknowledged."""
+        goal = self.book.acknowledged + events
+        self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
+
+    def caught_up(self, name: str = "live") -> None:
+        """Wait until a store has applied all that is acknowledged up to now."""
+        goal = self.book.acknowledged
+        if self.target.tells_applied:
+            until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= goal  # noqa: E731
+        else:
+            found: dict[str, int] = Counter(key for key, *_ in self._events())
+            until = lambda: self._shows(name, found)  # noqa: E731
+        self.wait(f"{name} with {goal:,} events", until)
+
+    def applies(self, name: str = "live") -> Callable[[], bool]:
+        """For `wait`: whether a store has moved on since this was called."""
+        before = self._applied(name) or 0
+        return lambda: (self._applied(name) or 0) > before
+
+    def _shows(self, name: str, found: Mapping[str, int]) -> bool:
+        """Whether the items of a store show so many first events of these keys."""
+        try:
+            items = self.items(name)
+        except (BinlogError, OSError):
+            return False
+        now = tallies(self._events(), items, self.judge.folds)
+        return all(now[key].has >= count for key, count in found.items())
+
+    def _events(self) -> Iterator[Event]:
+        for entry in self.book.entries(told="acknowledged"):
+            if entry.action.table == TABLE:
+                yield event_of(entry)
+
+    def _applied(self, name: str | None = None) -> int | None:
+        try:
+            with contextlib.closing(self.target.open_store(name or self.served)) as store:
+                return applied_of(store)
+        except (BinlogError, OSError):
+            return None
