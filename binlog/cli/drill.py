@@ -143,7 +143,9 @@ def run_command(
             "--events is not for --target: the price of a game day is reckoned without"
         )
     from binlog.drills.filled import Scale
+    from binlog.drills.kept import check_folder
     from binlog.drills.report_text import print_result, print_run, run_report
+    from binlog.drills.report_words import stem_of
     from binlog.drills.runner import run_drill
     from binlog.drills.targets.choose import maker
 
@@ -167,6 +169,12 @@ def run_command(
     if dry_run:
         _say_plan(runs, on, as_json=as_json)
         return
+
+    if report_dir is not None:
+        # Before anything is run: what took twenty minutes would have nowhere to go.
+        stems = [stem_of(each.name, twin and twin.what) for each, twin in runs]
+        files = [f"{stem}.{kind}" for stem in stems for kind in ("json", "html")]
+        check_folder(report_dir, [*files, "index.html"])
 
     def tell(text: str) -> None:
         for line in text.splitlines() if verbose else ():

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from binlog.drills import report_words as words
+from binlog.drills.kept import keep
 from binlog.drills.report_spent import Row, brief, in_sum, rows
 from binlog.drills.report_timeline import Timeline, timeline
 from binlog.drills.result import Command, DrillResult, encode_result
@@ -251,16 +252,14 @@ def write_reports(results: Sequence[DrillResult], folder: Path) -> list[Path]:
     nothing. Twins are named ``NAME-twin-WORDS``.
 
     Raises:
-        RefusedError: the extra ``report`` is not installed; the data is there.
+        RefusedError: the extra ``report`` is not installed; the data is there. Or a file of that name
+            is there that is not ours.
         OSError: the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
 
     def write(name: str, data: bytes) -> None:
-        path = folder / name
-        path.write_bytes(data)
-        written.append(path)
+        written.append(keep(folder / name, data))
 
     for result in results:
         write(f"{words.file_stem(result)}.json", encode_result(result))

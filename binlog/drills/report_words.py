@@ -186,9 +186,14 @@ def run_summary(results: Sequence[DrillResult]) -> str:
 
 def file_stem(result: DrillResult) -> str:
     """The name of a result's files, without suffix: of the drill, or of the drill and its twin."""
-    words = [result.name]
-    if result.twin is not None:
-        plain = "".join(c if c.isascii() and c.isalnum() else " " for c in result.twin.lower())
+    return stem_of(result.name, result.twin)
+
+
+def stem_of(name: str, twin: str | None) -> str:
+    """That of a drill that has yet to be run."""
+    words = [name]
+    if twin is not None:
+        plain = "".join(c if c.isascii() and c.isalnum() else " " for c in twin.lower())
         words += ["twin", *plain.split()[:8]]
     safe = "-".join(words)
     return "".join(c if (c.isascii() and c.isalnum()) or c in "-_" else "-" for c in safe)

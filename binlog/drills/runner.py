@@ -20,6 +20,7 @@ from binlog.drills.conclusion import conclude
 from binlog.drills.declared import Declared, Make, Twin
 from binlog.drills.filled import Scale
 from binlog.drills.interrupts import Interrupts
+from binlog.drills.kept import keep
 from binlog.drills.processes import Processes
 from binlog.drills.reaper import PREFIX, Reaper
 from binlog.drills.record import Record
@@ -187,10 +188,7 @@ def _close(target: Target) -> list[str]:
 
 def write_result(result: DrillResult, report_dir: Path) -> Path:
     """The data of a result alone, under the name that its page will have; the path."""
-    report_dir.mkdir(parents=True, exist_ok=True)
-    path = report_dir / f"{file_stem(result)}.json"
-    path.write_bytes(encode_result(result))
-    return path
+    return keep(report_dir / f"{file_stem(result)}.json", encode_result(result))
 
 
 def _versions() -> dict[str, str]:

@@ -147,8 +147,8 @@ def test_of_a_drill_that_is_killed_nothing_goes_on(
     running.until_it_stands()
     assert running.ended(signal.SIGKILL)[0] == -signal.SIGKILL
     until = time.monotonic() + GONE_S
-    while running.alive() or list(running.places.iterdir()):
-        assert time.monotonic() < until, (running.alive(), list(running.places.iterdir()))
+    while left := [*running.alive(), *map(str, running.places.iterdir())]:
+        assert time.monotonic() < until, left
         time.sleep(0.05)
 
 
