@@ -7,7 +7,7 @@ directory log has one shard that never closes. Positions are compared within a s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -214,6 +214,13 @@ class KeepsPartitionsApart(Protocol):
     """
 
     partitions_at_once: int
+
+    def bytes_by_partition(self) -> Mapping[int, int]:
+        """About how much there is to read of each, where that is known without reading it.
+
+        Raises:
+            StorageError, RefusedError: there was no answer.
+        """
 
 
 @runtime_checkable

@@ -2,16 +2,18 @@
 
 A worker holds the items of one group at a time, so how many groups there are follows from the log's
 size. Where a log gives partitions apart, as a directory skips others' frames, a group takes every
-n-th of them: those of Zipf keys are not alike; but neighbours where there is a base, whose sections
-hold neighbours. Where it gives a whole shard to who wants a part of
-it, the partitions of the shard stay together, and of those before and after it where shards were
-split or merged: no two workers fetch the same record, and none waits for what another one used of
-the shard's budget.
+n-th of them: those of Zipf keys are not alike. An archive even knows how much it has of each, and
+its groups are of one size: the last worker to be done is the one that is waited for. But neighbours
+where there is a base, whose sections hold neighbours.
+
+Where a log gives a whole shard to who wants a part of it, the partitions of the shard stay together,
+and of those before and after it where shards were split or merged: no two workers fetch the same
+record, and none waits for what another one used of the shard's budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from binlog.log import GivesWholeShards, KeepsPartitionsApart, Log, Shard
@@ -22,6 +24,7 @@ from snapshots.base import Base
 GROUP_BYTES = 128 * 1024 * 1024
 # Where they are kept as they come: what a run that is killed loses at most, of each worker.
 KEPT_BYTES = 32 * 1024 * 1024
+PARTITION_BYTES = 64 * 1024  # what reading a partition costs beside what it has
 _COMPRESSED = 8  # times: by so much what a base says of itself is more than the log has of it
 
 
@@ -48,13 +51,32 @@ def groups_of(
         count = max(count, -(-partitions // log.partitions_at_once))
     if not isinstance(log, GivesWholeShards):
         if base is None:
-            return [list(range(i, partitions, count)) for i in range(count)]
+            known: Mapping[int, int] = {}
+            most = partitions
+            if isinstance(log, KeepsPartitionsApart):
+                known, most = log.bytes_by_partition(), log.partitions_at_once
+            return balanced({p: known.get(p, 0) for p in range(partitions)}, count, most=most)
         bounds = [i * partitions // count for i in range(count + 1)]
         return [list(range(a, b)) for a, b in pairwise(bounds)]
     together = sorted(joined(log.shards()), key=lambda each: (-len(each), min(each)))
     groups: list[list[int]] = [[] for _ in range(min(count, len(together)))]
     for each in together:
         min(groups, key=len).extend(each)  # the largest first, each to whom has least
+    return [sorted(group) for group in groups]
+
+
+def balanced(sizes: Mapping[int, int], count: int, *, most: int) -> list[list[int]]:
+    """Partitions in so many groups of about the same size, none of more than ``most``.
+
+    The largest first, each to who has least; so of those that are alike each group has every n-th.
+    """
+    groups: list[list[int]] = [[] for _ in range(count)]
+    totals = [0] * count
+    for partition in sorted(sizes, key=lambda p: (-sizes[p], p)):
+        room = [index for index in range(count) if len(groups[index]) < most]
+        index = min(room, key=totals.__getitem__)
+        groups[index].append(partition)
+        totals[index] += sizes[partition] + PARTITION_BYTES
     return [sorted(group) for group in groups]
 
 

@@ -135,9 +135,16 @@ class ArchiveLog:
 
     def size_bytes(self) -> int:
         """Decompressed, as it is read."""
+        return sum(self.bytes_by_partition().values())
+
+    def bytes_by_partition(self) -> dict[int, int]:
+        """Likewise, of each."""
         with self._lock:
-            views = [self._view(p) for p in range(self.params.partitions)]
-            return sum(outline.raw_bytes for view in views for outline in view.outlines)
+            self._check_open()
+            return {
+                p: sum(outline.raw_bytes for outline in self._view(p).outlines)
+                for p in range(self.params.partitions)
+            }
 
     def now_ms(self) -> int:
         return max(self._clock.now_ms(), self.last_arrival_ms)

@@ -144,6 +144,10 @@ class ArchivedLog:
     def size_bytes(self) -> int:
         return max(self.log.size_bytes(), self.archive.size_bytes() if self._archive_first else 0)
 
+    def bytes_by_partition(self) -> dict[int, int]:
+        """What is archived, which is mostly all of it; nothing, where the log is asked first."""
+        return self.archive.bytes_by_partition() if self._archive_first else {}
+
     def now_ms(self) -> int:
         return max(self.log.now_ms(), self.archive.last_arrival_ms)
 

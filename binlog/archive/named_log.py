@@ -83,6 +83,9 @@ class NamedArchiveLog(ArchivedLog):
     def size_bytes(self) -> int:
         return super().size_bytes() if self._found else self.log.size_bytes()
 
+    def bytes_by_partition(self) -> dict[int, int]:
+        return super().bytes_by_partition() if self._found else {}
+
     def now_ms(self) -> int:
         return super().now_ms() if self._found else self.log.now_ms()
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import uuid_utils
@@ -27,6 +26,7 @@ from binlog.params import Params
 from binlog.producer import Acks, Producer, ProducerOptions
 from binlog.values import decode_value
 from scripts.benchmarks.workload import PARTITIONS, TABLE, Action, Items, in_batches
+from snapshots.grouping import groups_of
 from snapshots.rebuild import Wanted, fold_partitions
 from snapshots.rebuild import rebuild as rebuild_tables
 
@@ -35,7 +35,6 @@ BINLOG = [str(Path(sys.executable).with_name("binlog"))]
 """The installed command."""
 _FILL_S = 3_600.0
 _clock = SystemClock()
-_TAKEN = 8  # partitions a worker takes at a time
 
 
 def init(path: Path) -> None:
@@ -132,18 +131,16 @@ class Workers:
 
 @contextlib.contextmanager
 def started_workers(path: Path, count: int) -> Iterator[Workers]:
-    """`count` processes, started and ready.
-
-    Keys are Zipf's, so partitions are not alike: each takes a few whenever it is done with some.
-    """
+    """`count` processes, started and ready, each with the partitions that a rebuild would give it."""
     context = multiprocessing.get_context("fork")
-    taken = context.Value("i", 0)
+    with contextlib.closing(open_log(f"file:{path}")) as log:
+        groups = groups_of(log, count)
     with contextlib.ExitStack() as stack:
         pipes: list[Connection] = []
-        for _ in range(count):
+        for group in groups:
             here, there = context.Pipe()
             pipes.append(here)
-            process = context.Process(target=_work, args=(path, taken, there, pipes))
+            process = context.Process(target=_work, args=(path, group, there, pipes))
             process.start()
             there.close()
             stack.callback(process.join)
@@ -153,30 +150,20 @@ def started_workers(path: Path, count: int) -> Iterator[Workers]:
         yield Workers(pipes)
 
 
-def _work(
-    path: Path, taken: Synchronized[int], pipe: Connection, inherited: list[Connection]
-) -> None:
+def _work(path: Path, group: list[int], pipe: Connection, inherited: list[Connection]) -> None:
     """A worker's life: open the log, say so, then do as told until nobody tells any more."""
     for other in inherited:  # the parent's ends: while one is open here, its worker hears no end
         other.close()
     with contextlib.closing(open_log(f"file:{path}")) as log, contextlib.suppress(EOFError):
         pipe.send({})
         pipe.recv()
-        folds = []
-        while (first := _take(taken)) < PARTITIONS:
-            folds.append(fold_partitions(log, range(first, first + _TAKEN), Wanted())[0])
+        fold, _ = fold_partitions(log, group, Wanted())
         pipe.send({})
         pipe.recv()
-        rows = (row for fold in folds for _, row in fold.rows(TABLE))
+        rows = (row for _, row in fold.rows(TABLE))
         items = (decode_value(row.data) for row in rows if row.data is not None)
         pipe.send({item["id"]: item for item in items})
         pipe.recv()
-
-
-def _take(taken: Synchronized[int]) -> int:
-    with taken.get_lock():
-        taken.value += _TAKEN
-        return taken.value - _TAKEN
 
 
 def _new_id() -> str:

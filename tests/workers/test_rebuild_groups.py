@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 from typing import Any
 
 from hypothesis import given
@@ -10,14 +11,21 @@ from hypothesis import strategies as st
 
 from appliers.stores.memory import MemoryStore
 from binlog.actions import build_many
+from binlog.archive import Archive
+from binlog.archive.archive_log import ArchiveLog
+from binlog.archive.archived_log import ArchivedLog
+from binlog.archive.archiver import Archiving, archive
+from binlog.clock import ManualClock
 from binlog.log import GivesWholeShards, Shard
 from binlog.logs.memory import MemoryLog
+from binlog.objects.memory import MemoryObjects
 from binlog.params import Params
 from binlog.producer import Producer, ProducerOptions
-from snapshots.grouping import GROUP_BYTES, groups_of, joined
+from binlog.values import encode_value
+from snapshots.grouping import GROUP_BYTES, PARTITION_BYTES, balanced, groups_of, joined
 from snapshots.rebuild import Wanted, fold_partitions, rebuild
 from tests.log.kinesis_world import KinesisWorld
-from tests.log.log_frames import PARAMS
+from tests.log.log_frames import PARAMS, put
 
 TABLE = "orders"
 EVERY = list(range(PARAMS.partitions))
@@ -128,6 +136,48 @@ def test_a_log_that_skips_what_is_not_asked_for_is_shared_evenly() -> None:
     assert groups_of(log, 3) == [[0, 3, 6], [1, 4], [2, 5]]
     log.size_bytes = lambda: 4 * GROUP_BYTES  # type: ignore[method-assign]
     assert len(groups_of(log, 2)) == 4, "a group is what one worker holds at a time"
+
+
+def test_an_archive_is_shared_by_what_it_holds_of_each_partition() -> None:
+    """One is read as long as all the others together, and who reads it gets nothing else."""
+    log = MemoryLog(PARAMS, clock=ManualClock())
+    value = encode_value({"noise": Random(3).randbytes(150_000)})
+    for partition, count in enumerate((1, 8, 3, 3)):
+        for number in range(1, count + 1):
+            log.append([put(number, partition=partition, data=value)])
+    kept = Archive.create(MemoryObjects(), log.params, log.genesis)
+    archive(log, kept, Archiving(once=True))
+    alone, beside = ArchiveLog(kept), ArchivedLog(log, kept)
+    assert groups_of(alone, 2) == groups_of(beside, 2) == [[1], [0, 2, 3]]
+    behind = ArchivedLog(log, kept, archive_first=False)
+    assert groups_of(behind, 2) == [[0, 2], [1, 3]], "who asks the log looks at no chain"
+    assert alone.size_bytes() == sum(alone.bytes_by_partition().values())
+    alone.partitions_at_once = 2
+    assert groups_of(alone, 2) == [[0, 1], [2, 3]]
+
+
+@given(
+    st.lists(st.integers(0, 1 << 30) | st.just(0), min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 40),
+)
+def test_groups_are_as_even_as_their_largest_member_allows(
+    sizes: list[int], count: int, most: int
+) -> None:
+    """Greedy: whoever has most was given its last one when nobody with room had less."""
+    count = max(count, -(-len(sizes) // most))
+    found = balanced(dict(enumerate(sizes)), count, most=most)
+    assert sorted(p for group in found for p in group) == list(range(len(sizes)))
+    assert len(found) == count
+    assert all(group == sorted(group) and len(group) <= most for group in found)
+    if most >= len(sizes):
+        cost = [sum(sizes[p] + PARTITION_BYTES for p in group) for group in found]
+        assert max(cost) - min(cost) <= max(sizes) + PARTITION_BYTES
+
+
+def test_partitions_that_are_alike_are_dealt_out_in_turn() -> None:
+    """So that all groups are of one number, up to one, and each has some of everywhere."""
+    assert balanced(dict.fromkeys(range(7), 5), 3, most=7) == [[0, 3, 6], [1, 4], [2, 5]]
 
 
 partitions = st.frozensets(st.integers(0, 15), max_size=5)
