@@ -10,12 +10,14 @@ Each such shard has a home partition as well, so that of several readers one loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from hashlib import sha256
 
 from binlog.errors import TrimmedError
 from binlog.foreign import Foreign, foreign_of
-from binlog.log import Log, Position, Shard
+from binlog.horizon import Bounds, Horizon
+from binlog.lineage import Lineage
+from binlog.log import Log, Position
 from binlog.logger import get_logger
 
 _logger = get_logger(__name__)
@@ -29,21 +31,22 @@ def home_of_shard(shard: str, partitions: int) -> int:
 class HomelessShards:
     """Reads them for the homes in ``partitions``.
 
-    ``shards`` is the reader's own list of the log's shards, which ``refresh`` brings up to date.
+    ``lineage`` is the reader's own. With a ``horizon`` they are read to there, and no further.
     """
 
     def __init__(
         self,
         log: Log,
-        shards: Mapping[str, Shard],
-        refresh: Callable[[], None],
+        lineage: Lineage,
         partitions: Collection[int],
         *,
         page_bytes: int,
+        horizon: Horizon | None = None,
     ) -> None:
+        self._bounds = Bounds(horizon)
+        self._reached: set[str] = set()  # read to it
         self._log = log
-        self._shards = shards
-        self._refresh = refresh
+        self._lineage = lineage
         self._partitions = frozenset(partitions)
         self._page_bytes = page_bytes
         self._places: dict[str, Position] = {}
@@ -67,13 +70,19 @@ class HomelessShards:
         self._is_first_round = False
         return []
 
+    def extend(self, horizon: Horizon) -> None:
+        """Read on, to that one."""
+        self._bounds = Bounds(horizon)
+        self._reached.clear()
+
     def _open(self) -> list[str]:
         count = self._log.params.partitions
         return [
             shard.id
-            for shard in self._shards.values()
+            for shard in self._lineage.shards.values()
             if not shard.partitions
             and shard.id not in self._over
+            and shard.id not in self._reached
             and home_of_shard(shard.id, count) in self._partitions
         ]
 
@@ -85,8 +94,11 @@ class HomelessShards:
             _logger.warning("foreign.forgotten", shard=shard, reason=str(error))
             self._over.add(shard)
             return [], True
+        page, is_over = self._bounds.cut(after, page)
+        if is_over:
+            self._reached.add(shard)
         self._places[shard] = page.next
         if page.caught_up and page.closed:
             self._over.add(shard)
-            self._refresh()  # its children may hold none either
+            self._lineage.refresh()  # its children may hold none either
         return [foreign_of(shard, record) for record in page.records], page.caught_up

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from binlog.errors import DamageError
 from binlog.halt import Halt, halted_error
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import Reader, Start
 from binlog.run import Run
@@ -51,9 +52,10 @@ class OrderedRuns:
 
     def __iter__(self) -> Iterator[Run]:
         todo = self.partitions
+        horizon = horizon_of(self._log)  # of all passes
         while todo:
             self.passes += 1
-            reader = Reader(self._log, partitions=todo, target=self._target)
+            reader = Reader(self._log, partitions=todo, target=self._target, horizon=horizon)
             kept: dict[int, list[Run]] = {partition: [] for partition in todo[1:]}
             yield from self._read(reader, todo[0], kept)
             for runs in kept.values():

@@ -30,14 +30,16 @@ from binlog.foreign import (
 )
 from binlog.halt import Halt, Halted, halted_error
 from binlog.homeless import HomelessShards
+from binlog.horizon import Bounds, Horizon
 from binlog.lineage import Lineage
 from binlog.log import Forgets, Log, Page, Position, ReadsAhead, Record, note_seen
 from binlog.pages import Pages, goes_on
 from binlog.resolution import find_in_log
 from binlog.run import Run
 from binlog.sequencer import Sequencer
-from binlog.standing import Checked, Start
+from binlog.standing import Checked, Stamps, Start
 from binlog.target import END, Target, between, check_within
+from binlog.through import ThroughTimes
 from binlog.vector import Vector, without_zeros
 
 __all__ = ["PAGE_BYTES", "Checked", "Reader", "Start"]
@@ -51,6 +53,7 @@ class Reader:
     """Reads ``partitions`` (all, if not given) of ``log`` from ``starts`` (the genesis, if not
     given) up to ``target``.
 
+    With a ``horizon`` of the log it ends there; without one `read` goes on when there is more.
     Pages come from ``pages``, if somebody else holds them; whatever else is looked up, a RESOLVE
     ahead say, is looked up in the log. ``lineage`` is what is known of its shards already.
     """  # noqa: D205
@@ -65,6 +68,7 @@ class Reader:
         page_bytes: int = PAGE_BYTES,
         pages: Pages | None = None,
         lineage: Lineage | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
         self._log = log
         self._pages: Pages = log if pages is None else pages
@@ -79,12 +83,13 @@ class Reader:
         self._applied: dict[int, int] = {}
         self._cut: dict[int, bytes] = {}  # state before the record that a target vector cuts
         self._done: set[int] = set()
+        self._bounds = Bounds(horizon)
         self._ended: set[int] = set()  # where the log ends before it does for others (`Page.ends`)
-        self._stamped: tuple[Position, bytes] | None = None
+        self._stamps = Stamps(log)
         self._limits: dict[int, int] = {}  # of a target that is a vector
         self._lineage = Lineage(log) if lineage is None else lineage
         self._last_shard = ""  # that a page came from
-        self._through: dict[str, int] = {}  # when the last record of each was written, ms
+        self._through = ThroughTimes(log)
         self._damage_ahead: DamageError | None = None  # what a search for a RESOLVE ended at
         self.foreign: list[Foreign] = []  # that the last `read` came upon
         self.relayed: list[Place] = []  # those that its runs bring in as events
@@ -94,11 +99,7 @@ class Reader:
         self._homeless: HomelessShards | None = None
         if pages is None and target == END and log.params.foreign != "skip":
             self._homeless = HomelessShards(
-                log,
-                self._lineage.shards,
-                self._lineage.refresh,
-                self.partitions,
-                page_bytes=page_bytes,
+                log, self._lineage, self.partitions, page_bytes=page_bytes, horizon=horizon
             )
         for partition in self.partitions:
             start = (starts or {}).get(partition)
@@ -138,8 +139,10 @@ class Reader:
             if self._ahead is not None:
                 self._ahead.expect([self._place(shard) for shard in shards[1:_EXPECTED]])
             for shard in shards:
+                after = self._place(shard)
                 page, wanted = self._read_page(shard, wait_s if shard == shards[-1] else 0.0)
-                self._note_through(shard, page)
+                page, is_over = self._bounds.cut(after, page)
+                self._through.note(shard, page)
                 self.bytes_read += sum([len(record.data) for record in page.records])
                 runs: list[Run] = []
                 for record in page.records:
@@ -147,26 +150,34 @@ class Reader:
                         self._feed(shard, record, wanted, runs)
                     elif record.partition < 0 and self._log.params.foreign != "skip":
                         self._meet_foreign(shard, record, wanted)
+                self._ended.update(wanted & page.ends.keys())
                 for partition in wanted:
-                    place = page.next
-                    if partition in page.ends:
-                        place = Position(shard, page.ends[partition])
-                        self._ended.add(partition)
+                    place = Position(shard, page.ends.get(partition, page.next.sequence))
                     # While another one was halted this one went on, perhaps beyond this page.
                     if place.sequence > self._positions[partition].sequence:
                         self._positions[partition] = place
-                is_over = page.closed and page.caught_up
-                progressed |= self._move_on(shard) if is_over else not page.caught_up
+                if is_over:  # where an archive's partition ends it may go on
+                    self._bounds.reached |= wanted - page.ends.keys()
+                at_end = page.closed and page.caught_up
+                progressed |= self._move_on(shard) if at_end else not page.caught_up
                 if page.records:
                     self._last_shard = shard
                     return runs
             if not progressed:
+                if self._bounds.waits(self._readable):
+                    continue
                 if self._damage_ahead is not None:
                     raise self._damage_ahead
                 if self._homeless is not None:
                     self.foreign += self._homeless.read()
                 if self.foreign or not self._look_at_ends(wait_s):
                     return [] if self.foreign else None
+
+    def extend(self, horizon: Horizon) -> None:
+        """Read on, to that one."""
+        self._bounds = Bounds(horizon)
+        if self._homeless is not None:
+            self._homeless.extend(horizon)
 
     def _readable(self) -> list[str]:
         """Shards in which an active partition stands and whose parents none of ours stands in."""
@@ -180,7 +191,8 @@ class Reader:
         )
 
     def _is_active(self, p: int) -> bool:
-        return p not in self._done and p not in self.halts and p not in self._ended
+        over = p in self._done or p in self._bounds.reached
+        return not over and p not in self.halts and p not in self._ended
 
     def _wanted(self, shard: str) -> set[int]:
         active = self._is_active
@@ -208,12 +220,6 @@ class Reader:
             wait_s=wait_s,
         )
         return page, wanted
-
-    def _note_through(self, shard: str, page: Page) -> None:
-        if page.caught_up:
-            self._through[shard] = self._log.now_ms()
-        elif page.records:
-            self._through[shard] = page.records[-1].arrival_ms
 
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
         """Add the runs of a record; its partition leaves ``wanted`` when it halts or is done."""
@@ -355,8 +361,8 @@ class Reader:
 
         ``None`` while a shard was not looked at yet, and where nothing is to be read any more.
         """
-        times = [self._through.get(shard, -1) for shard in self._readable()]
-        return min(times) if times and min(times) >= 0 else None
+        over = self._bounds.reached
+        return self._through.of({*self._readable(), *(self._positions[p].shard for p in over)})
 
     def place(self, partition: int) -> tuple[str, int, int]:
         """Shard, sequence number and `applied` of `checkpoint`, which costs more."""
@@ -380,14 +386,9 @@ class Reader:
             sequencer.offset,
             self._applied[partition],
             sequencer.digest,
-            sequencer.encode_state(place=self._stamp(position)),
+            sequencer.encode_state(place=self._stamps.of(position)),
             self.seen_ms(partition),
         )
-
-    def _stamp(self, position: Position) -> bytes:
-        if not self._stamped or self._stamped[0] != position:  # many stand at the same place
-            self._stamped = position, self._log.stamp(position)
-        return self._stamped[1]
 
     def vector(self) -> Vector:
         """What was given so far."""

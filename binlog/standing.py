@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from binlog.log import Position
+from binlog.log import Log, Position
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):
@@ -33,3 +33,17 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
     digest: bytes
     state: bytes
     seen_ms: int | None = None
+
+
+class Stamps:
+    """`Log.stamp`, of places at which many partitions stand."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._last: tuple[Position, bytes] | None = None
+
+    def of(self, position: Position) -> bytes:
+        """The stamp of that place."""
+        if self._last is None or self._last[0] != position:
+            self._last = position, self._log.stamp(position)
+        return self._last[1]

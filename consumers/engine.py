@@ -35,6 +35,7 @@ from appliers.routing import Routing
 from appliers.starts import starts_of
 from appliers.store import Checkpoint, Generation, Sink
 from binlog.errors import LostError, PoisonError, UpgradeError
+from binlog.horizon import Horizon
 from binlog.lineage import Lineage
 from binlog.log import Log
 from binlog.pages import Pages
@@ -76,12 +77,14 @@ class Engine:
         partitions: Collection[int] | None = None,
         lineage: Lineage | None = None,
         bases: Bases | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
         """``taken`` are the tables that other generations have, if this is the open one.
 
         ``bases`` are those of adopted tables; without them such a table is to be there already.
 
-        ``pages``, ``partitions`` and ``lineage`` are those of a `binlog.reader.Reader`; see `go_on`.
+        ``pages``, ``partitions``, ``lineage`` and ``horizon`` are those of a `binlog.reader.Reader`; see
+        `go_on`.
 
         ``poison``: what an event that fits no item does. What waits behind it waits either way.
 
@@ -109,6 +112,7 @@ class Engine:
         self._pages = pages
         self._partitions = partitions
         self._lineage = lineage
+        self._horizon = horizon
         self._parks = poison == "park"
         self._parked: dict[str, set[bytes]] = {}  # items met that are parked, and may be still
         self._careful = False
@@ -133,6 +137,7 @@ class Engine:
             page_bytes=1 if self._careful else self._page_bytes,
             pages=self._pages,
             lineage=self._lineage,
+            horizon=self._horizon,
         )
         self._rows.start({p: self._reader.place(p) for p in self._reader.partitions}, committed)
         self.joined = set(self._rows.joined)

@@ -21,6 +21,7 @@ from binlog.clock import Clock, SystemClock
 from binlog.errors import DamageError
 from binlog.foreign import Place
 from binlog.halt import Halt
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import Reader as LogReader
 from binlog.run import Run
@@ -251,6 +252,7 @@ class _Passing:
         nobody = Generation(id="", tables=(), open=False, fingerprint="", excluded=())
         self.of_all = _Followed(nobody, checkpoints)
         self._followed = [self.of_all, *followed]
+        self._log = log
         self._sizes = RecordSizes(log)
         self.reader = LogReader(self._sizes.log, starts=starts_of(log, store, checkpoints))
         self.relayed: set[Place] = set()
@@ -264,6 +266,7 @@ class _Passing:
     def read(self, foreign: set[Place]) -> None:
         """To the log's end as it is now."""
         try:
+            self.reader.extend(horizon_of(self._log))
             while (runs := self.reader.read()) is not None:
                 for run in runs:
                     size = self._sizes.take(run.partition, run.sequence)

@@ -19,6 +19,7 @@ from appliers.store import Shareable, Sink
 from binlog.clock import Clock, SystemClock
 from binlog.errors import ConflictError
 from binlog.halt import Halt
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import PAGE_BYTES
 from binlog.vector import minimum
@@ -37,7 +38,7 @@ _RETRY_S = 60.0  # on a log that is never idle: between two looks for the RESOLV
 class Following(msgspec.Struct, frozen=True):
     """How to replicate."""
 
-    once: bool = False  # stop at the log's end as it is then
+    once: bool = False  # stop where the log was at the start (`binlog.horizon`)
     setting: Setting = Setting()  # how fast, until another one is set in the store
     rules: Rules = NO_RULES
     excluded: tuple[str, ...] = ()  # for a generation that is made here
@@ -61,7 +62,7 @@ def replicate(
 ) -> Report:
     """Apply what the log has beyond the store's checkpoints.
 
-    Ends at the log's end with ``once``, else when ``stop`` says so, which is asked at least every
+    Ends with ``once`` where the log was when it began, else when ``stop`` says so, which is asked at least every
     half second. ``progress`` is called with the events applied so far, ``metrics`` is told of each
     page and each wait; what was dropped as a copy is in the report alone.
 
@@ -150,6 +151,7 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
         log, store, how.rules, excluded=how.excluded, same_meaning=how.same_meaning
     )
     closed = taken_by_others(generations)
+    horizon = horizon_of(log) if how.once else None
     return [
         Engine(
             log,
@@ -161,6 +163,7 @@ def _engines(log: Log, store: Sink, how: Following, clock: Clock) -> list[Engine
             poison=how.poison,
             tell_halts=not how.once,  # the error that ends it soon says the same
             bases=how.bases or KeptBases(log.genesis),
+            horizon=horizon,
             thrift=Thrift(clock.monotonic) if is_paid_by_the_write(store) else None,
         )
         for g in generations

@@ -15,6 +15,7 @@ from appliers.adoption import adoption_at
 from binlog.adoption import ADOPT_TYPE, ATTEMPT_BITS, AdoptedAt, Adoption
 from binlog.control import adopt_frame
 from binlog.errors import ConflictError, StorageError
+from binlog.horizon import horizon_of
 from binlog.log import Failed, Log, Put
 from binlog.reader import Reader
 from binlog.run import Run
@@ -57,6 +58,7 @@ class AdoptionLog:
             HaltedError: a partition is halted: what comes behind it is not known.
             TrimmedError: the log has forgotten its beginning; an archive has it.
         """
+        self._reader.extend(horizon_of(self._log))
         while (runs := self._reader.read()) is not None:
             for run in runs:
                 self._note(run)

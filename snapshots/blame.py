@@ -47,6 +47,7 @@ from appliers.transform import UntellableError
 from appliers.transforming import failures_of
 from binlog.envelope import PUT_ITEM, UPDATE_ITEM
 from binlog.errors import RefusedError
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import Start
 from binlog.run import Run
@@ -156,7 +157,11 @@ class Blame:
             checkpoints = {p: c for p, c in self._base.checkpoints.items() if p in self.partitions}
             starts = starts_of(self._log, self._base.name, checkpoints, what="base")
         reader = DroppingReader(
-            self._log, partitions=self.partitions, starts=starts, target=self._target
+            self._log,
+            partitions=self.partitions,
+            starts=starts,
+            target=self._target,
+            horizon=horizon_of(self._log),
         )
         while (runs := reader.read()) is not None:
             dropped = reader.take_dropped()

@@ -18,6 +18,7 @@ from binlog.envelope import Envelope
 from binlog.errors import DamageError, RefusedError, TrimmedError, UpgradeError
 from binlog.foreign import Place, home_of
 from binlog.halt import halted_error
+from binlog.horizon import horizon_of
 from binlog.log import Log, Position, Record, holds
 from binlog.logs.directory_check import Finding
 from binlog.partition import ordering_key, partition_of
@@ -66,7 +67,7 @@ class Walk(Reader):
         partitions: Iterable[int] | None = None,
         starts: Mapping[int, Start] | None = None,
     ) -> None:
-        super().__init__(log, partitions=partitions, starts=starts)
+        super().__init__(log, partitions=partitions, starts=starts, horizon=horizon_of(log))
         self.found: list[Finding] = []
         self._watches: dict[int, list[Watch]] = {}
         for watch in watches:

@@ -31,6 +31,7 @@ from appliers.routing import Op
 from appliers.store import Reader as StoreReader
 from appliers.stores.sorted_runs import SortedRuns
 from binlog.errors import ConflictError, DamageError
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import Reader, Start
 from binlog.run import Run
@@ -215,7 +216,13 @@ class LogDiff:
             at = reader.checkpoint(partition)
             starts[partition] = Start(at.position, at.state, at.applied, at.seen_ms)
         _check_order(self._log, reader, self._second)
-        between = Reader(self._log, partitions=partitions, starts=starts, target=self._second)
+        between = Reader(
+            self._log,
+            partitions=partitions,
+            starts=starts,
+            target=self._second,
+            horizon=horizon_of(self._log),
+        )
         noted = _Noted(fold)
         with without_collector():
             while (runs := between.read()) is not None:

@@ -21,6 +21,7 @@ from appliers.routing import Routing
 from appliers.starts import starts_of
 from appliers.store import Checkpoint
 from binlog.foreign import Foreign, Place
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import Reader
 from binlog.target import END, Target
@@ -102,7 +103,12 @@ def fold_partitions(
             check_before(base, wanted.target, partitions)
             begin(fold, base, wanted.of(base.tables), partitions)
         reader = Reader(
-            log, partitions=partitions, starts=starts, target=wanted.target, page_bytes=_PAGE_BYTES
+            log,
+            partitions=partitions,
+            starts=starts,
+            target=wanted.target,
+            page_bytes=_PAGE_BYTES,
+            horizon=horizon_of(log),
         )
         while (runs := reader.read()) is not None:
             for run in runs:

@@ -31,6 +31,7 @@ from binlog.archive.archive_log import PARTITIONS_AT_ONCE, ArchiveLog
 from binlog.archive.chain_view import ChainView
 from binlog.archive.lineage import ordered
 from binlog.errors import MismatchError, RefusedError, TrimmedError
+from binlog.horizon import HasHorizon, Horizon
 from binlog.log import (
     AsksTime,
     Forgets,
@@ -362,6 +363,13 @@ class _ReadsAhead(_Archived):
         )
 
 
+class _HasHorizon(_Archived):
+    def horizon(self) -> Horizon:
+        """What is in both has the same places, and what is only archived lies before it."""
+        found: Horizon = self.log.horizon()
+        return found
+
+
 class _Forgets(_Archived):
     def seen_ms(self, place: Position) -> int | None:
         found: int | None = self.log.seen_ms(place)
@@ -379,6 +387,7 @@ _KINDS: list[tuple[Any, type[_Archived]]] = [
     (AsksTime, _AsksTime),
     (ReadsAhead, _ReadsAhead),
     (Forgets, _Forgets),
+    (HasHorizon, _HasHorizon),
 ]
 
 

@@ -35,6 +35,7 @@ from binlog.archive.writer import Writer, Written
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, DamageError, MismatchError
 from binlog.halt import Halt, halted_error
+from binlog.horizon import horizon_of
 from binlog.lineage import Lineage
 from binlog.log import Forgets, Log
 from binlog.logger import get_logger
@@ -158,6 +159,9 @@ class Archiver:
     def _run(self, stop: Callable[[], bool], progress: Callable[[int], None] | None) -> Report:
         started = retry_at = self._clock.monotonic()
         reader = self._reader
+        if self._how.once:
+            self._announce()  # which the archive is to have as well
+            reader.extend(horizon_of(self._log))
         while not stop():
             self._announce()
             try:

@@ -61,6 +61,7 @@ class RecordReader(Reader):
         self.trimmed.pop(partition, None)
         self._done.discard(partition)
         self._ended.discard(partition)
+        self._bounds.reached.discard(partition)
         if start is not None:
             self._positions[partition] = start.position
             note_seen(self._log, start.position, start.seen_ms)

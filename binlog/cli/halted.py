@@ -11,6 +11,7 @@ from binlog.cli.options import log_argument
 from binlog.cli.output import json_option, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.halt import Halt
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.prospect import Prospect, prospects
 from binlog.reader import Checked, Reader
@@ -49,7 +50,8 @@ def command(context: click.Context, *, log: str, as_json: bool) -> None:
 
 def find_halts(log: Log, partition: int | None = None) -> list[tuple[Halt, Checked]]:
     """The undecided halts, by partition, each with where its reader stands, just before it."""
-    reader = Reader(log, partitions=None if partition is None else [partition])
+    wanted = None if partition is None else [partition]
+    reader = Reader(log, partitions=wanted, horizon=horizon_of(log))
     while reader.read() is not None:
         pass
     return [(halt, reader.checkpoint(p)) for p, halt in sorted(reader.halts.items())]

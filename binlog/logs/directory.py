@@ -25,6 +25,7 @@ from typing import Self
 
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BusyError, DamageError, MismatchError, RefusedError, TooLargeError
+from binlog.horizon import Below, Horizon, WhereCaughtUp
 from binlog.log import Failed, Page, Position, Put, Reply, Shard
 from binlog.logger import get_logger
 from binlog.logs.admission import Admission
@@ -277,6 +278,16 @@ class DirectoryLog:
 
     def shards(self) -> list[Shard]:
         return [Shard(SHARD, (), frozenset(range(self.params.partitions)))]
+
+    def horizon(self) -> Horizon:
+        self._check_open()
+        try:
+            note = self._tail.peek()
+            end = self._grow(note.end)
+        except OSError as error:
+            raise trouble(error, self.name) from error
+        # A lost note tells nothing; what is proved without it is found by reading.
+        return Below(end) if note.counter else WhereCaughtUp()
 
     def locate(self, position: Position) -> str:
         return self._reader.locate(position.sequence)

@@ -28,6 +28,7 @@ from binlog.aws.account import Account
 from binlog.aws.clients import Clients, Connect
 from binlog.clock import Clock, SystemClock
 from binlog.errors import RefusedError
+from binlog.horizon import Horizon
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.logs.admission import Admission
 from binlog.logs.kinesis_ahead import StreamReader
@@ -191,6 +192,10 @@ class KinesisLog:
     def shards(self) -> list[Shard]:
         self._check_open()
         return self._reader.shards()
+
+    def horizon(self) -> Horizon:
+        self._check_open()
+        return self._stream.horizon()
 
     def locate(self, position: Position) -> str:
         if position.sequence < 0:

@@ -62,13 +62,10 @@ class ServiceTime:
         Then our wall clock has a say: while the machine slept, the monotonic one stood still, and
         what arrived too late must not pass for in time (P4).
         """
-        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        try:
-            date = parsedate_to_datetime(headers["date"])
-        except (KeyError, TypeError, ValueError):
-            date_ms, _, wall_ms = self._heard
-            return max(self.now_ms(), date_ms + self._clock.now_ms() - wall_ms) if date_ms else 0
-        date_ms = int(date.replace(tzinfo=date.tzinfo or UTC).timestamp()) * 1000
+        date_ms = date_of(response)
+        if date_ms is None:
+            last_ms, _, wall_ms = self._heard
+            return max(self.now_ms(), last_ms + self._clock.now_ms() - wall_ms) if last_ms else 0
         heard = date_ms, self._clock.monotonic(), self._clock.now_ms()
         awake = [old for old in self._agreed if _is_awake_since(old, heard)]
         self._agreed = (*awake[1 - AGREED :], heard)
@@ -90,6 +87,16 @@ class ServiceTime:
     def _reckoned(self, heard: tuple[int, float, int]) -> int:
         date_ms, at, _ = heard
         return date_ms + int(max(0.0, self._clock.monotonic() - at) * 1000) if date_ms else 0
+
+
+def date_of(response: Mapping[str, Any]) -> int | None:
+    """The Date of a reply, ms; ``None``: it has none."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        date = parsedate_to_datetime(headers["date"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return int(date.replace(tzinfo=date.tzinfo or UTC).timestamp()) * 1000
 
 
 def _is_awake_since(old: tuple[int, float, int], now: tuple[int, float, int]) -> bool:

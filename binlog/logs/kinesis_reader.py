@@ -37,6 +37,7 @@ from binlog.errors import BinlogError, MismatchError, TrimmedError
 from binlog.log import Page, Position, Record, Shard
 from binlog.logs.kinesis_chunk import Chunk
 from binlog.logs.kinesis_client import DATE_MS
+from binlog.logs.kinesis_horizon import StreamHorizon
 from binlog.logs.kinesis_stream import CALL_BYTES_MAX, Stream, trimmed
 from binlog.partition import partition_from_key
 
@@ -62,6 +63,7 @@ class ShardReader:
         self._chunks: list[Chunk] = []  # the last ones; the list is replaced, never changed
         self._next_call_at = 0.0
         self._asked_ms = 0  # service's time when the last call was made, or before that
+        self._begun: list[StreamHorizon] = []  # when it was made
         self._record_bytes = _RECORD_BYTES_FIRST  # of the last page's
 
     def read(self, after: int, partitions: frozenset[int] | None, bytes_max: int) -> Page:
@@ -176,7 +178,7 @@ class ShardReader:
             if reply is None:
                 iterator = None
                 continue
-            asked_ms = self._asked_ms
+            asked_ms, begun = self._asked_ms, self._begun
             records = [self._record(each) for each in reply["Records"]]
             is_whole = self._is_whole(records, limit)
             in_one_page = False
@@ -213,6 +215,7 @@ class ShardReader:
             fetched.unread_ms = asked_ms if at_end else fetched.records[-1].arrival_ms
             fetched.more = not at_end
             self._keep(fetched)
+            stream.horizons.hear(self._shard.id, fetched, begun, at_end=at_end)
             return fetched, at_end
 
     def release(self) -> bool:
@@ -274,6 +277,7 @@ class ShardReader:
             self._take_turn()
             stream.check_open()
             self._asked_ms = stream.service.time.agreed_ms()
+            self._begun = stream.horizons.begun()
             try:
                 reply = stream.service.call(
                     "get_records", ShardIterator=iterator, Limit=records_max
@@ -288,6 +292,8 @@ class ShardReader:
                 stream.pause(pause_s)
                 pause_s = min(pause_s * 2, THROTTLE_MOST_S)
             else:
+                for horizon in self._begun:
+                    horizon.hear_date(reply)
                 return reply
         raise AssertionError("unreachable")
 

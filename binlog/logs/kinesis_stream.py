@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from binlog.errors import TrimmedError
 from binlog.log import Shard
+from binlog.logs.kinesis_horizon import Horizons, StreamHorizon
 from binlog.logs.kinesis_seen import SeenEnds
 from binlog.logs.kinesis_service import Service
 
@@ -51,13 +52,22 @@ class Stream:
         self.check_open = check_open  # raises when the log was closed
         self.throttled = 0  # GetRecords calls
         self.seen = SeenEnds()
+        self.horizons = Horizons()
         self._partitions = partitions
         self._created_ms = created_ms
         self._kept: dict[Keeper, int] = {}  # bytes, the longest not read first
         self._keeping = threading.Lock()
 
     def shards(self, **options: Any) -> list[Shard]:
-        return self.service.shards(self._partitions, **options)
+        begun = self.horizons.begun()
+        found = self.service.shards(self._partitions, **options)
+        for horizon in begun if not options else ():
+            horizon.hear_shards(found)
+        return found
+
+    def horizon(self) -> StreamHorizon:
+        """Where the stream is now."""
+        return self.horizons.begin(StreamHorizon(self.name, self.shards, self.clock, self.pause))
 
     def may_have_forgotten(self) -> bool:
         """Whether anything at all can have left the retention yet, our time being a bit behind."""
@@ -91,6 +101,7 @@ class Stream:
         self._keeping = threading.Lock()
         self._kept = {}
         self.seen.forget()
+        self.horizons.forget()
 
 
 def trimmed(what: str, where: str) -> TrimmedError:

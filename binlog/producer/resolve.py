@@ -21,6 +21,7 @@ import msgspec
 
 from binlog.arrival import Decisions
 from binlog.control import noop_frame
+from binlog.horizon import horizon_of
 from binlog.log import Log, Put, Record
 from binlog.producer.outcome import Frame
 from binlog.reader import Reader, Start
@@ -86,9 +87,9 @@ def resolve(
             log, partition, None if start is None else start.state, mine, born_by or {}
         )
         reader.sequencers[partition] = watchers[partition] = watcher
-    _read_all(reader)
+    _read_all(log, reader)
     if not is_settled and _move_marks(log, watchers.values()):
-        _read_all(reader)
+        _read_all(log, reader)
     return {
         frame: watchers[frame.partition].verdict(
             frame, is_settled=is_settled, is_halted=frame.partition in reader.halts
@@ -97,7 +98,8 @@ def resolve(
     }
 
 
-def _read_all(reader: Reader) -> None:
+def _read_all(log: Log, reader: Reader) -> None:
+    reader.extend(horizon_of(log))
     while reader.read() is not None:
         pass
 

@@ -9,12 +9,14 @@ It is a reference of what we rely on, and as hostile as the service on request: 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import count
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
@@ -42,6 +44,7 @@ class Stored:
     arrival_ms: int
     key: str
     data: bytes
+    put_ms: int
 
 
 @dataclass
@@ -84,6 +87,9 @@ class KinesisDouble:
         self.behind_is_always_0 = False  # as kinesalite says
         self.trimmed_is: Literal["skipped", "refused"] = "skipped"
         self.counts_forgotten = False  # into a page, as kinesalite does; behind_is_always_0 with it
+        self.before_reads: Callable[[], object] = lambda: None  # what others do meanwhile
+        self.shown_after_ms = 0  # what is younger is not given yet, and counts as being behind
+        self.silent_ends = 0  # replies at the end of a closed shard that do not say so yet
         self.has_dates = True
         self.dates_ahead: deque[int] = deque()  # ms, of the next replies
         self.sent: list[list[dict[str, Any]]] = []
@@ -227,6 +233,7 @@ class KinesisDouble:
         return self._reply(ShardIterator=self._iterator(StreamName, ShardId, at))
 
     def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:
+        self.before_reads()
         self._called("get_records")
         if self.throttled_reads:
             self.throttled_reads -= 1
@@ -238,8 +245,12 @@ class KinesisDouble:
         if not self.counts_forgotten:
             stream.trim(self.clock.now_ms())
         shard = stream.shards[shard_id]
-        left = [record for record in shard.records if record.sequence >= at]
-        page = left[: min(Limit, self.page_records)]
+        left = shard.records[bisect_left(shard.records, at, key=attrgetter("sequence")) :]
+        shown = len(left)
+        if self.shown_after_ms:
+            newest_ms = self.clock.now_ms() - self.shown_after_ms
+            shown = next((n for n, r in enumerate(left) if r.put_ms > newest_ms), shown)
+        page = left[: min(Limit, self.page_records, shown)]
         while len(page) > 1 and sum(len(record.data) for record in page) > PAGE_BYTES_MAX:
             page.pop()
         if self.empty_pages and left:
@@ -249,6 +260,9 @@ class KinesisDouble:
         edge_ms = stream.edge_ms(self.clock.now_ms())
         behind = 1_000 if len(left) > len(page) and not self.behind_is_always_0 else 0
         ended = shard.closed_ms is not None and len(left) == len(page)
+        if ended and self.silent_ends:
+            self.silent_ends -= 1
+            ended = False
         return self._reply(
             Records=[
                 {
@@ -326,6 +340,8 @@ class StreamDouble:
         self.status: deque[str] = deque(["CREATING"])
         self.shards: dict[str, ShardDouble] = {}
         self.step = STEP
+        self.arrives_off_ms: Callable[[], int] = lambda: 0  # of a record's own time
+        self.unlisted: dict[str, int] = {}  # shards, and the lists in which they are left out
         self._numbers = count()
         for i in range(shards):
             low, high = i * 2**128 // shards, (i + 1) * 2**128 // shards - 1
@@ -345,7 +361,10 @@ class StreamDouble:
         )
         sequence = shard.first + shard.ever * self.step
         shard.ever += 1
-        shard.records.append(Stored(sequence, now_ms, record["PartitionKey"], record["Data"]))
+        arrival_ms = now_ms + self.arrives_off_ms()
+        shard.records.append(
+            Stored(sequence, arrival_ms, record["PartitionKey"], record["Data"], now_ms)
+        )
         return {"SequenceNumber": str(sequence), "ShardId": shard.id}
 
     def split(self, shard_id: str, at: int, now_ms: int) -> tuple[str, str]:
@@ -370,7 +389,13 @@ class StreamDouble:
 
     def listed(self, now_ms: int) -> list[ShardDouble]:
         edge = self.edge_ms(now_ms)
-        return [s for s in self.shards.values() if s.closed_ms is None or s.closed_ms >= edge]
+        hidden = {shard for shard, lists in self.unlisted.items() if lists > 0}
+        self.unlisted = {shard: lists - 1 for shard, lists in self.unlisted.items() if lists > 1}
+        return [
+            s
+            for s in self.shards.values()
+            if s.id not in hidden and (s.closed_ms is None or s.closed_ms >= edge)
+        ]
 
 
 def described(shard: ShardDouble) -> dict[str, Any]:

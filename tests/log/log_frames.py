@@ -28,11 +28,11 @@ def frame(
     data: bytes = _EMPTY,
     params: Params = PARAMS,
     predecessor: Predecessor | None = None,
+    key: bytes = _EMPTY,
 ) -> bytes:
-    """``count`` events numbered from ``number`` on, every one of them with ``data``."""
+    """``count`` events numbered from ``number`` on, every one of them with ``key`` and ``data``."""
     events = [
-        Envelope(f"e{session}.{number + i}", PUT_ITEM, 1, "table", _EMPTY, data)
-        for i in range(count)
+        Envelope(f"e{session}.{number + i}", PUT_ITEM, 1, "table", key, data) for i in range(count)
     ]
     header = Header(
         session=Session(family(session), generation),
