@@ -23,6 +23,10 @@ PUT_UNIT_BYTES = 25 * 1024
 READS = frozenset({"GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"})
 WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"})
 STATEMENTS = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"})
+_LOOKED_AT = {
+    "dynamodb": READS | WRITES | STATEMENTS,
+    "kinesis": {"PutRecord", "PutRecords", "CreateStream", "UpdateShardCount"},
+}
 # A shard that is made is paid for the hour that it begins in; so is one that is read by a consumer
 # of its own (enhanced fan-out).
 _SHARDS_MADE = {"SplitShard": 2, "MergeShards": 1, "SubscribeToShard": 1}
@@ -40,7 +44,10 @@ def count_calls(client: Any, service: str, *, aws: bool) -> None:
         return
     counter = _Counter(service, written, aws=aws)
     events = client.meta.events
-    events.register_first("before-parameter-build", counter.asked)
+    # By name: handlers of a whole service come after those of an operation, of which one shows the
+    # SDK less than is sent (`binlog.logs.kinesis_serializing`).
+    for operation in _LOOKED_AT.get(service, ()):
+        events.register_first(f"before-parameter-build.{service}.{operation}", counter.asked)
     events.register_first("before-send", counter.sent)
     events.register_first("response-received", counter.got)
 
@@ -54,13 +61,11 @@ class _Counter:
         self._aws = aws
         self._under_way = threading.local()
 
-    def asked(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        """Of a call, before its first try."""
-        if self._service == "dynamodb" and model.name in READS | WRITES | STATEMENTS:
+    def asked(self, params: dict[str, Any], **_: Any) -> None:
+        """Of a call whose arguments matter, before its first try."""
+        if self._service == "dynamodb":
             params.setdefault("ReturnConsumedCapacity", "TOTAL")
-        # A copy: what is sent of PutRecords is more than what the SDK is shown, see
-        # `binlog.logs.kinesis_serializing`.
-        self._under_way.params = {**params}
+        self._under_way.params = {**params}  # a copy: see above
 
     def sent(self, request: Any, event_name: str, **_: Any) -> None:
         """One try."""
@@ -85,10 +90,11 @@ class _Counter:
             return
         operation, reply = event_name.rpartition(".")[2], parsed_response or {}
         used: Mapping[str, float] = {}
-        if self._service == "dynamodb":
+        if self._service == "dynamodb" and operation in _LOOKED_AT["dynamodb"]:
             used = _capacity(operation, self._under_way.params, reply)
         elif self._service == "kinesis" and response_dict["status_code"] < 300:
-            used = _put(operation, self._under_way.params, reply)
+            params = self._under_way.params if operation in _LOOKED_AT["kinesis"] else {}
+            used = _put(operation, params, reply)
         self._book.write(
             got=number,
             status=int(response_dict["status_code"]),

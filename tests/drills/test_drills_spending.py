@@ -26,12 +26,16 @@ MIB = 1 << 20
 NOISE = 64 * 1024  # a system's loader and locale, and what it takes to be told
 FILES = {"log": "file:log"}
 WORKS = """
-import sys
+import sys, time
 from binlog.spent import begin
 begin()
 import decimal, difflib, http.client, xml.dom.minidom  # of Python itself: no data
-for line in open("todo"):
+todo = open("todo")
+while (line := todo.readline()) != "end\\n":
     what, _, count = line.partition(" ")
+    if not line:
+        time.sleep(0.002)
+        continue
     if what == "read":
         with open("data", "rb") as file:
             file.read(int(count))
@@ -57,7 +61,8 @@ class Worker:
     ) -> None:
         (folder / "data").write_bytes(bytes(8 * MIB))
         (folder / "works.py").write_text(script)
-        os.mkfifo(folder / "todo")
+        self._todo = folder / "todo"
+        self._todo.touch()
         self._said = folder / "said"
         self._count = 0
         with self._said.open("wb") as said:
@@ -69,22 +74,24 @@ class Worker:
                 stderr=said,
                 meter=all_of_it.meter(command.split(), self._said),
             )
-        self._todo = (folder / "todo").open("w", buffering=1)
 
     def do(self, what: str) -> None:
         self._count += 1
-        self._todo.write(f"{what}\n")
+        self._tell(what)
         while self._said.read_text().count("done") < self._count:
             assert self.child.poll() is None, self._said.read_text()
 
     def end(self) -> None:
-        self._todo.close()
+        self._tell("end")
         assert self.child.wait(10) == 0
 
     def kill(self) -> None:
         self.child.kill()
         self.child.wait(10)
-        self._todo.close()
+
+    def _tell(self, line: str) -> None:
+        with self._todo.open("a") as todo:
+            todo.write(f"{line}\n")
 
 
 def about(figure: int | None) -> object:
@@ -158,7 +165,7 @@ def test_bytes_that_nobody_knows_are_no_zero(
     all_of_it.addresses = FILES
     if why == "no figures":
         monkeypatch.setattr(spending, "io_of", lambda _: None)
-    script = "print('done', flush=True); open('todo').read()" if why == "another command" else WORKS
+    script = "print('another')" if why == "another command" else WORKS
     worker = Worker(tmp_path, all_of_it, command="sh works", script=script)
     if why == "never waited for":
         found = all_of_it.measured()
@@ -175,7 +182,7 @@ def test_a_process_that_was_killed_before_it_began_has_spent_nothing(tmp_path: P
     """Of ours it is known where they begin: consumers are killed while Python still loads them."""
     all_of_it = Spending(tmp_path)
     all_of_it.addresses = FILES
-    worker = Worker(tmp_path, all_of_it, script="open('todo').read()")
+    worker = Worker(tmp_path, all_of_it, script="")
     worker.end()
     spent = all_of_it.measured()["run"]
     assert (spent.read_bytes, spent.written_bytes) == (0, 0)
