@@ -172,7 +172,7 @@ def run_command(
 
     if report_dir is not None:
         # Before anything is run: what took twenty minutes would have nowhere to go.
-        stems = [stem_of(each.name, twin and twin.what) for each, twin in runs]
+        stems = [stem_of(each.name, None if twin is None else twin.what) for each, twin in runs]
         files = [f"{stem}.{kind}" for stem in stems for kind in ("json", "html")]
         check_folder(report_dir, [*files, "index.html"])
 

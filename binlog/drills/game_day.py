@@ -14,24 +14,29 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import msgspec
 
 from binlog.address import Address, parse_address
+from binlog.aws.account import is_aws
 from binlog.drills.declared import Declared
-from binlog.errors import RefusedError
+from binlog.errors import BusyError, RefusedError
 from binlog.logs.kinesis_price import SHARD_HOUR_DOLLARS, UNIT_DOLLARS
 
 MARK = "binlog-drill"
 _MARKED = re.compile(rf"{MARK}(-[a-z0-9][a-z0-9-]*)?")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NAME_MAX = 80  # RUN and the store's name come behind it; a stream's name has at most 128
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _SCHEMES = {"log": "kinesis", "store": "dynamodb", "objects": "s3"}
@@ -100,7 +105,7 @@ def game_day(given: Sequence[str]) -> GameDay:
             raise RefusedError(f"no address of a {kind}", "--target", _FORM)
     day = GameDay(**found)
     for kind, url in day.urls.items():
-        _check_name(kind, url)
+        checked_address(kind, url)
     return day
 
 
@@ -119,10 +124,19 @@ def _read(path: Path) -> dict[str, str]:
     return found
 
 
-def _check_name(kind: str, url: str) -> None:
+def checked_address(kind: str, url: str) -> Address:
+    """An address of a log, a store or objects whose name bears the mark.
+
+    Raises:
+        RefusedError: it does not, or is of something else.
+    """
     address = parse_address(url)
-    if address.scheme != _SCHEMES[kind]:
+    if address.scheme != _SCHEMES.get(kind):
         raise RefusedError(f"{url!r} is no address of a {kind}", "--target", _FORM)
+    if address.tables is not None:
+        # It may ask for tables that cannot be removed, or that cost by the hour.
+        what = "a file of tables is not for drills, which make plain ones"
+        raise RefusedError(what, url, "leave &tables= out")
     name = name_of(address)
     if not _MARKED.fullmatch(name) or len(name) > _NAME_MAX:
         raise RefusedError(
@@ -130,6 +144,7 @@ def _check_name(kind: str, url: str) -> None:
             url,
             f"call it {MARK}-NAME, of a-z 0-9 - and at most {_NAME_MAX}; a drill makes it itself",
         )
+    return address
 
 
 def name_of(address: Address) -> str:
@@ -165,6 +180,18 @@ def check_account(found: Iterable[tuple[str, str]], named: str) -> str:
     return named
 
 
+def check_endpoints(found: Sequence[tuple[str, str]]) -> None:
+    """Either all services are this machine's stand-ins, or none; ``found``: (url, endpoint).
+
+    Raises:
+        RefusedError: a variable of a stack is left in the environment, or one of it is missing.
+    """
+    here = [url for url, where in found if urlsplit(where).hostname in LOOPBACK]
+    if here and len(here) < len(found):
+        what = f"{', '.join(here)} would go to this machine, and the others not"
+        raise RefusedError(what, "--target", "see endpoint=, AWS_PROFILE, AWS_ENDPOINT_URL..")
+
+
 def price(drills: int, *, objects: bool) -> list[Part]:
     """What so many drills cost at most, about."""
     parts = [
@@ -184,8 +211,8 @@ def plan(
     """What is going to be done, and the price, a line each."""
     parts = price(len(drills), objects=day.objects is not None)
     lines = [f"account {account}, by {', '.join(dict.fromkeys(endpoints))}"]
-    if all("amazonaws" not in endpoint for endpoint in endpoints):
-        lines.append("none of these is AWS: a rehearsal on stand-ins, which cost nothing")
+    if not any(map(is_aws, endpoints)):
+        lines.append("none of these is AWS by its name: a rehearsal on stand-ins costs nothing")
     lines += [f"{len(drills)} drill{'s' * (len(drills) != 1)}, one after the other:"]
     lines += [f"  {each.name}: {each.title}" for each in drills]
     lines.append("each makes, and removes when it ends, however it ends:")
@@ -259,10 +286,32 @@ class MadeLedger:
     def write(self, entry: Entry) -> None:
         """Durable on return."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(entry) + b"\n")
+        with self.path.open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            # A line that was cut short (a full disk, a crash) must not take this one with it.
+            begin = b"" if file.read() in (b"", b"\n") else b"\n"
+            file.write(begin + msgspec.json.encode(entry) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def held(self, *, alone: bool = False) -> Iterator[None]:
+        """In the block a run goes on by this ledger; or, ``alone``, none does.
+
+        Whoever is killed holds it no longer.
+
+        Raises:
+            BusyError: a run goes on; or somebody cleans up.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                what = "a drill is running by it" if alone else "it is being cleaned up by"
+                raise BusyError(what, str(self.path), "wait for its end") from error
+            yield
 
     def open_runs(self) -> list[Entry]:
         """Those that were begun and of which nobody wrote that all is removed.

@@ -245,6 +245,7 @@ def agreed_on(**more: Any) -> tuple[str, list[str]]:
     options: dict[str, Any] = {
         "account": ACCOUNT, "agreed": True, "dry_run": False, "ask": silent,
         "who": lambda _: (ACCOUNT, "https://kinesis.eu-west-1.amazonaws.com"),
+        "own": lambda *_: None,
     } | more  # fmt: skip
     day = GameDay(log=LOG, store=STORE, objects=OBJECTS)
     return agree(day, declared, say=said.append, **options), said
@@ -284,7 +285,7 @@ def test_a_wrong_account_is_refused_before_the_plan() -> None:
 
 def test_stand_ins_are_not_taken_for_aws() -> None:
     _, said = agreed_on(who=lambda _: (ACCOUNT, "http://127.0.0.1:4567"))
-    assert said[1] == "none of these is AWS: a rehearsal on stand-ins, which cost nothing"
+    assert said[1] == "none of these is AWS by its name: a rehearsal on stand-ins costs nothing"
     assert "none of these is AWS" not in " ".join(agreed_on()[1])
 
 

@@ -99,7 +99,7 @@ def test_a_drill_passes_on_services_and_nothing_is_left(day: GameDay, tmp_path: 
     declared = small
     said: list[str] = []
     account = agree(day, [declared], account=ACCOUNT, agreed=True, dry_run=False, say=said.append)
-    assert said[1] == "none of these is AWS: a rehearsal on stand-ins, which cost nothing"
+    assert said[1] == "none of these is AWS by its name: a rehearsal on stand-ins costs nothing"
     ledger = MadeLedger(tmp_path / "made.jsonl")
     make = real_maker(day, account, ledger)
     result = run_drill(declared, make=make, on="real", tell=print)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from binlog.address import Address, parse_address
+from binlog.address import Address
 from binlog.aws.account import connector
 from binlog.aws.errors import error_code
-from binlog.drills.game_day import MARK, name_of
+from binlog.drills.game_day import checked_address, name_of
 from binlog.errors import RefusedError
 
 GONE_S = 300.0
@@ -50,10 +50,7 @@ class Made:
         """
         if not _RUN.fullmatch(run):
             raise RefusedError(f"{run!r} is no run", do="it is in the ledger")
-        self._addresses = {kind: parse_address(url) for kind, url in urls.items()}
-        for address in self._addresses.values():
-            if not name_of(address).startswith(MARK):
-                raise RefusedError(f"{name_of(address)!r} is not marked", str(address))
+        self._addresses = {kind: checked_address(kind, url) for kind, url in urls.items()}
         self._run = run
         self._clients = {kind: client(address) for kind, address in self._addresses.items()}
         self._pause, self._clock = pause, clock

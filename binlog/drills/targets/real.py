@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log, parse_address
+from binlog.aws.errors import error_code, trouble
 from binlog.drills.clock import ClockAhead
 from binlog.drills.declared import Declared
 from binlog.drills.game_day import (
@@ -28,6 +29,7 @@ from binlog.drills.game_day import (
     MadeLedger,
     ask_at_terminal,
     check_account,
+    check_endpoints,
     check_spending,
     named_account,
     new_run,
@@ -81,6 +83,8 @@ class Real:
         for name in OBJECTS:
             url = day.objects
             self._addresses[name] = f"file:{name}" if url is None else _named(url, run, f"/{name}")
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(ledger.held())
         ledger.write(self._entry)
 
     @property
@@ -217,6 +221,7 @@ class Real:
         self._made.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         self._ledger.write(replace(self._entry, removed=not left, left=tuple(left)))
+        self._held.close()
         return left
 
 
@@ -239,25 +244,52 @@ def agree(
     say: Callable[[str], object],
     ask: Ask = ask_at_terminal,
     who: Callable[[str], tuple[str, str]] = who_and_where,
+    own: Callable[[str, str], None] | None = None,
 ) -> str:
     """Everything that has to be true before anything is made; the account's id.
 
-    ``who`` tells, of an address, the account of its credentials and the endpoint of its service.
+    ``who`` tells, of an address, the account of its credentials and the endpoint of its service;
+    ``own`` refuses objects in a bucket that is not the account's.
 
     Raises:
         RefusedError: it is not what is meant, or nobody agrees. Nothing was made then.
         BinlogError: nobody can be asked who we are.
     """
     known = {url: who(url) for url in day.urls.values()}
+    check_endpoints([(url, each[1]) for url, each in known.items()])
     meant = check_account(
         [(url, each[0]) for url, each in known.items()], named_account(day, account, ask)
     )
+    if day.objects is not None:
+        (own or check_bucket)(day.objects, meant)
     for line in plan(day, drills, meant, [each[1] for each in known.values()]):
         say(line)
     if not dry_run:
         dollars = total(price(len(drills), objects=day.objects is not None))
         check_spending(dollars, agreed=agreed, ask=ask)
     return meant
+
+
+def check_bucket(url: str, account: str, *, client: Client = client_of) -> None:
+    """The one thing that has to be there before: a bucket, and the account's own.
+
+    Raises:
+        RefusedError: it is not there, or another account's.
+    """
+    address = parse_address(url)
+    bucket, made = address.path.partition("/")[0], client(address)
+    try:
+        made.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+    except Exception as error:
+        code = error_code(error)
+        if code in ("404", "NoSuchBucket"):
+            raise RefusedError("there is no such bucket", url, "make it: no drill does") from error
+        if code in ("403", "AccessDenied"):
+            what = f"the bucket is not account {account}'s, or may not be looked at"
+            raise RefusedError(what, url, "give one of the account's own") from error
+        raise trouble(error, url) from error
+    finally:
+        made.close()
 
 
 def real_maker(day: GameDay, account: str, ledger: MadeLedger) -> Callable[[Path], Target]:
@@ -281,19 +313,25 @@ def clean_up(
     """Remove what drills have left that were killed, by the ledger; what is still left.
 
     Raises:
-        RefusedError: the credentials are of another account than the run's.
+        RefusedError: the credentials are of another account than the run's, or an entry that no drill
+            has written.
+        BusyError: a drill is running by this ledger: what it made is in use.
     """
-    left = []
-    for entry in ledger.open_runs():
-        found = [(url, who(url)[0]) for url in entry.urls.values()]
-        check_account(found, entry.account)
-        made = Made(entry.urls, entry.run, client=client, pause=pause)
-        for kind, name in made.find():
-            say(f"{kind} {name}")
-        still = made.remove()
-        made.close()
-        ledger.write(replace(entry, removed=not still, left=tuple(still)))
-        left += still
+    left: list[str] = []
+    if not ledger.path.is_file():
+        return left
+    with ledger.held(alone=True):
+        for entry in ledger.open_runs():
+            # Before anybody is called: somebody may have written what he likes into it.
+            with contextlib.closing(
+                Made(entry.urls, entry.run, client=client, pause=pause)
+            ) as made:
+                check_account([(url, who(url)[0]) for url in entry.urls.values()], entry.account)
+                for kind, name in made.find():
+                    say(f"{kind} {name}")
+                still = made.remove()
+            ledger.write(replace(entry, removed=not still, left=tuple(still)))
+            left += still
     return left
 
 

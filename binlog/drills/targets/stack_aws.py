@@ -19,8 +19,11 @@ from urllib.parse import urlsplit
 from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log, parse_address
+from binlog.aws.account import Account
 from binlog.aws.counting import count_calls
+from binlog.aws.identity import endpoint_of
 from binlog.drills.clock import ClockAhead
+from binlog.drills.game_day import LOOPBACK
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.targets.copying import copying_objects
 from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
@@ -59,9 +62,10 @@ class Stack:
             url = os.environ.get(variable, "")
             if not url:
                 raise RefusedError("the stack is not up", f"${variable} is not set", _UP)
-            if urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
+            if urlsplit(url).hostname not in LOOPBACK:
                 raise RefusedError(f"{url} is not on this machine", variable, _UP)
             self._endpoints[variable] = url
+            self._check_where_calls_go(service, url)
         self.folder = folder
         self._name = f"drill-{secrets.token_hex(4)}"
         session = boto3.Session("test", "test", region_name="us-east-1")
@@ -75,6 +79,17 @@ class Stack:
             SERVICES, (self._kinesis, self._dynamodb, self._s3), strict=True
         ):
             count_calls(client, service.lower(), aws=False)  # the disaster and the judge ask, too
+        for service, ask in zip(
+            SERVICES,
+            (self._kinesis.list_streams, self._dynamodb.list_tables, self._s3.list_buckets),
+            strict=True,
+        ):
+            try:
+                ask()
+            except Exception as error:
+                what = f"the stack is half up: {service.lower()} does not answer"
+                where = self._endpoints[f"AWS_ENDPOINT_URL_{service}"]
+                raise RefusedError(what, where, f"scripts/stack down; {_UP}") from error
         self._s3.create_bucket(Bucket=self._name)
         places = ("archive", "copy", "snapshots")
         self._addresses = {
@@ -82,6 +97,14 @@ class Stack:
             **{place: f"s3://{self._name}/{place}" for place in places},
             **{store: f"dynamodb://{self._name}-{store}" for store in STORES},
         }
+
+    def _check_where_calls_go(self, service: str, url: str) -> None:
+        """This process opens addresses as any client does: the environment, or a profile, may win."""
+        goes = endpoint_of(Account(), service.lower(), _UP)
+        if urlsplit(goes).netloc != urlsplit(url).netloc:
+            what = f"calls to {service.lower()} would go to {goes}, and not to the stack"
+            do = "unset AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, and see AWS_PROFILE"
+            raise RefusedError(what, url, do)
 
     @property
     def addresses(self) -> Mapping[str, str]:
