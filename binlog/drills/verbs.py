@@ -14,6 +14,7 @@ from binlog.drills.background import Background
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.filled import Scale
+from binlog.drills.judge import Wanted
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Ended, Processes
 from binlog.drills.record import By, Record
@@ -156,10 +157,10 @@ class Drill(Waiting):
             load.stop()
             self._record.mark("load", text, begin_s)
 
-    def settle(self, name: str = "live") -> None:
-        """End the load, and wait until the store has all of it."""
+    def settle(self, name: str = "live", *, wanted: Wanted = lambda _: True) -> None:
+        """End the load, and wait until the store has all of it that is ``wanted``."""
         self.stop_load()
-        self.caught_up(name)
+        self.caught_up(name, wanted=wanted)
 
     def open_log(self) -> contextlib.closing[Log]:
         """For who writes something into it by hand."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from binlog.drills.action import TABLE
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.filled import Filled
-from binlog.drills.judge import applied_of
+from binlog.drills.judge import Wanted, applied_of
 from binlog.drills.load import Load
 from binlog.drills.processes import Processes
 from binlog.drills.reference import Event, event_of, tallies
@@ -72,14 +72,14 @@ class Waiting(Filled):
         goal = self.book.acknowledged + events
         self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
 
-    def caught_up(self, name: str = "live") -> None:
-        """Wait until a store has applied all that is acknowledged up to now."""
+    def caught_up(self, name: str = "live", *, wanted: Wanted = lambda _: True) -> None:
+        """Wait until a store has applied all that is acknowledged up to now, of what is ``wanted``."""
         goal = self.book.acknowledged
         if self.target.tells_applied:
             until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= goal  # noqa: E731
         else:
-            found: dict[str, int] = Counter(key for key, *_ in self._events())
-            until = lambda: self._shows(name, found)  # noqa: E731
+            found: dict[str, int] = Counter(key for key, *_ in self._events(wanted))
+            until = lambda: self._shows(name, found, wanted)  # noqa: E731
         self.wait(f"{name} with {goal:,} events", until)
 
     def applies(self, name: str = "live") -> Callable[[], bool]:
@@ -87,18 +87,18 @@ class Waiting(Filled):
         before = self._applied(name) or 0
         return lambda: (self._applied(name) or 0) > before
 
-    def _shows(self, name: str, found: Mapping[str, int]) -> bool:
+    def _shows(self, name: str, found: Mapping[str, int], wanted: Wanted) -> bool:
         """Whether the items of a store show so many first events of these keys."""
         try:
             items = self.items(name)
         except (BinlogError, OSError):
             return False
-        now = tallies(self._events(), items, self.judge.folds)
+        now = tallies(self._events(wanted), items, self.judge.folds)
         return all(now[key].has >= count for key, count in found.items())
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self, wanted: Wanted) -> Iterator[Event]:
         for entry in self.book.entries(told="acknowledged"):
-            if entry.action.table == TABLE:
+            if entry.action.table == TABLE and wanted(entry):
                 yield event_of(entry)
 
     def _applied(self, name: str | None = None) -> int | None:

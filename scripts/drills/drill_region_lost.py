@@ -1,37 +1,10 @@
 """A region is gone with its log and its tables; another one has a copy of the archive."""
 
-import contextlib
-import shutil
-import threading
-from pathlib import Path
+from two_regions import Replication, TwoFolders, TwoRegions
 
 from binlog.drills import Drill, drill, twin
 
 REBUILD = "binlog rebuild {copy} {other}"
-
-
-class Replication:
-    """What a bucket's replication does: objects come to the other region, one by one, a bit later."""
-
-    def __init__(self, source: Path, copy: Path) -> None:
-        self._source, self._copy = source, copy
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replication", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            for path in sorted(self._source.rglob("*.*")):
-                there = self._copy / path.relative_to(self._source)
-                if path.is_file() and path.suffix in (".seg", ".json") and not there.exists():
-                    there.parent.mkdir(parents=True, exist_ok=True)
-                    with contextlib.suppress(FileNotFoundError):
-                        shutil.copyfile(path, there.with_suffix(".part"))
-                        there.with_suffix(".part").rename(there)
 
 
 @drill(
@@ -42,6 +15,9 @@ class Replication:
     rpo_events=4_000,
     rpo_age_s=5.0,
     goes_on=False,
+    on=("embedded", "stack"),
+    embedded=TwoFolders,
+    stack=TwoRegions,
 )
 @twin(
     "a snapshot of last night is restored",
@@ -53,16 +29,18 @@ def region_lost(d: Drill) -> None:
     What the archiver had not put there, and what was on its way, is lost. The table is made from the
     copy, and the lost range is named: in each partition all from an offset on, and nothing else.
     """
+    assert isinstance(d.target, TwoFolders | TwoRegions)
     d.init()
     d.load()
     d.replicate("live")
     archiver = d.start("binlog archive {log} {archive} --segment-every 500ms")
-    root = d.target.path("archive")
-    replication = Replication(root, d.target.path("copy"))
+    copy = d.objects("copy")
+    replication = Replication(d.objects("archive"), copy)
     try:
         d.flow(300)
         d.caught_up("live")
-        d.name(early=d.vector("live"))
+        d.name(early=d.end_of_log())
+        d.wait("a segment in the other region", lambda: next(copy.list("chain/"), None))
         d.flow(600)
     finally:
         d.stop_load()
@@ -71,9 +49,7 @@ def region_lost(d: Drill) -> None:
     with d.disaster("the region is gone", changes=("log", "archive", "live")):
         archiver.kill()
         d.kill_all()
-        for name in ("log", "archive"):
-            shutil.rmtree(d.target.path(name))
-        d.target.path("live").unlink()
+        d.target.lose_region()
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=(2, 3))
     with d.phase("decide"):

@@ -1,5 +1,6 @@
 """A lazy consumer was away for longer than the stream keeps its records."""
 
+from kinesis_forgets import KinesisForgets
 from kinesis_here import KinesisHere
 
 from binlog.drills import Drill, drill, twin
@@ -12,7 +13,9 @@ GO_ON = "binlog replicate {log} {lazy} --archive {archive}"
     title="A stream has forgotten what a lazy consumer lacks",
     looks="`binlog status LOG STORE` said that the runway is short; now the consumer is refused.",
     take_back="Nothing is to be taken back: archive and stream are one log, with the same offsets.",
+    on=("embedded", "stack"),
     embedded=KinesisHere,
+    stack=KinesisForgets,
 )
 @twin(
     "another store is carried forward",
@@ -24,8 +27,8 @@ def stream_trimmed(d: Drill) -> None:
     What it lacks is gone from the stream. The consumer refuses to go on over the hole. With the
     archive, which was taken all the time, it goes on where it was, and then in the stream.
     """
-    assert isinstance(d.target, KinesisHere)
-    d.init(more="--shards 2")
+    assert isinstance(d.target, KinesisHere | KinesisForgets)
+    d.init()
     d.load(150, every_s=0.5)
     d.flow(100)
     lazy = d.replicate("lazy")

@@ -3,13 +3,12 @@
 import time
 from collections import Counter
 
-from botocore.exceptions import EndpointConnectionError
+from kinesis_behind import KinesisBehind
 from kinesis_here import KinesisHere
 
 from binlog.drills import Drill, drill, twin
-from binlog.drills.processes import Background
+from binlog.drills.background import Background
 from binlog.producer import ProducerOptions
-from tests.log.kinesis_double import Fault, refusal
 
 ANEW = "binlog rebuild {log} {aside}"
 SHORT = ProducerOptions(
@@ -18,25 +17,26 @@ SHORT = ProducerOptions(
 AWAY_S = 3.0  # the half hour, with a producer's patience of a minute scaled down to one second
 
 
-def given(d: Drill) -> tuple[KinesisHere, Background]:
-    assert isinstance(d.target, KinesisHere)
-    d.init(more="--shards 2")
-    # In few calls: commands that read to the stream's end come to it only where there is a pause.
+def given(d: Drill) -> tuple[KinesisHere | KinesisBehind, Background]:
+    assert isinstance(d.target, KinesisHere | KinesisBehind)
+    d.init()
     d.load(150, options=SHORT, every_s=0.5)
     consumer = d.replicate("live")
     d.flow(100)
     d.caught_up("live")
-    d.name(early=d.vector("live"))
+    d.name(early=d.end_of_log())
     return d.target, consumer
 
 
-def compared(d: Drill) -> None:
+def compared(d: Drill, consumer: Background) -> None:
     """The replica that went through it, one that is made anew, and the reference are the same."""
+    with d.phase("verify"):
+        consumer.end()  # a table in DynamoDB is compared while nobody writes to it
+        d.run("binlog verify {live} {log}")
     with d.phase("switch"):
+        d.replicate("live")
         d.flow(50)
         d.caught_up("live")
-    with d.phase("verify"):
-        d.run("binlog verify {live} {log}")
     d.flow(50)
     d.settle("live")
     d.run(ANEW)
@@ -48,9 +48,11 @@ def compared(d: Drill) -> None:
 @drill(
     "kinesis-away",
     title="Kinesis is away",
+    on=("embedded", "stack"),
     looks="Producers report events as not sent, some as unknown; consumers try again, and end after a while.",
     take_back="Nothing is to be taken back. Events that were reported as not sent may be sent again.",
     embedded=KinesisHere,
+    stack=KinesisBehind,
 )
 @twin(
     "the table is rebuilt up to before the outage",
@@ -70,23 +72,17 @@ def kinesis_away(d: Drill) -> None:
         return f"producers report {told['failed']} as not sent and {told['unknown']} as unknown"
 
     with d.disaster("Kinesis does not answer", shown=reported):
-        target.service.faults.extend(
-            [Fault("lose reply"), Fault("late"), Fault("lose request")] * 2
-        )
-        d.wait("the last requests", lambda: not target.service.faults)
-        target.away(EndpointConnectionError(endpoint_url="http://kinesis"))
+        target.lose(*("lose reply", "late", "lose request") * 2)
+        d.wait("the last requests", lambda: not target.pending())
+        target.away(is_away=True)
         time.sleep(AWAY_S)
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=3)
     with d.phase("restore"):
-        target.away(None)
-        for land in target.service.under_way:
-            land()
+        target.away(is_away=False)
         d.note(f"the consumer {consumer.state}: {consumer.last_line}")
         consumer.forgive()  # one that gave up meanwhile is started again by what watches over it
-        consumer.end()
-        d.replicate("live")
-    compared(d)
+    compared(d, consumer)
     unknown = d.book.summary().unknown
     d.expect("every unknown outcome was resolved", unknown == 0, f"{unknown} are left", by="ledger")
 
@@ -94,9 +90,11 @@ def kinesis_away(d: Drill) -> None:
 @drill(
     "throttling-storm",
     title="A storm of throttling",
+    on=("embedded", "stack"),
     looks="Lag and the age of what producers hold grow; `binlog status` tells how far behind.",
     take_back="Nothing is to be taken back.",
     embedded=KinesisHere,
+    stack=KinesisBehind,
 )
 @twin(
     "the table is rebuilt up to before the storm",
@@ -108,27 +106,16 @@ def throttling_storm(d: Drill) -> None:
     Producers send the same bytes again and in order, consumers wait and read again. Nothing is lost
     or applied twice, and nobody has to do anything but wait, or make the stream larger.
     """
-    target, _ = given(d)
-    throttled = refusal("ProvisionedThroughputExceededException")
-
-    def met() -> str:
-        calls, left = target.service.calls, len(target.service.faults)
-        return (
-            f"{40 - left} puts were throttled, {calls['get_records']} reads made"
-            if left < 40
-            else ""
-        )
-
-    with d.disaster("the stream throttles", shown=met):
-        target.service.faults.extend(Fault("throttle", frozenset({n % 3})) for n in range(40))
-        target.service.throttled_reads = 3
+    target, consumer = given(d)
+    with d.disaster("the stream throttles", shown=target.throttled):
+        target.throttle_some(puts=40, reads=3)
         d.flow(60)
-        target.service.refuse["put_records"] = throttled
-        time.sleep(0.3)
+        target.throttle_all(puts=True)
+        d.wait("calls that are throttled", target.throttled)
     with d.phase("restore"):
-        del target.service.refuse["put_records"]
-        target.service.faults.clear()
-    compared(d)
+        target.throttle_all(puts=False)
+        d.flow(50)
+    compared(d, consumer)
 
 
 @drill(
@@ -147,7 +134,8 @@ def reshard_under_load(d: Drill) -> None:
     Order within a partition is kept over it: a child is read when its parents are read to the end.
     Who reads the stream anew comes to the same numbers as who was there.
     """
-    target, _ = given(d)
+    target, consumer = given(d)
+    assert isinstance(target, KinesisHere)
     told: list[str] = []
     with d.disaster("shards are split and merged", changes="log", shown=lambda: "; ".join(told)):
         for _ in range(2):
@@ -155,4 +143,4 @@ def reshard_under_load(d: Drill) -> None:
             d.flow(60)
     with d.phase("detect"):
         d.run("binlog status {log} {live}")
-    compared(d)
+    compared(d, consumer)

@@ -19,9 +19,9 @@ from contextlib import suppress
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # for the double
 
@@ -30,9 +30,10 @@ from binlog.drills.clock import ClockAhead
 from binlog.drills.targets.embedded import Embedded
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog
-from tests.log.kinesis_double import KinesisDouble, StreamDouble, refusal
+from tests.log.kinesis_double import Fault, KinesisDouble, StreamDouble, refusal
 
 STREAM = "orders"
+Lost = Literal["lose reply", "lose request", "late"]
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a RST
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -50,10 +51,14 @@ class ServiceClock(ClockAhead):
 class KinesisHere(Embedded):
     """`Embedded`, but for the log, which is a stream."""
 
+    init_more = "--shards 2"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.clock = ServiceClock()
         self.service = KinesisDouble(self.clock)
+        self._throttled = 0, 0  # puts and reads that were to be
+        self._puts_before: int | None = None  # those were whole
         self._addresses["log"] = f"kinesis://{STREAM}"
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.service = self.service
@@ -105,13 +110,52 @@ class KinesisHere(Embedded):
     def open_shards(self) -> int:
         return sum(shard.closed_ms is None for shard in self.stream.shards.values())
 
-    def away(self, error: Exception | None) -> None:
-        """Every call ends so; ``None``: the service is back."""
+    def lose(self, *kinds: Lost) -> None:
+        """Let these happen to the next puts, one each: ``lose reply``, ``lose request``, ``late``."""
+        self.service.faults.extend(Fault(kind) for kind in kinds)
+
+    def throttle_some(self, puts: int, reads: int) -> None:
+        """Of the next puts one record each is throttled, and the next reads are."""
+        self.service.faults.extend(Fault("throttle", frozenset({n % 3})) for n in range(puts))
+        self.service.throttled_reads = reads
+        self._throttled = puts, reads
+
+    def throttle_all(self, *, puts: bool) -> None:
+        """All puts from now on are, or none any more, nor what was to come."""
+        if puts:
+            self._puts_before = self.service.calls["put_records"]
+            self.service.refuse["put_records"] = refusal("ProvisionedThroughputExceededException")
+        else:
+            del self.service.refuse["put_records"]
+            self.service.faults.clear()
+
+    def pending(self) -> int:
+        """What was to happen to puts, and has not yet."""
+        return len(self.service.faults)
+
+    def throttled(self) -> str:
+        """How many calls were, in words; empty if none was."""
+        puts = self._throttled[0] - self.pending()
+        reads = self._throttled[1] - self.service.throttled_reads
+        all_of = self.service.calls["put_records"] - (self._puts_before or 0)
+        if not (puts and all_of and reads) or self._puts_before is None:
+            return ""
+        return (
+            f"one record of {puts} puts was throttled, {all_of} whole puts and {reads} reads were"
+        )
+
+    def away(self, *, is_away: bool) -> None:
+        """Nobody is let through; or everybody again, and what was on its way arrives."""
         for operation in ("put_records", "get_records", "get_shard_iterator", "list_shards"):
-            if error is None:
-                self.service.refuse.pop(operation, None)
-            else:
+            if is_away:
+                error = EndpointConnectionError(endpoint_url="http://kinesis")
                 self.service.refuse[operation] = error
+            else:
+                self.service.refuse.pop(operation, None)
+        if not is_away:
+            for land in self.service.under_way:
+                land()
+            self.service.under_way.clear()
 
     def versions(self) -> dict[str, str]:
         return {**super().versions(), "kinesis": "the tests' double, in this process"}

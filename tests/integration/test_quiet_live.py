@@ -20,23 +20,8 @@ from binlog.producer import Producer
 from consumers.lag import measure
 from consumers.local import Following, replicate
 from scripts.standins.install import CannotRunError
+from scripts.standins.later import HOUR_MS, LaterKinesalite
 from scripts.standins.server import Server
-from scripts.standins.services import Kinesalite, Start
-
-HOUR_MS = 3_600_000
-
-
-class LaterKinesalite(Kinesalite):
-    """Its clock is ahead by what stands in a file."""
-
-    def __init__(self, ahead: Path) -> None:
-        self._ahead = ahead
-
-    def start(self, ports: list[int], data: Path) -> Start:
-        node, *rest = super().start(ports, data).command
-        command = [node, "-r", str(Path(__file__).with_name("later.js")), *rest]
-        plain = super().start(ports, data)
-        return Start(command, {**plain.environment, "BINLOG_LATER": str(self._ahead)}, plain.folder)
 
 
 @pytest.fixture

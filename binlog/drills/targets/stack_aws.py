@@ -68,9 +68,9 @@ class Stack:
             self._check_where_calls_go(service, url)
         self.folder = folder
         self._name = f"drill-{secrets.token_hex(4)}"
-        session = boto3.Session("test", "test", region_name="us-east-1")
+        self._session = boto3.Session("test", "test", region_name="us-east-1")
         self._kinesis, self._dynamodb, self._s3 = (
-            session.client(
+            self._session.client(
                 service.lower(), endpoint_url=self._endpoints[f"AWS_ENDPOINT_URL_{service}"]
             )
             for service in SERVICES
@@ -91,6 +91,7 @@ class Stack:
                 where = self._endpoints[f"AWS_ENDPOINT_URL_{service}"]
                 raise RefusedError(what, where, f"scripts/stack down; {_UP}") from error
         self._s3.create_bucket(Bucket=self._name)
+        self._bucket_is_there = True
         places = ("archive", "copy", "snapshots")
         self._addresses = {
             "log": f"kinesis://{self._name}",
@@ -236,8 +237,11 @@ class Stack:
                 self._dynamodb.delete_table(TableName=table)
 
     def _remove_bucket(self) -> None:
+        if not self._bucket_is_there:
+            return
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name)
         for page in pages:
             for each in page.get("Contents", ()):
                 self._s3.delete_object(Bucket=self._name, Key=each["Key"])
         self._s3.delete_bucket(Bucket=self._name)
+        self._bucket_is_there = False
