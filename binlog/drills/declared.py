@@ -51,6 +51,14 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     makes: Mapping[str, Make]  # of its own, by target; of all others the usual one
     file: str
     names: Mapping[str, str] = {}  # what its own names stand for, for the runbook
+    rto_s_on: Mapping[str, float] = {}  # where it may take another time than ``goals`` say
+
+    def at(self, on: str) -> Declared:
+        """As it is to be judged on that target."""
+        rto_s = self.rto_s_on.get(on, self.goals.rto_s)
+        return msgspec.structs.replace(
+            self, goals=msgspec.structs.replace(self.goals, rto_s=rto_s), rto_s_on={}
+        )
 
 
 def drill(
@@ -63,6 +71,7 @@ def drill(
     rpo_events: int = 0,
     rpo_age_s: float | None = None,
     rto_s: float = 30.0,
+    rto_s_on: Mapping[str, float] | None = None,
     goes_on: bool = True,
     embedded: Make | None = None,
     stack: Make | None = None,
@@ -72,7 +81,8 @@ def drill(
 
     ``rpo_events`` is how many acknowledged events may be missing after the recovery, ``rto_s`` how
     long it may take from the disaster to the end of the last phase, and ``rpo_age_s`` how old the
-    newest event that is left may be at the disaster. ``goes_on``: the log outlives the disaster, and
+    newest event that is left may be at the disaster. ``rto_s_on`` is another time for targets that need
+    one: ``{"stack": 120.0}``. ``goes_on``: the log outlives the disaster, and
     events have to be acknowledged after the recovery, too. ``embedded`` makes the embedded target
     of a drill that needs more than a directory, ``stack`` that on the stack of one that needs more
     than its services. ``names`` tells, for the runbook, where whoever types it finds what `Drill.name`
@@ -105,6 +115,7 @@ def drill(
             makes={n: m for n, m in (("embedded", embedded), ("stack", stack)) if m is not None},
             file=script.__code__.co_filename,
             names=dict(names or {}),
+            rto_s_on=dict(rto_s_on or {}),
         )
 
     return declare

@@ -64,6 +64,7 @@ def run_drill(
     if on not in declared.on:
         where = ", ".join(declared.on)
         raise RefusedError(f"it is not for {on}", declared.name, f"run it on {where}")
+    declared = declared.at(on)
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     record = Record(tell)
     counted = contextlib.ExitStack()

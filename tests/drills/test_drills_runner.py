@@ -100,6 +100,15 @@ def test_a_recovery_that_takes_too_long_fails() -> None:
     assert "recovered within 0.001 s" in refused(run_drill(declared(good, goals=goals)))
 
 
+def test_a_target_that_needs_another_time_has_a_goal_of_its_own() -> None:
+    """What a daemon takes seconds for is no reason to be lenient where there is none."""
+    strict = {"rto_s_on": {"embedded": 0.001, "stack": 120.0}}
+    result = run_drill(declared(good, **strict))
+    assert "recovered within 0.001 s" in refused(result)
+    assert result.goals.rto_s == 0.001
+    assert run_drill(declared(good, rto_s_on={"stack": 0.001})).passed
+
+
 def test_a_command_that_ends_otherwise_fails_and_the_judge_has_its_say() -> None:
     """The exit status of the runbook's own commands is evidence."""
 
