@@ -23,7 +23,7 @@ import msgspec
 
 from binlog.drills import report_words as words
 from binlog.drills.kept import keep
-from binlog.drills.report_spent import Row, brief, in_sum, rows
+from binlog.drills.report_spent import Row, brief, in_sum, lead, rows
 from binlog.drills.report_timeline import Timeline, timeline
 from binlog.drills.result import Command, DrillResult, encode_result
 from binlog.errors import RefusedError
@@ -56,7 +56,10 @@ class View(msgspec.Struct, frozen=True):
     @property
     def sentences(self) -> list[tuple[str, bool]]:
         """What is to be said first, and which of it matters."""
-        return words.sentences(self.result)
+        said = words.sentences(self.result)
+        if spent := lead(self.result.measured.recovery, "It"):
+            said.insert(1, (spent, False))
+        return said
 
     @property
     def story(self) -> str:
@@ -182,7 +185,7 @@ class Run(msgspec.Struct, frozen=True):
     @property
     def spent(self) -> str:
         """By the recoveries, in sum."""
-        return in_sum(view.result.measured for view in self.views) or words.UNKNOWN
+        return lead(in_sum(view.result.measured for view in self.views), "Together the recoveries")
 
     @property
     def slowest(self) -> float | None:

@@ -76,6 +76,18 @@ def sentence(measured: Measured) -> str:
     return f"recovery: {two[0]}; the whole run: {two[1]}"
 
 
+def lead(spent: Spent, who: str) -> str:
+    """A sentence for a manager; nothing if it was not counted, or nobody had anything to do."""
+    if not spent.read_bytes or spent.written_bytes is None:
+        return ""
+    said = f"{who} read {words.size(spent.read_bytes)} and wrote {words.size(spent.written_bytes)}"
+    if requests := sum(spent.requests.values()):
+        said += f", by {requests:,} request{'' if requests == 1 else 's'}"
+    if spent.dollars is not None:
+        said += f", for {price(spent.dollars)} at list price"
+    return f"{said}."
+
+
 def price(dollars: float | None) -> str:
     """Small amounts with six places: what a drill costs is far below a cent."""
     if dollars is None:
@@ -85,18 +97,16 @@ def price(dollars: float | None) -> str:
     return f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.6f}"
 
 
-def in_sum(all_of_it: Iterable[Measured]) -> str:
+def in_sum(all_of_it: Iterable[Measured]) -> Spent:
     """The recoveries of several drills together; what one of them did not count is not in it."""
     counted = [each.recovery for each in all_of_it if each.counted]
     requests = {f"{n}": sum(spent.requests.values()) for n, spent in enumerate(counted)}
     known = [each for each in counted if each.dollars is not None]
-    return brief(
-        Spent(
-            read_bytes=_sum(each.read_bytes for each in counted),
-            written_bytes=_sum(each.written_bytes for each in counted),
-            requests=requests,
-            dollars=sum(each.dollars or 0.0 for each in known) if known else None,
-        )
+    return Spent(
+        read_bytes=_sum(each.read_bytes for each in counted),
+        written_bytes=_sum(each.written_bytes for each in counted),
+        requests=requests,
+        dollars=sum(each.dollars or 0.0 for each in known) if known else None,
     )
 
 

@@ -154,7 +154,8 @@ def test_everything_that_was_measured_is_in_the_page() -> None:
         "Passed", "26 November 2026, 16:40 UTC", "0 of 6,180", "target: at most 30 s", "403.2 KiB",
         "status 3, as expected", "requests of services 58 649", "write units of DynamoDB 412 6,592",
         "at list price $0.000258 $0.034125", "without an answer 2",
-        "200.0 KiB read, 96.0 KiB written, 41 requests", "None of 6,180 acknowledged events is missing.",
+        "200.0 KiB read, 96.0 KiB written, 41 requests",
+        "It read 403.2 KiB and wrote 96.0 KiB, by 58 requests, for $0.000258 at list price.", "None of 6,180 acknowledged events is missing.",
     ]  # fmt: skip
     assert [each for each in wanted if flat(each) not in text] == []
 
@@ -288,3 +289,15 @@ def test_the_data_is_written_where_pages_cannot_be(
     with pytest.raises(RefusedError, match=r"pip install 'kinesis-binlog\[report\]'"):
         write_reports([sample_result()], tmp_path)
     assert decode_result((tmp_path / "table-dropped.json").read_bytes()) == sample_result()
+
+
+def test_the_page_of_a_run_says_what_its_recoveries_spent_in_sum() -> None:
+    """One that did not count is left out, and none of them is no sentence."""
+    good = sample_result()
+    blind = replace(good, measured=replace(good.measured, counted=()))
+    two = shown(run_page([good, good, blind]))
+    assert (
+        "Together the recoveries read 806.4 KiB and wrote 192.0 KiB, by 116 requests, for $0.000516"
+        " at list price."
+    ) in two
+    assert "Together" not in shown(run_page([blind]))
