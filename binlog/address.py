@@ -253,7 +253,8 @@ def _open_archive(url: str, clock: Clock | None) -> ArchiveLog:
     try:
         # In a Lambda no thread of ours may be at work between two invocations (P8).
         fetches = 0 if is_in_lambda() else AHEAD_AT_ONCE
-        return ArchiveLog(Archive.open(objects), fetches=fetches, clock=clock)
+        is_local = not url.startswith("s3:")
+        return ArchiveLog(Archive.open(objects), fetches=fetches, is_local=is_local, clock=clock)
     except BaseException:
         objects.close()
         raise

@@ -20,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any, TypeAlias, TypeVar
 
+from binlog.cpus import share
 from binlog.errors import BinlogError, StorageError
 
 _Task = TypeVar("_Task")
@@ -59,7 +60,10 @@ def run_forked(
     counters = context.Array("q", 2)
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(function, counters)
+        workers,
+        context,
+        initializer=_start_worker,
+        initargs=(function, counters, min(workers, len(tasks))),
     ) as pool:
         try:
             futures = [pool.submit(_run_task, task) for task in tasks]
@@ -107,9 +111,10 @@ def _place(error: BaseException) -> tuple[int, int]:
 # -- in a worker ---------------------------------------------------------------------------------
 
 
-def _start_worker(function: Callable[..., Any], counters: Any) -> None:
+def _start_worker(function: Callable[..., Any], counters: Any, workers: int) -> None:
     global _job  # noqa: PLW0603 (how a pool hands over what cannot be pickled: by inheritance)
     _job = function, counters
+    share(workers)
     # Ctrl-C reaches the whole group; what is to be said about it the parent says.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

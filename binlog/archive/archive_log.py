@@ -27,6 +27,7 @@ from binlog.archive.merge import Merge
 from binlog.archive.seen import read_seen
 from binlog.archive.through import Through, read_through
 from binlog.clock import Clock, SystemClock
+from binlog.cpus import has_spare
 from binlog.errors import BinlogError, MismatchError, RefusedError
 from binlog.log import Page, Position, Put, Reply, Shard
 from binlog.sequencer_state import SequencerState
@@ -38,7 +39,9 @@ POLL_S = 1.0  # between two looks whether something was archived, for who waits
 class ArchiveLog:
     """A `binlog.log.Log` over an archive alone; the archive is closed with it.
 
-    ``fetches`` are made ahead at once, at most.
+    ``fetches`` are made ahead at once, at most. ``is_local``: what is fetched is not waited for, only
+    worked on; so it is fetched ahead where a CPU has nothing else to do, and not by one of as many
+    workers as there are CPUs.
     """
 
     partitions_at_once: int = PARTITIONS_AT_ONCE
@@ -48,6 +51,7 @@ class ArchiveLog:
         archive: Archive,
         *,
         fetches: int = AHEAD_AT_ONCE,
+        is_local: bool = False,
         clock: Clock | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -58,8 +62,9 @@ class ArchiveLog:
         self._clock: Clock = clock or SystemClock()
         self._pause = pause
         self._fetches = fetches
+        self._is_local = is_local
         self._lock = threading.RLock()
-        self._ahead = Ahead(fetches)
+        self._ahead = self._none_ahead()
         self._shards: dict[str, Shard] = {}
         self._views: dict[int, ChainView] = {}
         self._cursors: dict[int, Cursor] = {}
@@ -298,8 +303,11 @@ class ArchiveLog:
         if self._pid != os.getpid():  # what was on its way is in the parent
             self._pid = os.getpid()
             self._lock = threading.RLock()
-            self._ahead = Ahead(self._fetches)
+            self._ahead = self._none_ahead()
             self._cursors = {}
+
+    def _none_ahead(self) -> Ahead:
+        return Ahead(0 if self._is_local and not has_spare() else self._fetches)
 
 
 def _nothing_yet(what: str, name: str) -> RefusedError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import click
 
@@ -38,13 +37,12 @@ from binlog.cli.replay import (
     write_report,
 )
 from binlog.cli.verb import Verb
+from binlog.cpus import cpus
 
 
 def processors() -> int:
     """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return cpus()
 
 
 @click.command(

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import uuid_utils
@@ -21,6 +22,7 @@ from appliers.store import Reader, Store
 from binlog.actions import build, build_many
 from binlog.address import open_log
 from binlog.clock import SystemClock
+from binlog.cpus import share
 from binlog.logs import create_directory_log
 from binlog.params import Params
 from binlog.producer import Acks, Producer, ProducerOptions
@@ -131,16 +133,17 @@ class Workers:
 
 @contextlib.contextmanager
 def started_workers(path: Path, count: int) -> Iterator[Workers]:
-    """`count` processes, started and ready, each with the partitions that a rebuild would give it."""
+    """`count` processes, started and ready, which share the log as so many workers of a rebuild do."""
     context = multiprocessing.get_context("fork")
+    taken = context.Value("i", 0)
     with contextlib.closing(open_log(f"file:{path}")) as log:
         groups = groups_of(log, count)
     with contextlib.ExitStack() as stack:
         pipes: list[Connection] = []
-        for group in groups:
+        for _ in range(count):
             here, there = context.Pipe()
             pipes.append(here)
-            process = context.Process(target=_work, args=(path, group, there, pipes))
+            process = context.Process(target=_work, args=(path, groups, taken, count, there, pipes))
             process.start()
             there.close()
             stack.callback(process.join)
@@ -150,20 +153,36 @@ def started_workers(path: Path, count: int) -> Iterator[Workers]:
         yield Workers(pipes)
 
 
-def _work(path: Path, group: list[int], pipe: Connection, inherited: list[Connection]) -> None:
+def _work(
+    path: Path,
+    groups: list[list[int]],
+    taken: Synchronized[int],
+    workers: int,
+    pipe: Connection,
+    inherited: list[Connection],
+) -> None:
     """A worker's life: open the log, say so, then do as told until nobody tells any more."""
     for other in inherited:  # the parent's ends: while one is open here, its worker hears no end
         other.close()
+    share(workers)
     with contextlib.closing(open_log(f"file:{path}")) as log, contextlib.suppress(EOFError):
         pipe.send({})
         pipe.recv()
-        fold, _ = fold_partitions(log, group, Wanted())
+        folds = []
+        while (group := _take(groups, taken)) is not None:
+            folds.append(fold_partitions(log, group, Wanted())[0])
         pipe.send({})
         pipe.recv()
-        rows = (row for _, row in fold.rows(TABLE))
+        rows = (row for fold in folds for _, row in fold.rows(TABLE))
         items = (decode_value(row.data) for row in rows if row.data is not None)
         pipe.send({item["id"]: item for item in items})
         pipe.recv()
+
+
+def _take(groups: list[list[int]], taken: Synchronized[int]) -> list[int] | None:
+    with taken.get_lock():
+        taken.value += 1
+        return groups[taken.value - 1] if taken.value <= len(groups) else None
 
 
 def _new_id() -> str:
