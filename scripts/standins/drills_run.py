@@ -1,0 +1,169 @@
+"""Run all drills on the local stack, and all their twins, and write the page of it; see `drills-stack`.
+
+    scripts/drills-stack [--report DIR] [--seed N] [NAME...]
+
+The stack is brought up unless it is, and put down if it was brought up here. What came of each drill is
+in DIR (`.standins/drills`), DIR/index.html first; that of the twins in DIR/twins. Where no drills are
+named and all of them were run to their end, docs/drills-stack.json and .md say what came of it,
+whatever that is. Exit status 1 if a drill failed, or a twin was not caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from binlog.drills.declared import load_drills
+from binlog.drills.result import DrillResult
+from binlog.drills.runbooks import read_results
+from scripts.standins.drills_page import DATA, PAGE, SECONDS_MAX, Run, encode_run, line_of, page
+from scripts.standins.install import CANNOT_RUN, HOME, PINS, ROOT, CannotRunError
+from scripts.standins.server import NotStartedError
+from scripts.standins.services import KINESIS_LOCAL, MINISTACK
+from scripts.standins.stack import Stack, environment
+
+DRILLS = Path("scripts/drills")
+OURS = ("binlog", "python", "system")  # of a result's versions
+
+
+@contextmanager
+def stack_is_up(stack: Stack) -> Iterator[Mapping[str, str]]:
+    """The variables by which it is found; it is put down if it was brought up here.
+
+    Raises:
+        CannotRunError, NotStartedError: see `Stack.up`.
+    """
+    with stack.locked():
+        before = stack.running()
+        was_up = bool(before) and all(row.answers for row in before)
+        rows = stack.up([KINESIS_LOCAL, MINISTACK])
+    try:
+        yield environment(rows)
+    finally:
+        if not was_up:
+            with stack.locked():
+                stack.down()
+
+
+def run_all(names: Sequence[str], report: Path, seed: int, variables: Mapping[str, str]) -> bool:
+    """Whether every drill and every twin was run; what came of them is in the reports."""
+    whole = True
+    for folder, more in ((report, []), (report / "twins", ["--twin"])):
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "binlog.cli", "drill", "run", *(names or ["all"])]
+        command += ["--drills", str(DRILLS), "--on", "stack", "--seed", str(seed)]
+        command += ["--report", str(folder), *more]
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=False)
+        whole = whole and done.returncode in (0, 1)
+    return whole
+
+
+def results_of(report: Path) -> list[DrillResult]:
+    """Of drills and twins, as the folders have them now."""
+    folders = [report, report / "twins"]
+    return [result for folder in folders if folder.is_dir() for result in read_results(folder)]
+
+
+def missing(results: Sequence[DrillResult], names: Sequence[str]) -> list[str]:
+    """Drills and twins for the stack of which there is no result."""
+    found = {(result.name, result.twin) for result in results}
+    return [
+        each.name if twin is None else f"{each.name}: {twin}"
+        for each in load_drills([ROOT / DRILLS]).values()
+        if "stack" in each.on and (not names or each.name in names)
+        for twin in (None, *(twin.what for twin in each.twins))
+        if (each.name, twin) not in found
+    ]
+
+
+def versions_of(results: Sequence[DrillResult]) -> dict[str, str]:
+    """Of what it ran on."""
+    node = json.loads((PINS / "package.json").read_text())["dependencies"]
+    pins = (PINS / "requirements.txt").read_text()
+    found = {name: results[0].versions[name] for name in OURS if name in results[0].versions}
+    found |= {name: pinned for name, pinned in node.items() if not name.startswith("@")}
+    if pinned := re.search(r"^ministack==(\S+)", pins, re.MULTILINE):
+        found["ministack"] = pinned[1]
+    for package in ("amazon_kclpy", "awslambdaric", "boto3"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    java = _said("java", "-version")
+    return {**found, "java": java.partition("\n")[0].replace('"', "") or "none"}
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    except OSError:
+        return ""
+    return (done.stdout + done.stderr).strip()
+
+
+def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
+    """The command; the exit status."""
+    options = _parse(arguments)
+    began, at = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    busy = os.getloadavg()[0]
+    commit, changed = _said("git", "rev-parse", "--short=10", "HEAD"), _changed()
+    try:
+        with stack_is_up(stack or Stack()) as variables:
+            is_whole = run_all(options.names, options.report, options.seed, variables)
+    except CannotRunError as error:
+        print(f"cannot run: {error}")
+        return CANNOT_RUN
+    except NotStartedError as error:
+        print(f"drills-stack: {error}", file=sys.stderr)
+        return 3
+    results = results_of(options.report)
+    left_out = missing(results, options.names)
+    if not is_whole or left_out or not results:
+        print(f"not all of it was run: {', '.join(left_out)}; no page", file=sys.stderr)
+        return 3
+    run = Run(
+        at=at,
+        commit=commit,
+        changed=changed,
+        seconds=round(time.monotonic() - began, 1),
+        busy=round(busy, 1),
+        versions=versions_of(results),
+        lines=tuple(sorted(map(line_of, results), key=lambda line: (line.name, line.twin or ""))),
+    )
+    if not options.names:
+        (ROOT / DATA).write_bytes(encode_run(run))
+        (ROOT / PAGE).write_text(page(run), encoding="utf-8")
+        print(f"written: {PAGE}, {DATA}")
+    if run.seconds > SECONDS_MAX:
+        print(f"it took {run.seconds:.0f} s, more than {SECONDS_MAX:.0f} s", file=sys.stderr)
+    return 0 if run.is_good else 1
+
+
+def _changed() -> bool:
+    """Whether files differ from the commit, apart from what this writes."""
+    lines = _said("git", "status", "--porcelain").splitlines()
+    return any(line[3:] not in (str(DATA), str(PAGE)) for line in lines)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="drills-stack", description=(__doc__ or "").strip())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--report", type=Path, default=HOME / "drills", metavar="DIR")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
