@@ -49,7 +49,8 @@ from appliers.stores.sqlite_commit import (
     transaction,
 )
 from appliers.stores.sqlite_errors import translated
-from appliers.stores.sqlite_reader import SQLiteReader, connect, connect_to_read
+from appliers.stores.sqlite_files import connect
+from appliers.stores.sqlite_reader import SQLiteReader, connect_to_read
 from appliers.stores.sqlite_schema import META, is_there
 from appliers.stores.writer_lock import WriterLock
 from binlog.foreign import Foreign, Place

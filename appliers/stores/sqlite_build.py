@@ -39,8 +39,9 @@ from appliers.stores.sqlite_commit import (
     transaction,
 )
 from appliers.stores.sqlite_errors import translated
+from appliers.stores.sqlite_files import connect
 from appliers.stores.sqlite_letters import put_letters
-from appliers.stores.sqlite_reader import SQLiteReader, connect
+from appliers.stores.sqlite_reader import SQLiteReader
 from appliers.stores.sqlite_rows import encode_row, insert_rows
 from appliers.stores.sqlite_schema import (
     BUILD_PREFIX,

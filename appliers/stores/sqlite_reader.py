@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -15,6 +14,7 @@ from appliers.letters import DeadLetter, Item
 from appliers.store import Checkpoint, Generation
 from appliers.stores.generations import lost_generation, lost_table
 from appliers.stores.sqlite_errors import translated
+from appliers.stores.sqlite_files import connect
 from appliers.stores.sqlite_letters import read_letters
 from appliers.stores.sqlite_rows import SELECTED, decode_rows, select_rows
 from appliers.stores.sqlite_schema import quoted, sidecars
@@ -23,19 +23,6 @@ from binlog.foreign import Foreign, Place
 
 _KEYS_MAX = 500  # of one statement; older SQLites bind 999 values at most
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
-_WAIT_S = 5.0  # for another process's hand on the file
-
-
-def connect(path: Path, *, parameters: str = "mode=rw") -> sqlite3.Connection:
-    """A connection in autocommit: transactions are begun and ended in words."""
-    return sqlite3.connect(
-        f"file:{quote(str(path))}?{parameters}",
-        uri=True,
-        isolation_level=None,
-        timeout=_WAIT_S,
-        check_same_thread=False,
-        cached_statements=256,
-    )
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

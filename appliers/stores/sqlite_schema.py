@@ -44,6 +44,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+from appliers.stores.sqlite_files import header_of
 from binlog.errors import MismatchError, StorageError, UpgradeError
 
 APPLICATION_ID = int.from_bytes(b"BLOG", "big")
@@ -137,14 +138,15 @@ def is_there(path: Path) -> bool:
         StorageError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
+        header = header_of(path, _HEADER_BYTES)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise StorageError(
             f"cannot read the store ({error.strerror})", f"sqlite:{path}", "see its permissions"
         ) from error
+    if header is None:
+        return True  # open here: it was looked at before, and a store is put in place as a whole
     if not header:
         return False
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):

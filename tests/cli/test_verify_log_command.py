@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliers.stores.sqlite_reader import connect
+from appliers.stores.sqlite_files import connect
 from tests.check.replicas import flip, last_segment
 from tests.cli.running import append, binlog
 

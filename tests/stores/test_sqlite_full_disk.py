@@ -13,7 +13,7 @@ import pytest
 
 from appliers.stores import SQLiteStore
 from appliers.stores.sqlite_build import remove_files
-from appliers.stores.sqlite_reader import connect
+from appliers.stores.sqlite_files import connect
 from binlog.errors import StorageError
 from tests.contracts.store_contract import begun, checkpoint, content, key, put, row
 

@@ -321,7 +321,7 @@ def test_somebody_who_writes_by_hand_is_waited_for_and_then_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqlite3 does not know our lock, and we must not hang on its transaction."""
-    monkeypatch.setattr("appliers.stores.sqlite_reader._WAIT_S", 0.02)
+    monkeypatch.setattr("appliers.stores.sqlite_files.WAIT_S", 0.02)
     generation = made(path, a=1)
     with closing(SQLiteStore(path)) as store, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
