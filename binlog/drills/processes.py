@@ -129,6 +129,11 @@ class Processes:
         for each in self._open:
             each.forgive()
 
+    @property
+    def go_on(self) -> bool:
+        """Whether any of them is at work."""
+        return any(each.state == "running" for each in self._open)
+
     def last_words(self) -> list[str]:
         """What each that goes on said last, for who wonders why nothing came of it."""
         return [f"{each.name} ({each.state}): {each.last_line}" for each in self._open]

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliers.store import Store
+from binlog.drills.harm import Parts
 from binlog.log import Log
+
+STORES = ("live", "lazy", "aside", "other")
 
 
 class Target(Protocol):
@@ -59,6 +62,9 @@ class Target(Protocol):
 
     def fingerprint(self, name: str) -> str:
         """Of what stands at an address, bytes and all; another one if anything changed."""
+
+    def parts(self, name: str) -> Parts | None:
+        """Of what stands there, to tell what is done to it from what moves on; ``None``: of nothing."""
 
     def stored(self, name: str) -> bytes:
         """Every byte that stands in a store, whatever its form."""

@@ -9,18 +9,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
 
-from binlog.drills.action import Action, Source, orders
+from binlog.drills.action import TABLE, Action, Source, orders
 from binlog.drills.background import Background
 from binlog.drills.curves import Curves
 from binlog.drills.declared import Declared, Twin
 from binlog.drills.filled import Scale
+from binlog.drills.harm import Standing, never_so
 from binlog.drills.judge import Wanted
 from binlog.drills.load import Load, append
 from binlog.drills.processes import Ended, Processes
 from binlog.drills.record import By, Record
 from binlog.drills.result import Command, PhaseName
 from binlog.drills.steps import said
-from binlog.drills.target import Target
+from binlog.drills.target import STORES, Target
 from binlog.drills.waiting import Waiting
 from binlog.errors import BinlogError
 from binlog.log import Log
@@ -178,20 +179,19 @@ class Drill(Waiting):
     ) -> Iterator[None]:
         """What is done to it in the block; it has to be shown that something was.
 
-        Either by the fingerprint of the addresses that it ``changes``, or by what ``shown`` says
-        afterwards; nothing said is nothing shown.
+        Either by what is gone or another one at the addresses that it ``changes``, what came in
+        meanwhile apart, or by what ``shown`` says afterwards; nothing said is nothing shown.
         """
         names = [changes] if isinstance(changes, str) else list(changes)
         if not names and shown is None:
             raise TypeError("a disaster that nobody could see: give changes= or shown=")
         quiet = self.curves.quiet if names else contextlib.nullcontext()
         with quiet, self._record.during("disaster", text):
-            before = {name: self.target.fingerprint(name) for name in names}
+            moves = bool(self._loads) or self.processes.go_on
+            before = [Standing(self.target, name, moves=moves) for name in names]
             yield
-            after = {name: self.target.fingerprint(name) for name in names}
-        evidence = [
-            f"{self[name]} is not what it was" for name in names if before[name] != after[name]
-        ]
+            harmed = {each.name: each.harm() or self._never_so(each.name) for each in before}
+        evidence = [f"{self[name]}: {harm}" for name, harm in harmed.items() if harm]
         if shown is not None and (said := shown()):
             evidence.append(said)
         ok = len(evidence) == len(names) + (shown is not None)
@@ -202,6 +202,14 @@ class Drill(Waiting):
             evidence="; ".join(evidence) or "nothing is changed by it",
             by="drill",
         )
+
+    def _never_so(self, name: str) -> str:
+        """Items that no events have made so: somebody's hand, also where consumers have been since."""
+        try:
+            items = self.target.items(name, TABLE) if name in STORES else {}
+        except (BinlogError, OSError):
+            return ""
+        return never_so(self.book.entries(), items, self.judge.folds)
 
     # -- recovery --------------------------------------------------------------------------------
 

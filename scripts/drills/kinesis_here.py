@@ -27,6 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # for the double
 
 from binlog.clock import Clock
 from binlog.drills.clock import ClockAhead
+from binlog.drills.harm import Parts
 from binlog.drills.targets.embedded import Embedded
 from binlog.log import Log
 from binlog.logs.kinesis import KinesisLog
@@ -89,6 +90,9 @@ class KinesisHere(Embedded):
             return super().open_log(name, clock_s=clock_s)
         clock: Clock = ClockAhead(clock_s)
         return KinesisLog(STREAM, connect=self.service.connect, clock=clock, reads_per_s=100.0)
+
+    def parts(self, name: str) -> Parts | None:
+        return None if name == "log" else super().parts(name)
 
     def fingerprint(self, name: str) -> str:
         if name != "log":

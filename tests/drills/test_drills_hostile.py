@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from binlog.drills import Action, Drill, drill, twin
 from binlog.drills.declared import Declared
+from binlog.drills.harm import harm, never_so
+from binlog.drills.ledger import Entry
 from binlog.drills.result import DrillResult
 from binlog.drills.runner import run_drill
 
@@ -170,6 +174,93 @@ def test_a_producer_that_failed_unseen_fails_the_drill() -> None:
         d.holds("live")
 
     assert "no more orders" in why(broken)
+
+
+# -- disasters ------------------------------------------------------------------------------------
+
+
+def test_what_a_consumer_did_meanwhile_is_no_disaster() -> None:
+    """The table was another one afterwards, as it is at any time under load: nothing was done to it."""
+
+    def harmless(d: Drill) -> None:
+        d.init(partitions=1)
+        d.load(100)
+        d.replicate("live")
+        d.flow(20)
+        d.caught_up("live")
+        with d.disaster("nothing is done", changes=("live", "log")):
+            d.flow(50)
+            d.caught_up("live")
+        with d.phase("restore"):
+            d.run(REBUILD + " --dry-run", exit=(0, 1, 2, 3))
+        d.settle("live")
+        d.holds("live")
+
+    assert why(harmless) == "it happened: nothing is done: nothing is changed by it"
+
+
+def test_what_was_done_is_told_from_what_went_on() -> None:
+    """Five rows by hand, under load; and that they were put right again, so that nothing is left of it."""
+    undone: list[bool] = []
+
+    def by_hand(d: Drill) -> None:
+        d.init(partitions=1)
+        d.load(100)
+        consumer = d.replicate("live")
+        d.flow(100)
+        d.caught_up("live")
+        before = d.target.path("live").with_suffix(".kept")
+        with d.disaster("rows by hand", changes="live"):
+            consumer.end()
+            shutil.copy(d.target.path("live"), before)
+            d.target.corrupt("live", "orders", 5)
+            if undone:
+                shutil.copy(before, d.target.path("live"))
+        recover(d)
+        d.stop_load()
+        d.run(REBUILD)
+        d.holds("live")
+
+    result = ran(by_hand)
+    assert (result.passed, result.failure) == (True, None)
+    said = result.verdicts[0].evidence
+    assert "is another one" in said or "no event has made" in said
+    undone.append(True)
+    assert why(by_hand) == "it happened: rows by hand: nothing is changed by it"
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ({"a": (2, "x"), "b": (3, "y"), "c": (1, "z")}, ""),
+        ({"a": (2, "x")}, "b is gone"),
+        ({"a": (1, "w"), "b": (2, "q")}, "a has gone back from 2 to 1"),
+        ({"a": (2, "X"), "b": (2, "q")}, "a is another one"),
+        ({}, "a is gone, b is gone"),
+    ],
+)
+def test_what_only_moves_forward_is_harmed_by_nobody(
+    after: dict[str, tuple[int, str]], said: str
+) -> None:
+    """A higher version is an event's, or a file that grew; anything else is somebody's hand."""
+    assert harm({"a": (2, "x"), "b": (2, "q")}, after) == said
+
+
+def test_an_item_that_no_event_has_made_is_somebodys_hand() -> None:
+    """Its version tells nothing: a consumer was there, too, before or after."""
+    entries = [
+        Entry(id=f"e{n}", action=Action(type="PutItem", key=key, data={"n": n}), tag="", told=told)
+        for n, (key, told) in enumerate(
+            [("a", "acknowledged"), ("a", "open"), ("b", "unknown"), ("c", "acknowledged")]
+        )
+    ]
+    right = {"a": {"id": "a", "n": 1}, "b": {"id": "b", "n": 2}, "c": {"id": "c", "n": 3}}
+    assert never_so(entries, right, {}) == ""
+    assert never_so(entries, {**right, "a": {"id": "a", "n": 0}}, {}) == ""  # not yet applied
+    by_hand = {**right, "b": {"id": "b", "n": 7}}
+    assert never_so(entries, by_hand, {}) == "no event has made b what it is"
+    assert never_so(entries, {**right, "d": {"id": "d"}}, {}) == "no event has made d what it is"
+    assert never_so(entries, {key: {"id": "?"} for key in right}, {}) == ""  # another view of them
 
 
 # -- twins ---------------------------------------------------------------------------------------

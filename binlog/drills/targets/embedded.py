@@ -15,6 +15,7 @@ from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log
 from binlog.drills.clock import ClockAhead
+from binlog.drills.harm import Parts, parts_of_files, parts_of_sqlite
 from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.targets.copying import copying_files
@@ -72,6 +73,10 @@ class Embedded:
             total.update(f"{path.relative_to(self.folder)} {path.stat().st_size}\n".encode())
             total.update(path.read_bytes())
         return total.hexdigest()
+
+    def parts(self, name: str) -> Parts | None:
+        path = self.path(name)
+        return parts_of_sqlite(path) if name in STORES else parts_of_files(path)
 
     def stored(self, name: str) -> bytes:
         return b"".join(path.read_bytes() for path in self._files(name))

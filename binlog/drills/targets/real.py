@@ -37,6 +37,7 @@ from binlog.drills.game_day import (
     price,
     total,
 )
+from binlog.drills.harm import Parts, parts_of_tables
 from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.target import Target
@@ -151,6 +152,11 @@ class Real:
             yield from (key for key in self._made.object_keys() if f"/{name}/" in key)
 
     # -- disasters -------------------------------------------------------------------------------
+
+    def parts(self, name: str) -> Parts | None:
+        if name not in STORES:
+            return None
+        return parts_of_tables(((t, self._scan(t)) for t in self._tables(name)), CONTROL)
 
     def stored(self, name: str) -> bytes:
         return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))

@@ -24,6 +24,7 @@ from binlog.aws.counting import count_calls
 from binlog.aws.identity import endpoint_of
 from binlog.drills.clock import ClockAhead
 from binlog.drills.game_day import LOOPBACK
+from binlog.drills.harm import Parts, parts_of_tables
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.targets.copying import copying_objects
 from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
@@ -162,6 +163,11 @@ class Stack:
         else:
             for each in self._objects(name):
                 yield f"{each['Key']} {each['Size']} {each['ETag']}"
+
+    def parts(self, name: str) -> Parts | None:
+        if name not in STORES:
+            return None
+        return parts_of_tables(((t, self._scan(t)) for t in self._tables(name)), CONTROL)
 
     def stored(self, name: str) -> bytes:
         return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))
