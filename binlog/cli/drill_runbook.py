@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from binlog.cli.output import write_text
+from binlog.cli.output import note, write_text
 from binlog.cli.verb import Verb
 from binlog.errors import RefusedError
 
@@ -40,7 +40,7 @@ def runbook_command(drills: Callable[[Any], Any]) -> click.Command:
         """Write the runbooks of all drills whose results are in REPORTS into FOLDER, as Markdown.
 
         Each says how the disaster looks, what to type, how long it takes, and how to take it back, as
-        the drill did it.
+        the drill did it. Of a drill that failed there is no page, and what it had stays: exit status 1.
         """
         from binlog.drills.declared import load_drills, places
         from binlog.drills.runbooks import read_results, stale, write_runbooks
@@ -50,14 +50,19 @@ def runbook_command(drills: Callable[[Any], Any]) -> click.Command:
         if not results:
             do = "binlog drill run all --report DIR"
             raise RefusedError("there are no results of drills", str(reports), do)
-        if not check:
-            for path in write_runbooks(found, results, folder):
+        good = [each for each in results if each.passed]
+        for each in results:
+            if not each.passed:
+                note(f"{each.name}: no page, as it failed: {each.failure}")
+        if check:
+            differences = stale(found, good, folder)
+            for difference in differences:
+                write_text(*difference.splitlines())
+        else:
+            differences = []
+            for path in write_runbooks(found, good, folder):
                 write_text(str(path))
-            return
-        differences = stale(found, results, folder)
-        for difference in differences:
-            write_text(*difference.splitlines())
-        if differences:
+        if differences or len(good) < len(results):
             context.exit(1)
 
     return command

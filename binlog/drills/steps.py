@@ -43,7 +43,7 @@ class Steps:
         self._names |= names
 
     def note(self, text: str) -> None:
-        """On the timeline; within a phase it is a remark of the runbook, too."""
+        """On the timeline."""
         now = self._record.now_s()
         self._record.mark("note", text, now, now)
 

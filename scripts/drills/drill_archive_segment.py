@@ -45,6 +45,10 @@ def first_of(segment: str) -> int:
     on=("embedded", "stack"),
     looks="`binlog check ARCHIVE`, run daily, ends with 1 and names the segments.",
     take_back="Nothing is to be taken back: segments are immutable, a copy is the segment.",
+    names={
+        "until": """the last offsets before the holes that step 1 names: '{"0": 17, "1": 12}'""",
+        "segment": "a segment that step 1 names, and again for each",
+    },
 )
 @twin(
     "another segment is copied into its place", {COPY_BACK: "cp {copy}/{wrong} {archive}/{segment}"}

@@ -34,6 +34,10 @@ def right(entry: Entry) -> bool:
     looks="Totals are off since a deploy. Nothing is broken: the events are valid, and wrong.",
     on=("embedded", "stack"),
     take_back="`binlog rebuild LOG STORE` without the rule brings the wrong events back.",
+    names={
+        "key": """the key of an item that is wrong, as JSON: '{"id": "..."}'""",
+        "session": "since whose session a wrong attribute has its value, as step 1 prints it",
+    },
 )
 @twin(
     "only the first wrong event is left out",
@@ -70,6 +74,7 @@ def bad_deploy(d: Drill) -> None:
         told = d.run("binlog blame {live} --log {log} --table orders --key {key} --json")
         d.name(session=json.loads(told.stdout)["attributes"]["unit"]["since"]["session"])
     with d.phase("decide"):
+        d.by_hand("roll the deploy back, so that no more wrong events come")
         d.run("binlog rebuild {log} {aside} --exclude session={session}")
         d.run("binlog diff {live} {aside}", exit=1)
     with d.phase("restore"):

@@ -47,6 +47,7 @@ def checkpoints_lost(d: Drill) -> None:
         d.run("binlog verify {aside} {log}")
     with d.phase("switch"):
         d.served = "aside"
+        d.by_hand("lead readers to {aside}")
         d.start("binlog replicate {log} {aside}")
         d.caught_up("aside")
     d.flow(200)

@@ -15,6 +15,7 @@ HOUR_S = 3600.0
     title="A producer's clock is an hour ahead",
     looks="Producers and `binlog doctor LOG` warn: this machine's clock is behind the log's.",
     take_back="Nothing is to be taken back: the log's time goes on when the hour has passed.",
+    names={"moment": """the offsets that step 2 prints, as JSON: '{"0": 17, "1": 12}'"""},
 )
 @twin(
     "the moment is named by the clock on the wall",
@@ -48,6 +49,7 @@ def clock_off(d: Drill) -> None:
         moment = d.end_of_log()
         d.name(moment=moment, wall=datetime.now(UTC).isoformat())
     with d.phase("restore"):
+        d.by_hand("set that machine's clock right")
         d.run(AS_OF)
     with d.phase("verify"):
         d.run("binlog verify {live} {log}")

@@ -77,6 +77,7 @@ def poison_event(d: Drill) -> None:
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=1, says="parked")
     with d.phase("decide"):
+        d.by_hand("mend the applier, here shop:shop, and deploy it")
         d.write("shop.py", SHOP.replace("AMOUNT", MENDED))
         consumer.end()
         d.run("binlog redrive {live} --appliers shop:shop --same-meaning", exit=(0, 1))
@@ -102,6 +103,10 @@ RESOLVE = "binlog resolve {log} {partition} {position} skip"
     title="A partition halts at a record that is no frame",
     looks="`binlog status` ends with 1 and names the partition; the other partitions go on.",
     take_back="A decision cannot be taken back: every reader goes by the first one.",
+    names={
+        "partition": "the one that is halted, as `binlog halted LOG` prints it",
+        "position": "where, as `binlog halted LOG` prints it",
+    },
 )
 @twin("nobody decides", {RESOLVE: None})
 def partition_halted(d: Drill) -> None:

@@ -58,7 +58,9 @@ def region_lost(d: Drill) -> None:
         d.run(REBUILD)
     with d.phase("verify"):
         d.run("binlog verify {other} {copy}")
-    d.served = "other"
+    with d.phase("switch"):
+        d.served = "other"
+        d.by_hand("lead readers to {other}; producers need a new log there")
     there = d.places("copy")
     lost = places.keys() - there.keys()
     ends = {p: max((o for q, o in there.values() if q == p), default=0) for p in range(4)}

@@ -64,6 +64,7 @@ def paid(item: Item | None, key: Item, data: Item) -> Item:
     looks="The consumer ends: the event has a schema version that its appliers do not know.",
     on=("embedded", "stack"),
     take_back="The old table stays until it is removed; readers are led back to it.",
+    names={"before": "how far the old table came: its vector, as `binlog digest` prints it"},
 )
 @twin(
     "the upcaster forgets that a euro has a hundred cents",
@@ -100,6 +101,7 @@ def schema_change(d: Drill) -> None:
     with d.phase("detect"):
         d.run("binlog status {log} {live}", says="behind")
     with d.phase("restore"):
+        d.by_hand("write the new applier, and an upcaster for the old events: here shop2:shop")
         d.run(BESIDE)
     with d.phase("verify"):
         d.run("binlog verify {aside} {log} --appliers shop2:shop")
@@ -108,6 +110,7 @@ def schema_change(d: Drill) -> None:
         d.same("live", "other")
     with d.phase("switch"):
         d.served = "aside"
+        d.by_hand("lead readers to {aside}")
         d.start(FOLLOW)
         d.caught_up("aside")
     d.flow(200)

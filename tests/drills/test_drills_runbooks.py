@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_no_runbook_names_an_address_of_the_run() -> None:
     """Who copies a line types his own address, not the drill's."""
     for path in sorted(RUNBOOKS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
+        text = re.sub("^    [A-Z_]+='.*", "", text, flags=re.M)  # what an address looks like
         for word in ("sqlite:", "file:", "/tmp", "{log}", "{live}"):
             assert word not in text, (path.name, word)
 
@@ -81,31 +83,77 @@ def test_a_page_has_the_recovery_in_order_with_variables_for_addresses() -> None
     steps = text.partition("## What to type")[2].partition("## How long")[0]
     assert [line for line in steps.splitlines() if line.startswith(("###", "    binlog"))] == [
         "### 1. detect: see that it is this",
-        "    binlog status $LOG $LIVE    # ends with 1 or 3",
+        '    binlog status "$LOG" "$LIVE"    # ends with 1 or 3',
         "### 2. decide: see what the recovery would do",
         "### 3. restore: do it",
-        "    binlog rebuild $LOG $LIVE --snapshots $SNAPSHOTS",
+        '    binlog rebuild "$LOG" "$LIVE" --snapshots "$SNAPSHOTS"',
         "### 4. verify: see that it is right",
-        "    binlog verify $LIVE $LOG",
+        '    binlog verify "$LIVE" "$LOG"',
         "### 5. switch: let readers and consumers have it",
     ]
-    assert "    LOG=...        # the log" in steps
+    assert "    LOG='...'        # the log: kinesis://NAME?region=REGION, or file:DIR" in steps
     assert "Nothing to type." in steps
     before = text.partition("## What has to be there")[2].partition("##")[0]
-    assert "    binlog snapshot $LIVE $SNAPSHOTS" in before
+    assert '    binlog snapshot "$LIVE" "$SNAPSHOTS"' in before
 
 
-def test_what_goes_on_and_what_was_noted_stands_where_it_was() -> None:
+def note(text: str, at_s: float) -> Mark:
+    return Mark(kind="note", text=text, begin_s=at_s, end_s=at_s)
+
+
+def test_what_goes_on_is_ended_or_is_done_by_hand_stands_where_it_was() -> None:
+    """A recovery is more than commands that end; other remarks are of that run alone."""
+    follow = "binlog replicate file:log sqlite:live.db"
     marks = (
         *sample_result().marks,
-        Mark(kind="note", text="started: binlog replicate file:log sqlite:live.db", begin_s=10.3, end_s=10.3),
-        Mark(kind="note", text="12 writers are told", begin_s=8.7, end_s=8.7),
-        Mark(kind="note", text="long after it", begin_s=14.0, end_s=14.0),
-    )  # fmt: skip
+        note(f"started: {follow}", 1.0),
+        note("by hand: mend what reads sqlite:live.db", 8.7),
+        note("12 writers were told", 8.75),
+        note(f"ended: {follow}", 8.825),
+        note(f"started: {follow}", 10.3),
+    )
     text = runbook(declared(), replace(sample_result(), marks=marks))
-    assert "    binlog replicate $LOG $LIVE &    # goes on" in text.partition("### 5.")[2]
-    assert "    # N writers are told" in text.partition("### 2.")[2].partition("### 3.")[0]
-    assert "long after it" not in text
+    before, _, after = text.partition("## What to type")
+    line = '    binlog replicate "$LOG" "$LIVE" &    # goes on'
+    assert line in before.partition("## What has to be there")[2]
+    assert line in after.partition("### 5.")[2]
+    decide = after.partition("### 2.")[2].partition("### 3.")[0]
+    assert '    # by hand: mend what reads "$LIVE"\n    kill PID    # of binlog replicate' in decide
+    assert "writers" not in text
+
+
+def test_a_store_is_not_rebuilt_below_a_consumer_that_still_writes() -> None:
+    """Unless the recovery has ended it, whoever types a rebuild is told to; a dry run is none."""
+    remark = '    # end what still writes to "$LIVE", such as binlog replicate\n'
+    rebuild = '    binlog rebuild "$LOG" "$LIVE" --snapshots "$SNAPSHOTS"'
+    assert f"{remark}{rebuild}" in runbook(declared(), sample_result())
+    ended = note("ended: binlog replicate file:log sqlite:live.db", 8.83)
+    marks = (*sample_result().marks, ended)
+    assert remark not in runbook(declared(), replace(sample_result(), marks=marks))
+    for typed in ("binlog rebuild {log} {live} --dry-run", "binlog rebuild {log} {aside}"):
+        other = replace(sample_result().commands[2], typed=typed)
+        text = runbook(declared(), replace(sample_result(), commands=(other,)))
+        assert remark not in text
+
+
+def test_names_of_a_drills_own_are_told_with_where_they_are_found() -> None:
+    """Not only that they are found somewhere on the way."""
+    command = replace(
+        sample_result().commands[2], typed="binlog rebuild {log} {live} --until {end}"
+    )
+    result = replace(sample_result(), commands=(command,))
+    said = replace(declared(), names={"end": "as `binlog digest` prints it"})
+    assert "    END='...'   # as `binlog digest` prints it\n" in runbook(said, result)
+    assert "    END='...'   # as it is found on the way\n" in runbook(declared(), result)
+
+
+def test_an_index_leads_only_to_pages_that_are_there(tmp_path: Path) -> None:
+    """Who runs one drill of many has one page."""
+    more = {**known(), "region-lost": replace(declared(), name="region-lost")}
+    write_runbooks(more, [sample_result()], tmp_path)
+    index = (tmp_path / INDEX).read_text()
+    assert "(table-dropped.md)" in index
+    assert "region-lost" not in index
 
 
 def test_a_command_on_the_edge_of_two_phases_is_in_its_own() -> None:
@@ -130,12 +178,12 @@ def test_a_command_that_is_repeated_until_it_says_so_stands_there_once() -> None
         replace(command, begin_s=command.begin_s + n / 100) for n in range(9)
     )
     text = runbook(declared(), replace(sample_result(), commands=many))
-    assert text.count("binlog status") == 1
+    assert text.count('    binlog status "$LOG"') == 1
 
 
 def test_braces_of_a_command_are_variables_and_doubled_ones_are_braces() -> None:
     typed = """binlog blame {live} --log {log} --key '{{"id": "o1"}}'"""
-    assert variables(typed) == """binlog blame $LIVE --log $LOG --key '{"id": "o1"}'"""
+    assert variables(typed) == """binlog blame "$LIVE" --log "$LOG" --key '{"id": "o1"}'"""
 
 
 @pytest.mark.parametrize(
@@ -165,8 +213,8 @@ def test_timings_do_not_make_a_page_stale_and_everything_else_does(tmp_path: Pat
     other = replace(result.commands[2], typed="binlog rebuild {log} {live} --fresh")
     changed = replace(result, commands=(*result.commands[:2], other, result.commands[3]))
     [difference] = stale(known(), [changed], tmp_path)
-    assert "-    binlog rebuild $LOG $LIVE --snapshots $SNAPSHOTS" in difference
-    assert "+    binlog rebuild $LOG $LIVE --fresh" in difference
+    assert '-    binlog rebuild "$LOG" "$LIVE" --snapshots "$SNAPSHOTS"' in difference
+    assert '+    binlog rebuild "$LOG" "$LIVE" --fresh' in difference
 
 
 @pytest.mark.parametrize("field", ["title", "looks", "take_back", "story"])
@@ -220,7 +268,7 @@ def test_the_command_makes_pages_of_a_folder_of_reports(tmp_path: Path) -> None:
     page.write_text(page.read_text().replace("binlog verify", "binlog digest"))
     done = binlog(*arguments, "--check")
     assert done.status == 1
-    assert "+    binlog verify $LIVE $LOG" in done.out
+    assert '+    binlog verify "$LIVE" "$LOG"' in done.out
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
@@ -231,3 +279,15 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(RefusedError, match="no result of a drill"):
         read_results(tmp_path)
+
+
+def test_of_a_drill_that_failed_there_is_no_page_and_the_others_have_theirs(tmp_path: Path) -> None:
+    """One that fails does not keep all pages old, and none is made of what did not work."""
+    failed = replace(sample_result(), name="region-lost", passed=False, failure="it fell over")
+    write_reports([sample_result(), failed], tmp_path / "reports")
+    drills = str(ROOT / "scripts/drills")
+    books = tmp_path / "books"
+    done = binlog("drill", "runbook", str(tmp_path / "reports"), str(books), "--drills", drills)
+    assert done.status == 1
+    assert "region-lost: no page, as it failed: it fell over" in done.err
+    assert sorted(path.name for path in books.iterdir()) == [INDEX, "table-dropped.md"]
