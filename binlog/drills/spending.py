@@ -119,12 +119,12 @@ class _Count(msgspec.Struct, kw_only=True):
         except ValueError:
             return cls(missing=1)
         made = cls.of_lines(lines)
-        if any(line.base is not None for line in lines) and at.io is not None:
+        if at.io is None:
+            made.unread = 1
+        elif not tells_base or any(line.base is not None for line in lines):
             python = sum((line.base or 0) + (line.own or 0) for line in lines)
             read, written = at.io
             made.files = max(0, read - python), max(0, written - at.told - at.said)
-        elif at.io is None or not tells_base:
-            made.unread = 1
         return made
 
     @classmethod
@@ -247,8 +247,9 @@ def _sentences(
     if files:
         yield (
             "Bytes of files are what commands and consumers read and wrote by calls, from disk or "
-            "memory alike, without Python's own modules (to some 20 KB a process). Producers and "
-            "judge, which are the drill's own process, are not in them."
+            "memory alike, without Python's own modules (to some 20 KB a process; of other commands "
+            "than binlog's, all that they read). Producers and judge, which are the drill's own "
+            "process, are not in them."
         )
     if whole.requests:
         yield "Requests are all tries, their bytes those of bodies. " + (
@@ -286,5 +287,5 @@ def _sentences(
     if files and whole.unread:
         yield (
             f"Not counted: bytes of {whole.unread} processes, of which this system does not tell "
-            "them, or not what Python has read of itself. So there is no sum."
+            "them. So there is no sum."
         )

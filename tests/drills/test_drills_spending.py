@@ -156,7 +156,7 @@ def test_the_recovery_is_what_it_started_up_to_the_end_of_its_last_phase(tmp_pat
     assert found["run"].read_bytes == pytest.approx(14 * MIB, abs=3 * NOISE)
 
 
-@pytest.mark.parametrize("why", ["no figures", "another command", "never waited for"])
+@pytest.mark.parametrize("why", ["no figures", "never waited for"])
 def test_bytes_that_nobody_knows_are_no_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -165,8 +165,7 @@ def test_bytes_that_nobody_knows_are_no_zero(
     all_of_it.addresses = FILES
     if why == "no figures":
         monkeypatch.setattr(spending, "io_of", lambda _: None)
-    script = "print('another')" if why == "another command" else WORKS
-    worker = Worker(tmp_path, all_of_it, command="sh works", script=script)
+    worker = Worker(tmp_path, all_of_it)
     if why == "never waited for":
         found = all_of_it.measured()
         worker.kill()
@@ -186,6 +185,18 @@ def test_a_process_that_was_killed_before_it_began_has_spent_nothing(tmp_path: P
     worker.end()
     spent = all_of_it.measured()["run"]
     assert (spent.read_bytes, spent.written_bytes) == (0, 0)
+
+
+def test_of_another_command_all_is_counted_that_it_reads(tmp_path: Path) -> None:
+    """A copy by hand is part of a recovery, and has no modules to take off."""
+    (tmp_path / "segment").write_bytes(bytes(3 * MIB))
+    all_of_it = Spending(tmp_path, recovering=lambda: True)
+    all_of_it.addresses = FILES
+    processes = Processes(tmp_path, dict(os.environ), mark="x", spending=all_of_it)
+    assert processes.run(["dd", "if=segment", "of=copy", "bs=65536", "status=none"]).status == 0
+    spent = all_of_it.measured()["recovery"]
+    assert spent.read_bytes == about(3 * MIB)
+    assert spent.written_bytes == 3 * MIB
 
 
 # -- requests ------------------------------------------------------------------------------------
