@@ -16,6 +16,7 @@ REBUILD = "binlog rebuild {copy} {other}"
     rpo_age_s=5.0,
     goes_on=False,
     on=("embedded", "stack"),
+    rto_s_on={"stack": 120.0},
     embedded=TwoFolders,
     stack=TwoRegions,
 )

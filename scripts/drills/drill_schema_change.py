@@ -63,6 +63,7 @@ def paid(item: Item | None, key: Item, data: Item) -> Item:
     title="A new schema arrives before its appliers",
     looks="The consumer ends: the event has a schema version that its appliers do not know.",
     on=("embedded", "stack"),
+    rto_s_on={"stack": 120.0},
     take_back="The old table stays until it is removed; readers are led back to it.",
     names={"before": "how far the old table came: its vector, as `binlog digest` prints it"},
 )

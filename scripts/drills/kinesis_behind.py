@@ -57,6 +57,7 @@ class KinesisBehind(Stack):
         super().__init__(folder)
         self.weather = Weather()
         self._proxy = Proxy(self._endpoints[KINESIS], self.weather)
+        self._others: list[Proxy] = []
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -67,6 +68,14 @@ class KinesisBehind(Stack):
         if name == "log":  # this process's environment is the stack's
             address = f"{address}?endpoint={self._proxy.url}"
         return open_log(address, clock=ClockAhead(clock_s))
+
+    def as_seen_by(self, ahead_s: float) -> dict[str, str]:
+        """The variables of a command on a machine whose clock is so far ahead: what it sees of time."""
+        if not ahead_s:
+            return {KINESIS: self._proxy.url}
+        proxy = Proxy(self._endpoints[KINESIS], Intruder(skew_ms=-round(ahead_s * 1000)))
+        self._others.append(proxy)
+        return {KINESIS: proxy.url}
 
     def lose(self, *kinds: Lost) -> None:
         """Let these happen to the next puts, one each: ``lose reply``, ``lose request``, ``late``."""
@@ -112,5 +121,6 @@ class KinesisBehind(Stack):
         return {**super().versions(), "kinesis": "a stand-in on this machine, behind a proxy"}
 
     def close(self) -> list[str]:
-        self._proxy.close()
+        for proxy in (self._proxy, *self._others):
+            proxy.close()
         return super().close()

@@ -42,7 +42,7 @@ class Stack:
 
     name = "stack"
     # Commands that read a stream to its end come to it only where there is a pause.
-    rate = 400.0
+    rate = 150.0
     every_s = 1.0
     init_more = "--shards 2"
     tells_applied = False
