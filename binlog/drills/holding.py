@@ -45,10 +45,10 @@ class Holding(Steps):
 
         The RPO is measured here, unless it ``measures`` not.
         """
-        with contextlib.closing(self.target.open_store(name)) as store:
-            return self.judge.table(
-                store, name, wanted=wanted, table=table, lost=lost, see=see, measures=measures
-            )
+        rows = self.target.rows(name, table)
+        return self.judge.table(
+            rows, name, wanted=wanted, table=table, lost=lost, see=see, measures=measures
+        )
 
     def log_holds(self, name: str = "log") -> Places:
         """A log has every acknowledged event once; partition and offset of each, by id."""
@@ -62,7 +62,7 @@ class Holding(Steps):
 
     def same(self, *names: str, table: str = TABLE) -> bool:
         """Stores hold the same items."""
-        return self.judge.stores({n: self.target.open_store(n) for n in names}, table)
+        return self.judge.stores({name: self.target.items(name, table) for name in names})
 
     def expect(
         self, claim: str, ok: object, evidence: str, *, by: By = "drill", lines: Sequence[str] = ()

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 from appliers.store import Store
-from binlog.drills.action import TABLE, Fold, Item
+from binlog.drills.action import Fold, Item
 from binlog.drills.ledger import Book, Entry
 from binlog.drills.places import Places, places_of
 from binlog.drills.record import Record
 from binlog.drills.reference import LINES_MAX, Found, compare
 from binlog.log import Log
-from binlog.values import decode_value
 
 Wanted = Callable[[Entry], bool]
-
-
-def read_table(store: Store, table: str = TABLE) -> dict[str, Item]:
-    """The items of a table, by id; no tombstones."""
-    return dict(rows_of(store, table))
-
-
-def rows_of(store: Store, table: str = TABLE) -> Iterator[tuple[str, Item]]:
-    """The same, one by one."""
-    for key, row in store.scan(table):
-        if row.data is not None:
-            yield str(decode_value(key)["id"]), decode_value(row.data)
-
-
-def tables_of(store: Store) -> set[str]:
-    """Which it has."""
-    return {table for generation in store.generations() for table in generation.tables}
 
 
 def applied_of(store: Store) -> int:
@@ -54,7 +35,7 @@ class Judge:
 
     def table(
         self,
-        store: Store,
+        rows: Iterable[tuple[str, Item]],
         name: str,
         *,
         wanted: Wanted,
@@ -63,7 +44,7 @@ class Judge:
         see: Callable[[Item], Item],
         measures: bool,
     ) -> bool:
-        """Whether a table is what the acknowledged events that are ``wanted`` make of it.
+        """Whether a table, as readers see it, is what the acknowledged events that are ``wanted`` make of it.
 
         ``lost`` are ids that were named as lost: they have to be missing, and they alone. ``see`` is
         what the replica makes of an item (a transform). ``measures``: its RPO is the drill's.
@@ -81,7 +62,7 @@ class Judge:
 
         found = compare(
             kept(),
-            rows_of(store, table) if table in tables_of(store) else (),
+            rows,
             self.folds,
             name=table,
             values=len(self._book),
@@ -165,12 +146,8 @@ class Judge:
         known = {entry.id for entry in self._book.entries() if entry.id in found}
         return list(islice((each for each in found if each not in known), LINES_MAX))
 
-    def stores(self, stores: Mapping[str, Store], table: str) -> bool:
+    def stores(self, read: Mapping[str, Mapping[str, Item]]) -> bool:
         """Whether the items of several stores are the same."""
-        read = {}
-        for name, store in stores.items():
-            with contextlib.closing(store):
-                read[name] = read_table(store, table)
         first, *others = read.values()
         keys = {key for items in read.values() for key in items}
         different = [key for key in keys if any(first.get(key) != o.get(key) for o in others)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from appliers.store import Store
+from binlog.drills.action import Item
 from binlog.drills.harm import Parts
 from binlog.log import Log
 
@@ -50,8 +51,17 @@ class Target(Protocol):
             BinlogError: it is not there.
         """
 
-    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
-        """What readers of a store see of a table, by id, also while it is written to."""
+    def rows(self, name: str, table: str) -> Iterator[tuple[str, Item]]:
+        """What readers of a store see of a table, by id, also while it is written to.
+
+        As an application reads it, not by the project's code for stores.
+
+        Raises:
+            BinlogError: the store is not there.
+        """
+
+    def items(self, name: str, table: str) -> dict[str, Item]:
+        """All of `rows`."""
 
     def path(self, name: str) -> Path:
         """Of what stands at an address, where that is a file or folder of this machine.

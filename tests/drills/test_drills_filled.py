@@ -22,6 +22,7 @@ from binlog.drills.ledger import TOLD, Book
 from binlog.drills.places import places_of
 from binlog.drills.record import Record
 from binlog.drills.runner import run_drill
+from binlog.drills.seen import seen_in_sqlite
 from binlog.drills.slices import Slices
 from binlog.logs import create_directory_log
 from binlog.params import Params
@@ -48,12 +49,12 @@ class Filled:
             replicate(log, store, Following(once=True))
 
     def judged(self) -> bool:
-        with closing(SQLiteStore(self.store)) as store, closing(open_log(self.log)) as log:
+        with closing(open_log(self.log)) as log:
             self.judge.log(log, "log")
             said = self.record.verdicts[-1].ok
             return (
                 self.judge.table(
-                    store,
+                    seen_in_sqlite(self.store, "orders"),
                     "live",
                     wanted=lambda _: True,
                     table="orders",

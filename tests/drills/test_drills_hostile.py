@@ -12,7 +12,7 @@ import pytest
 from binlog.drills import Action, Drill, drill, twin
 from binlog.drills.declared import Declared
 from binlog.drills.harm import harm, never_so
-from binlog.drills.ledger import Entry
+from binlog.drills.ledger import Entry, Told
 from binlog.drills.result import DrillResult
 from binlog.drills.runner import run_drill
 
@@ -248,11 +248,15 @@ def test_what_only_moves_forward_is_harmed_by_nobody(
 
 def test_an_item_that_no_event_has_made_is_somebodys_hand() -> None:
     """Its version tells nothing: a consumer was there, too, before or after."""
+    rows: list[tuple[str, Told]] = [
+        ("a", "acknowledged"),
+        ("a", "open"),
+        ("b", "unknown"),
+        ("c", "acknowledged"),
+    ]
     entries = [
         Entry(id=f"e{n}", action=Action(type="PutItem", key=key, data={"n": n}), tag="", told=told)
-        for n, (key, told) in enumerate(
-            [("a", "acknowledged"), ("a", "open"), ("b", "unknown"), ("c", "acknowledged")]
-        )
+        for n, (key, told) in enumerate(rows)
     ]
     right = {"a": {"id": "a", "n": 1}, "b": {"id": "b", "n": 2}, "c": {"id": "c", "n": 3}}
     assert never_so(entries, right, {}) == ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -17,6 +20,7 @@ from binlog.drills.ledger import Book, Entry, Told
 from binlog.drills.load import append
 from binlog.drills.record import Record
 from binlog.drills.reference import compare
+from binlog.drills.seen import plain, seen_in_sqlite
 from binlog.frame import Session
 from binlog.logs import create_directory_log
 from binlog.params import Params
@@ -25,6 +29,7 @@ from binlog.producer.outcome import Frame
 from binlog.producer.resolve import Resolved, Verdict
 from consumers.local import Following, replicate
 
+DRILLS = Path(__file__).parents[2] / "binlog" / "drills"
 PUT = Action(type="PutItem", key="a", data={"n": 1})
 ADD = Action(type="UpdateItem", key="a", data={"Add": {"n": 1}, "Set": {"last": 2}})
 DELETE = Action(type="DeleteItem", key="a")
@@ -86,8 +91,8 @@ class World:
 
     def table(self, **how: Any) -> bool:
         options = {"wanted": lambda _: True, "table": "orders", "lost": (), "measures": True}
-        with closing(SQLiteStore(self.store_path)) as store:
-            return self.judge.table(store, "live", see=lambda item: item, **{**options, **how})
+        rows = seen_in_sqlite(self.store_path, "orders")
+        return self.judge.table(rows, "live", see=lambda item: item, **{**options, **how})
 
     def log(self) -> bool:
         with closing(open_log(self.address)) as log:
@@ -132,17 +137,16 @@ def test_an_event_that_nobody_published_is_found(world: World) -> None:
 def test_an_empty_ledger_proves_nothing(tmp_path: Path, world: World) -> None:
     """A drill whose load never ran is green by accident."""
     world.book._entries.clear()
-    with closing(SQLiteStore(world.store_path)) as store:
-        for table in ("orders", "another"):
-            assert not world.judge.table(
-                store,
-                "live",
-                wanted=lambda _: True,
-                table=table,
-                lost=(),
-                see=lambda item: item,
-                measures=True,
-            )
+    for table in ("orders", "another"):
+        assert not world.judge.table(
+            seen_in_sqlite(world.store_path, table),
+            "live",
+            wanted=lambda _: True,
+            table=table,
+            lost=(),
+            see=lambda item: item,
+            measures=True,
+        )
 
 
 def test_events_that_are_named_as_lost_must_be_missing(world: World) -> None:
@@ -186,3 +190,48 @@ def test_an_unknown_event_that_two_producers_resolve_is_acknowledged_once() -> N
     )
     book.resolve(cast(Producer, _Decided(book)))
     assert book.acknowledged == len(list(book.entries(told="acknowledged"))) == 1
+
+
+# -- as an application sees it -------------------------------------------------------------------
+
+
+def test_what_the_projects_own_code_would_read_otherwise_is_seen(world: World) -> None:
+    """A writer that is wrong and a reader that is wrong alike: only who reads without it can tell."""
+    assert world.table()
+    with closing(sqlite3.connect(world.store_path)) as database, database:
+        database.execute("UPDATE orders SET item = json_replace(item, '$.by.S', 'nobody')")
+    assert not world.table()
+
+
+def test_nothing_of_the_judge_comes_from_what_is_judged() -> None:
+    """Neither the fold, nor how items are kept, nor how they are read."""
+    forbidden = re.compile(
+        r"^\s*(?:from|import) (?:appliers|snapshots|consumers|binlog\.(?:values|sequencer|fold))",
+        re.MULTILINE,
+    )
+    for name in ("reference", "seen", "slices", "harm", "action"):
+        text = (DRILLS / f"{name}.py").read_text()
+        assert not forbidden.search(text), name
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ({"S": "a"}, "a"), ({"N": "1"}, 1), ({"N": "-0"}, 0), ({"N": "1E2"}, 100),
+        ({"N": "1.50"}, Decimal("1.5")), ({"BOOL": False}, False), ({"NULL": True}, None),
+        ({"N": "99999999999999999999999999999999999999"}, 10**38 - 1),
+        ({"B": "AQI="}, b"\1\2"), ({"L": [{"N": "1"}, {"S": "b"}]}, [1, "b"]),
+        ({"M": {"a": {"L": []}}}, {"a": []}), ({"SS": ["b", "a"]}, {"a", "b"}),
+        ({"NS": ["1", "2.5"]}, {1, Decimal("2.5")}), ({"BS": ["AQ=="]}, {b"\1"}),
+    ],
+)  # fmt: skip
+def test_a_value_is_what_dynamodb_says_that_it_is(value: dict[str, Any], seen: object) -> None:
+    """All its kinds, numbers exact."""
+    assert plain(value) == seen
+    assert type(plain(value)) is type(seen)
+
+
+@pytest.mark.parametrize("value", [{}, {"S": "a", "N": "1"}, {"X": "a"}])
+def test_what_is_no_value_is_not_guessed(value: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no value of DynamoDB"):
+        plain(value)

@@ -9,15 +9,15 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from appliers.address import open_store
 from appliers.store import Store
 from binlog.address import open_log
+from binlog.drills.action import Item
 from binlog.drills.clock import ClockAhead
 from binlog.drills.harm import Parts, parts_of_files, parts_of_sqlite
-from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
+from binlog.drills.seen import seen_in_sqlite
 from binlog.drills.targets.copying import copying_files
 from binlog.errors import StorageError
 from binlog.log import Log
@@ -63,9 +63,12 @@ class Embedded:
     def open_store(self, name: str) -> Store:
         return open_store(f"sqlite:{self.path(name)}", must_exist=True)
 
-    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
-        with contextlib.closing(self.open_store(name)) as store:
-            return read_table(store, table)
+    def rows(self, name: str, table: str) -> Iterator[tuple[str, Item]]:
+        self.open_store(name).close()  # whether it is there is the project's to say
+        return seen_in_sqlite(self.path(name), table)
+
+    def items(self, name: str, table: str) -> dict[str, Item]:
+        return dict(self.rows(name, table))
 
     def fingerprint(self, name: str) -> str:
         total = sha256()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from binlog.drills.seen import plain
+
 CONTROL = "binlog"  # ``PREFIX.binlog`` has a store's checkpoints, and its catalog
 
 
 def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]:
-    """The items by id, no tombstones; of whole numbers and texts, which is what drills make.
+    """The items by id, no tombstones.
 
     A store cannot be read as of a moment while somebody writes to it, so it is read as an
     application does.
@@ -20,7 +22,7 @@ def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]
         found = list(LiveTables(client, prefix).table(table).scan(ConsistentRead=True))
     except client.exceptions.ResourceNotFoundException:
         return {}  # not made yet, or dropped
-    return {item["id"]["S"]: {n: _plain(v) for n, v in item.items()} for item in found}
+    return {item["id"]["S"]: {n: plain(v) for n, v in item.items()} for item in found}
 
 
 def stored_bytes(value: Any) -> bytes:
@@ -30,8 +32,3 @@ def stored_bytes(value: Any) -> bytes:
     if isinstance(value, list | set | tuple):
         return b"".join(stored_bytes(each) + b"\n" for each in value)
     return value if isinstance(value, bytes) else str(value).encode()
-
-
-def _plain(value: Mapping[str, Any]) -> object:
-    [(kind, content)] = value.items()
-    return int(content) if kind == "N" else content

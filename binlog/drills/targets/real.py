@@ -38,7 +38,6 @@ from binlog.drills.game_day import (
     total,
 )
 from binlog.drills.harm import Parts, parts_of_tables
-from binlog.drills.judge import read_table
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.target import Target
 from binlog.drills.targets.aws_made import Client, Made, client_of
@@ -117,11 +116,12 @@ class Real:
     def open_store(self, name: str) -> Store:
         return open_store(self._addresses[name], must_exist=True)
 
-    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
+    def rows(self, name: str, table: str) -> Iterator[tuple[str, Item]]:
+        self.open_store(name).close()  # whether it is there is the project's to say
+        return iter(self.items(name, table).items())
+
+    def items(self, name: str, table: str) -> dict[str, Item]:
         address = parse_address(self._addresses[name])
-        if address.scheme != "dynamodb":
-            with contextlib.closing(self.open_store(name)) as store:
-                return read_table(store, table)
         return read_live(self._made.client("store"), address.path, table)
 
     def path(self, name: str) -> Path:

@@ -22,6 +22,7 @@ from binlog.address import open_log, parse_address
 from binlog.aws.account import Account
 from binlog.aws.counting import count_calls
 from binlog.aws.identity import endpoint_of
+from binlog.drills.action import Item
 from binlog.drills.clock import ClockAhead
 from binlog.drills.game_day import LOOPBACK
 from binlog.drills.harm import Parts, parts_of_tables
@@ -138,7 +139,11 @@ class Stack:
     def open_store(self, name: str) -> Store:
         return open_store(self._addresses[name], must_exist=True)
 
-    def items(self, name: str, table: str) -> dict[str, dict[str, Any]]:
+    def rows(self, name: str, table: str) -> Iterator[tuple[str, Item]]:
+        self.open_store(name).close()  # whether it is there is the project's to say
+        return iter(self.items(name, table).items())
+
+    def items(self, name: str, table: str) -> dict[str, Item]:
         return read_live(self._dynamodb, parse_address(self._addresses[name]).path, table)
 
     def path(self, name: str) -> Path:
