@@ -47,7 +47,7 @@ class Stack:
     every_s = 1.0
     init_more = "--shards 2"
     tells_applied = False
-    wait_s = 90.0
+    wait_s = 240.0  # two CPUs for services, JVM, consumers and drill, and maybe for others
     twin_wait_s = 25.0
 
     def __init__(self, folder: Path) -> None:
