@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from appliers.stores import SQLiteStore
+from appliers.stores.sqlite_files import connect
+from appliers.stores.sqlite_schema import is_there
 from binlog.address import open_log
 from binlog.changes import put_item
 from binlog.logs import create_directory_log
@@ -75,7 +77,9 @@ def test_a_file_that_is_open_here_no_more_is_looked_at_by_its_header(tmp_path: P
     path = tmp_path / "store.db"
     with closing(SQLiteStore(path)) as store:
         store.create(tables=("orders",), fingerprint="", excluded=())
-        assert store.exists
+    connection = connect(path)
+    assert is_there(path)
+    connection.close()  # and somebody still holds it
     path.write_bytes(b"")
-    with closing(SQLiteStore(path)) as store:
-        assert not store.exists
+    assert not is_there(path)
+    assert connection
