@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from binlog.drills.result import Command, Mark, Measured, Phase, PhaseName, Verdict
+from binlog.drills.result import PHASES, Command, Mark, Measured, Phase, PhaseName, Verdict
 
 Kind = Literal["given", "load", "disaster", "note"]
 By = Literal["ledger", "model", "verify", "check", "digest", "clock", "command", "drill"]
@@ -61,6 +61,8 @@ class Record:
     @contextlib.contextmanager
     def in_phase(self, name: PhaseName) -> Iterator[None]:
         """A phase of the recovery, which comes after a disaster; phases do not overlap."""
+        if name not in PHASES:
+            raise ValueError(f"there is no phase {name!r}: {', '.join(PHASES)}")
         if self.phase is not None:
             raise ValueError(f"the phase {name} begins within {self.phase}")
         if self.disaster_s() is None:

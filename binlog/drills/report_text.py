@@ -18,6 +18,7 @@ from binlog.drills.result import DrillResult
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow"}
 OUTPUT_MAX = 6  # last lines of a command that ended otherwise than it should
+MISSED = "nobody noticed: the judge takes a wrong recovery for right, or this one does no harm"
 _LABEL = 11
 
 
@@ -45,7 +46,7 @@ def print_result(result: DrillResult, file: IO[str]) -> None:
 
 
 def print_run(results: Sequence[DrillResult], file: IO[str]) -> None:
-    """Print a line for each result, what is wrong with any of them, and the sum."""
+    """Print a line for each result, why if it is not as it has to be, and the sum."""
     _print(run_lines(results), file)
 
 
@@ -67,10 +68,9 @@ def run_lines(results: Sequence[DrillResult]) -> Iterator[Text]:
         else:
             line.append(f"  twin: {words.visible(result.twin)}")
         yield line
-    for result in results:
-        if not words.is_good(result):
-            yield Text()
-            yield from lines(result)
+        if not words.is_good(result):  # what is wrong with it was told when it came
+            why = result.failure or MISSED
+            yield Text.assemble(("  ✗ ", STYLES["bad"]), words.visible(why))
     good = bool(results) and all(map(words.is_good, results))
     if len(results) != 1:
         yield Text()
@@ -140,6 +140,8 @@ def _recovered(result: DrillResult) -> str:
 
 def _wrong(result: DrillResult) -> Iterator[Text]:
     """Why it failed, if that is none of these: verdicts that do not hold, commands that ended otherwise."""
+    if result.twin is not None and result.passed:
+        yield Text.assemble(("  ✗ ", STYLES["bad"]), MISSED)
     verdicts = {f"{verdict.claim}: {verdict.evidence}" for verdict in result.verdicts}
     if result.failure is not None and result.failure not in verdicts:
         yield Text.assemble(("  ✗ ", STYLES["bad"]), words.visible(result.failure))

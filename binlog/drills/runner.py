@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import platform
 import secrets
+import shlex
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
@@ -17,7 +18,7 @@ from pathlib import Path
 from msgspec.structs import asdict
 
 from binlog.drills.conclusion import conclude
-from binlog.drills.declared import Declared, Make, Twin
+from binlog.drills.declared import PLACES, Declared, Make, Twin
 from binlog.drills.filled import Scale
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.kept import keep
@@ -118,8 +119,10 @@ def run_drill(
             interrupted, failure = True, "interrupted"
         if not interrupted:
             failure = failure or conclude(declared, drill, record)
-        words = ["binlog drill run", declared.name, f"--on {on} --seed {seed}"]
-        words = [*words, *(f"--{name} {n}" for name, n in asdict(scale).items() if n)]
+        words = [
+            f"--on {on} --seed {seed}",
+            *(f"--{name} {n}" for name, n in asdict(scale).items() if n),
+        ]
         result = DrillResult(
             name=declared.name,
             title=declared.title,
@@ -127,7 +130,7 @@ def run_drill(
             take_back=declared.take_back,
             on=on,
             seed=seed,
-            repeat=" ".join([*words, "--twin"] if twin else words),
+            repeat=_repeat(declared, [*words, "--twin"] if twin else words),
             started_at=started_at,
             seconds=round(record.now_s(), 3),
             twin=None if twin is None else twin.what,
@@ -173,8 +176,27 @@ def _play(declared: Declared, drill: Drill, record: Record, tell: Tell) -> str |
         # Of a twin: what broke down before the sabotage says nothing about it.
         if record.disaster_s() is not None and not drill.unused:
             drill.judge_anyhow()
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        said = (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
+        return f"{said} ({_line_of(declared, error)})"
     return None
+
+
+def _line_of(declared: Declared, error: BaseException) -> str:
+    """Where in the drill's own file it broke down."""
+    frames = traceback.extract_tb(error.__traceback__)
+    numbers = [frame.lineno for frame in frames if frame.filename == declared.file]
+    where = Path(declared.file).name
+    return f"{where}, line {numbers[-1]}" if numbers else where
+
+
+def _repeat(declared: Declared, more: Sequence[str]) -> str:
+    """The line that runs it again, from here."""
+    file = Path(declared.file)
+    here = Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    found = str(shown.parent) in PLACES
+    drills = [] if found else ["--drills", shlex.quote(str(shown))]
+    return " ".join(["binlog drill run", declared.name, *drills, *more])
 
 
 def _close(target: Target) -> list[str]:

@@ -36,6 +36,9 @@ class Steps:
     _names: dict[str, str]
 
     def __getitem__(self, name: str) -> str:
+        if name not in self._names:
+            known = ", ".join(self._names)
+            raise LookupError(f"there is no name {{{name}}}: there are {known}; see Drill.name")
         return self._names[name]
 
     def name(self, **names: str) -> None:
@@ -61,4 +64,4 @@ class Steps:
 
     def _shown(self, typed: str) -> str:
         used = [name for _, name, _, _ in Formatter().parse(typed) if name]
-        return typed.format(**{name: shlex.quote(self._names[name]) for name in used})
+        return typed.format(**{name: shlex.quote(self[name]) for name in used})

@@ -256,9 +256,10 @@ class Drill(Waiting):
         # Yes or no is an answer; that it could not be found, or was refused, is none of the judge's.
         by = _JUDGES.get(shlex.split(shown)[1], "command") if ended.status in (0, 1) else "command"
         if not command.ok or not said or by != "command":
-            what = "" if said else f", and does not say {says!r}"
+            wanted_words = "" if says is None else f", and says {says!r}"
+            what = "" if said else ", and does not say that"
             self._record.say(
-                f"{shown} ends with {' or '.join(map(str, expected))}",
+                f"{shown} ends with {' or '.join(map(str, expected))}{wanted_words}",
                 ok=command.ok and said,
                 evidence=f"it ended with {ended.status} in {ended.seconds:.2f} s{what}",
                 by=by,

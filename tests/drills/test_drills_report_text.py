@@ -101,16 +101,21 @@ def test_a_pipe_gets_whole_lines_without_colour() -> None:
     assert len(printed(long).splitlines()) == len(printed(sample_result()).splitlines())
 
 
-def test_a_run_has_a_line_for_each_then_what_is_wrong_then_the_sum() -> None:
+def test_a_run_has_a_line_for_each_and_why_if_it_is_not_as_it_has_to_be_and_the_sum() -> None:
+    """All of it was told when it came; at the end one screen has what matters."""
     bad = replace(sample_result(), name="region-lost", passed=False, failure="it fell over")
-    lines = printed_run(sample_result(), sample_failed(), bad).splitlines()
+    missed = replace(sample_result(), twin="nothing is restored", sabotaged=True)
+    lines = printed_run(sample_result(), sample_failed(), bad, missed).splitlines()
     assert lines[0].startswith("✓ Passed           table-dropped  lost 0  recovered in ")
     assert lines[1] == (
         "✓ Sabotage caught  table-dropped  twin: rebuilt up to the snapshot, without the tail"
     )
     assert lines[2].startswith("✗ Failed           region-lost  ")
-    assert lines[4] == "✗ Failed  region-lost  A table is dropped"
-    assert lines[-1] == "1 of 2 drills passed, 1 of 1 sabotaged twin caught"
+    assert lines[3] == "  ✗ it fell over"
+    assert lines[4] == "✗ Sabotage missed  table-dropped  twin: nothing is restored"
+    assert lines[5].startswith("  ✗ nobody noticed: ")
+    assert lines[-1] == "1 of 2 drills passed, 1 of 2 sabotaged twins caught"
+    assert lines[5].strip() in printed(missed)
 
 
 def test_a_run_for_programs_is_good_only_if_all_is_and_something_was_run() -> None:

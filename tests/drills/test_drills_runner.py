@@ -192,3 +192,43 @@ def mine(d):
         d.run("binlog rebuild {log} {live}")
     d.run("binlog verify {live} {log}")
 """
+
+
+def test_where_a_drill_broke_down_is_told_with_its_own_line_and_what_it_could_have_written() -> (
+    None
+):
+    """A name that is mistyped is no riddle: KeyError of three letters is one."""
+
+    def mistyped(d: Drill) -> None:
+        d.run("binlog check {lgo}")
+
+    def no_phase(d: Drill) -> None:
+        with d.disaster("it is bad", shown=lambda: "seen"):
+            pass
+        with d.phase("recover"):  # type: ignore[arg-type]
+            pass
+
+    for script, says in (
+        (mistyped, "LookupError: there is no name {lgo}: there are log, "),
+        (no_phase, "ValueError: there is no phase 'recover': detect, decide, "),
+    ):
+        result = run_drill(declared(script, file=__file__))
+        assert (result.failure or "").startswith(says)
+        assert f"({Path(__file__).name}, line " in (result.failure or "")
+
+
+def test_the_line_that_repeats_a_drill_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder where it was run; the usual folders need no option."""
+    monkeypatch.chdir(tmp_path)
+    for file, found in (
+        (tmp_path / "drills/drill_a.py", "a-test --on"),
+        (
+            tmp_path / "ops/our drills/drill_a.py",
+            "a-test --drills 'ops/our drills/drill_a.py' --on",
+        ),
+        (Path("/elsewhere/drill_a.py"), "a-test --drills /elsewhere/drill_a.py --on"),
+    ):
+        result = run_drill(declared(lambda _: None, file=str(file)))
+        assert result.repeat == f"binlog drill run {found} embedded --seed 0"
