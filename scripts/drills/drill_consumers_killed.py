@@ -70,7 +70,7 @@ def consumers_killed(d: Drill) -> None:
         for name in kept:
             d.caught_up(name)
     with d.phase("verify"):
-        verified(d)
+        verified(d, rate(d))
     d.flow(200)
     for name in kept:
         d.settle(name)

@@ -1,4 +1,4 @@
-"""The stream is away, throttles, or is resharded, while producers and consumers go on."""
+"""The stream is away, or throttles, while producers and consumers go on."""
 
 import time
 from collections import Counter
@@ -83,11 +83,11 @@ def kinesis_away(d: Drill) -> None:
         time.sleep(AWAY_S)
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=3)
+    target.away(is_away=False)
+    d.note(f"the consumer {consumer.state}: {consumer.last_line}")
+    consumer.forgive()  # one that gave up meanwhile is started again by what watches over it
+    consumer.end()  # no step of the recovery: it may have ended itself
     with d.phase("restore"):
-        target.away(is_away=False)
-        d.note(f"the consumer {consumer.state}: {consumer.last_line}")
-        consumer.forgive()  # one that gave up meanwhile is started again by what watches over it
-        consumer.end()
         d.replicate("live")
     compared(d)
     unknown = d.book.summary().unknown
@@ -122,32 +122,4 @@ def throttling_storm(d: Drill) -> None:
         d.wait("calls that are throttled", target.throttled)
     with d.phase("restore"):
         target.throttle_all(puts=False)
-    compared(d)
-
-
-@drill(
-    "reshard-under-load",
-    title="The stream is resharded under load",
-    looks="`aws kinesis list-shards` shows parents that are closed; the lag grows for a moment.",
-    take_back="Merge what was split; readers follow that likewise.",
-    embedded=KinesisHere,
-)
-@twin(
-    "the table is rebuilt up to before it", {ANEW: "binlog rebuild {log} {aside} --until {early}"}
-)
-def reshard_under_load(d: Drill) -> None:
-    """Every shard is split and two of them are merged, twice, while producers and a consumer go on.
-
-    Order within a partition is kept over it: a child is read when its parents are read to the end.
-    Who reads the stream anew comes to the same numbers as who was there.
-    """
-    target, _ = given(d)
-    assert isinstance(target, KinesisHere)
-    told: list[str] = []
-    with d.disaster("shards are split and merged", changes="log", shown=lambda: "; ".join(told)):
-        for _ in range(2):
-            told.append(target.reshard())
-            d.flow(60)
-    with d.phase("detect"):
-        d.run("binlog status {log} {live}")
     compared(d)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,9 +151,13 @@ class StackHere(Stack):
 
     def _change(self, operation: str, **request: str) -> None:
         getattr(self._kinesis, operation)(StreamName=self._name, **request)
-        self._kinesis.get_waiter("stream_exists").wait(
-            StreamName=self._name, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
-        )
+        until = time.monotonic() + self.wait_s
+        while self._status() != "ACTIVE" and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def _status(self) -> str:
+        told = self._kinesis.describe_stream_summary(StreamName=self._name)
+        return str(told["StreamDescriptionSummary"]["StreamStatus"])
 
     def close(self) -> list[str]:
         proxies, self._proxies = self._proxies, []
@@ -187,10 +192,10 @@ def settled(d: Drill) -> None:
             d.settle(name)
 
 
-def verified(d: Drill) -> None:
-    """Compare each store with the log."""
+def verified(d: Drill, load: float) -> None:
+    """Compare each store with the log; on the stack between two loads."""
     settled(d)
     for name in stores(d):
         d.run(f"binlog verify {{{name}}} {{log}}")
     if isinstance(d.target, Stack):
-        d.load(rate(d))
+        d.load(load)
