@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 
 from binlog.errors import StorageError
-from binlog.horizon import horizon_of
+from binlog.horizon import Horizon, horizon_of
 from binlog.logs import kinesis_horizon
 from binlog.partition import explicit_hash_key
 from binlog.reader import Reader
@@ -105,6 +106,40 @@ def test_what_was_fetched_before_it_began_does_not_tell_where_it_ends() -> None:
     load.put(1)
     wanted = dict(load.acknowledged)
     assert has_all(read_all(Reader(log, horizon=horizon_of(log))), wanted)
+
+
+def test_the_reply_to_a_call_that_began_before_does_not_tell_it_either() -> None:
+    """Another thread of the handle may be in a call when somebody begins."""
+    load = Load(Random(11))
+    log = load.open()
+    double = load.world.double
+    answer = double.get_records
+    begun: list[tuple[Vector, Horizon]] = []
+
+    def answer_late(**request: Any) -> Any:
+        reply = answer(**request)
+        if not begun:
+            load.put(0)
+            begun.append((dict(load.acknowledged), horizon_of(log)))
+        return reply
+
+    double.get_records = answer_late  # type: ignore[method-assign]
+    Reader(log).read()
+    [(wanted, horizon)] = begun
+    assert has_all(read_all(Reader(log, horizon=horizon)), wanted)
+
+
+def test_one_date_that_lies_ends_nothing_too_soon() -> None:
+    load = Load(Random(12))
+    log = load.open()
+    for _ in range(10):
+        load.put()
+        load.world.clock.advance(30_000)
+    load.world.double.page_records = 2
+    wanted = dict(load.acknowledged)
+    reader = Reader(log, horizon=horizon_of(log))
+    load.world.double.dates_ahead.extend([-3_600_000] * 2)  # of the iterator, and of its first page
+    assert has_all(read_all(reader), wanted)
 
 
 def test_a_shard_that_was_closed_before_is_read_to_the_end_of_its_children() -> None:
