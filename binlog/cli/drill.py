@@ -19,6 +19,7 @@ from binlog.cli.drill_names import (
     drills_option,
     load,
     names_that_begin,
+    refuse_elsewhere,
 )
 from binlog.cli.drill_runbook import runbook_command
 from binlog.cli.drill_target import clean_command, real_target, target_options
@@ -163,6 +164,7 @@ def run_command(
         )
     else:
         make = maker(on)
+        refuse_elsewhere(chosen, on)
     runs: list[tuple[Declared, Twin | None]] = [
         (each, twin) for each in chosen for twin in (each.twins if twins else (None,))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -46,29 +47,37 @@ def load(where: tuple[str, ...]) -> dict[str, Declared]:
 
 
 def chosen_drills(found: dict[str, Declared], names: tuple[str, ...], on: str) -> list[Declared]:
-    """Those of the names that can take place there.
+    """Those of the names; ``all`` are those for that place.
 
     Raises:
-        RefusedError: there is no such drill, or none for that place.
+        RefusedError: there is no such drill.
     """
     if "all" in names and "all" not in found:
         if len(names) > 1:
             raise RefusedError(
                 "all of them, and some by name", " ".join(names), "write one or other"
             )
-        chosen = [each for each in found.values() if on in each.on]
-        if not chosen and on in (*PLACES, REAL):
-            raise RefusedError(f"no drill is for {on}", ", ".join(found), "see binlog drill list")
-        return chosen
+        return [each for each in found.values() if on in each.on]
     for name in names:
         if name not in found:
             near = get_close_matches(name, found, n=1)
             do = " ".join([*(f"did you mean {each}?" for each in near), "see binlog drill list"])
             raise RefusedError(f"there is no drill {name!r}", "binlog drill run", do)
-        if on not in found[name].on and on in (*PLACES, REAL):
-            where = " or ".join(found[name].on)
-            raise RefusedError(f"it is not for {on}", name, f"it is for {where}")
     return [found[name] for name in names]
+
+
+def refuse_elsewhere(chosen: Sequence[Declared], on: str) -> None:
+    """Of drills that are to take place there.
+
+    Raises:
+        RefusedError: there is none, or one is not for that place.
+    """
+    if not chosen:
+        raise RefusedError(f"no drill is for {on}", "binlog drill run", "see binlog drill list")
+    for each in chosen:
+        if on not in each.on:
+            where = " or ".join(each.on)
+            raise RefusedError(f"it is not for {on}", each.name, f"it is for {where}")
 
 
 def names_that_begin(context: click.Context, _: click.Parameter, begun: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from binlog.cli.drill_names import REAL, refuse_elsewhere
 from binlog.cli.output import note, write_text
 from binlog.cli.verb import Verb
 from binlog.errors import BusyError
@@ -72,6 +73,7 @@ def real_target(
     from binlog.drills.targets.real import agree, real_maker
 
     day, made = game_day(targets), MadeLedger(ledger)
+    refuse_elsewhere(drills, REAL)
     for entry in made.open_runs():
         note(f"{ledger}: {entry.run} is not over, or has left something: see binlog drill clean")
     meant = agree(

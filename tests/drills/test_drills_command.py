@@ -62,7 +62,7 @@ def test_says_of_none_that_is_for_a_place_and_not_that_all_passed(tmp_path: Path
     drills = tmp_path / "drill_mine.py"
     drills.write_text(MINE)
     for name, says in (
-        ("all", "no drill is for stack: mine"),
+        ("all", "no drill is for stack"),
         ("mine", "it is not for stack: mine: it is for embedded"),
     ):
         ran = binlog("drill", "run", name, "--on", "stack", "--drills", str(drills))
