@@ -158,8 +158,8 @@ def _bar(
         text_x, anchor, room = left - 5, "end", left - LEFT
     else:
         text_x, anchor, room = left + 6, "start", WIDTH - RIGHT - left
-    fits = int((room - 12) / _CHAR)
-    if len(text) > fits:
+    if needed > room:
+        fits = int((room - 12) / _CHAR)
         text = f"{text[: max(fits - 1, 1)]}…"
     return Bar(left, round(width, 2), text, round(text_x, 2), anchor, title or f"{whole}: {when}")
 

@@ -202,6 +202,15 @@ def test_the_figure_is_told_in_words_for_who_does_not_see_it() -> None:
 # -- words ---------------------------------------------------------------------------------------
 
 
+def test_text_that_fits_beside_its_bar_is_whole_whatever_its_length() -> None:
+    """Room that is computed by floating point is not one letter less."""
+    for length in range(1, 60):
+        note = Mark(kind="note", text="x" * length, begin_s=7.0, end_s=7.0)
+        result = replace(sample_result(), marks=(note,), phases=(), commands=())
+        [row] = timeline(result).rows
+        assert row.bars[0].text == "x" * length
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
