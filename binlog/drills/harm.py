@@ -9,16 +9,20 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from hashlib import sha256
+from hashlib import blake2b, file_digest
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from binlog.drills.action import TABLE, Fold, Item
 from binlog.drills.ledger import Entry
 from binlog.drills.reference import event_of, tallies
+from binlog.drills.slices import Slices
 
-Parts: TypeAlias = Mapping[str, tuple[int, str]]
-"""Of what stands at an address: version and digest by name. The version of what has none is 0."""
+Part: TypeAlias = tuple[str, tuple[int, str]]
+Parts: TypeAlias = Iterable[Part]
+"""Of what stands at an address: name, version and digest. The version of what has none is 0."""
+PARTS = 1_000_000  # as many are looked at by slices; fewer do no harm, more make these larger
 OWN = "_binlog"
 _MOVE = frozenset({"note", "lock", "turn"})  # files of a log that are written where they are
 _MAY_BE = ("open", "acknowledged", "unknown")
@@ -34,37 +38,73 @@ class Place(Protocol):
 
 
 class Standing:
-    """What stands at an address now. ``moves``: producers or consumers are at work."""
+    """What stands at an address now, until the end of the block. ``moves``: somebody is at work there.
+
+    Of a large table, no more than a slice of its rows is in memory.
+    """
 
     def __init__(self, place: Place, name: str, *, moves: bool) -> None:
         self.name = name
         self._place = place
         self._moves = moves
-        self._parts, self._print = place.parts(name), place.fingerprint(name)
+        self._before = Slices[Part](PARTS)
+
+    def __enter__(self) -> Self:
+        self._before.__enter__()
+        parts = self._place.parts(self.name)
+        self._has_parts = parts is not None
+        for part in parts or ():
+            self._before.put(part[0], part)
+        self._print = self._place.fingerprint(self.name)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._before.close()
 
     def harm(self) -> str:
         """What was done to it since; empty if nothing can be told from what moved by itself."""
-        parts = self._place.parts(self.name)
-        said = harm(self._parts, parts) if self._parts is not None and parts is not None else ""
+        said = _told(self._harms()) if self._has_parts else ""
         # Where nothing moves, or nobody can say what does, any change is one.
-        if not said and not (self._moves and self._parts is not None):
+        if not said and not (self._moves and self._has_parts):
             said = "it is not what it was" * (self._place.fingerprint(self.name) != self._print)
         return said
 
+    def _harms(self) -> Iterator[_Harm]:
+        with Slices[Part](PARTS) as after:
+            for part in self._place.parts(self.name) or ():
+                after.put(part[0], part)
+            for number in range(after.count):
+                yield from _harms(self._before.slice(number), dict(after.slice(number)))
 
-def harm(before: Parts, after: Parts) -> str:
+
+_Harm = tuple[str, str]
+
+
+def harm(before: Mapping[str, tuple[int, str]], after: Mapping[str, tuple[int, str]]) -> str:
     """What is gone or was changed, the first of it by name; empty if nothing is."""
-    said = []
-    for name, (version, digest) in before.items():
+    return _told(_harms(before.items(), after))
+
+
+def _harms(before: Parts, after: Mapping[str, tuple[int, str]]) -> Iterator[_Harm]:
+    for name, (version, digest) in before:
         now = after.get(name)
         if now is None:
-            said.append(f"{name} is gone")
+            yield name, "is gone"
         elif now[0] < version:
-            said.append(f"{name} has gone back from {version} to {now[0]}")
+            yield name, f"has gone back from {version} to {now[0]}"
         elif now[0] == version and now[1] != digest:
-            said.append(f"{name} is another one")
-    more = f", and {len(said) - _SAID_MAX:,} more" if len(said) > _SAID_MAX else ""
-    return ", ".join(said[:_SAID_MAX]) + more
+            yield name, "is another one"
+
+
+def _told(found: Iterator[_Harm]) -> str:
+    """The first of them by name, and how many more."""
+    first: list[_Harm] = []
+    count = 0
+    while chunk := list(islice(found, 1_000)):
+        count += len(chunk)
+        first = sorted([*first, *chunk])[:_SAID_MAX]
+    more = f", and {count - len(first):,} more" if count > len(first) else ""
+    return ", ".join(map(" ".join, first)) + more
 
 
 def never_so(entries: Iterable[Entry], items: Mapping[str, Item], own: Mapping[str, Fold]) -> str:
@@ -84,21 +124,19 @@ def never_so(entries: Iterable[Entry], items: Mapping[str, Item], own: Mapping[s
     return f"no event has made {', '.join(strange[:_SAID_MAX])}{more} what it is"
 
 
-def parts_of_files(root: Path) -> Parts:
+def parts_of_files(root: Path) -> Iterator[Part]:
     """Of a folder; the version of a file is its size, since files of a log only grow."""
-    found = {}
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.name not in _MOVE:
-            data = path.read_bytes()
-            found[str(path.relative_to(root))] = len(data), sha256(data).hexdigest()
-    return found
+            with path.open("rb") as file:
+                digest = file_digest(file, "sha256").hexdigest()
+                yield str(path.relative_to(root)), (file.tell(), digest)
 
 
-def parts_of_sqlite(path: Path) -> Parts:
+def parts_of_sqlite(path: Path) -> Iterator[Part]:
     """Of a store in a file; of its own tables only that they are there. Nothing, if it is none."""
-    found: dict[str, tuple[int, str]] = {}
     if not path.is_file():
-        return found
+        return
     with (
         contextlib.suppress(sqlite3.DatabaseError),
         contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db,
@@ -106,24 +144,28 @@ def parts_of_sqlite(path: Path) -> Parts:
         for (table,) in db.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table'"
         ).fetchall():
-            found[table] = 0, ""
+            yield table, (0, "")
             if not table.startswith((OWN, "sqlite_")):
                 for key, version, item in db.execute(
                     f'SELECT key, version, item FROM "{table}"'  # noqa: S608  our own names
                 ):
-                    found[f"{table} {key}"] = version, item or ""
-    return found
+                    yield f"{table} {key}", (version, _digest(item or ""))
 
 
-def parts_of_tables(tables: Iterable[tuple[str, Iterator[dict[str, Any]]]], control: str) -> Parts:
+def parts_of_tables(
+    tables: Iterable[tuple[str, Iterator[dict[str, Any]]]], control: str
+) -> Iterator[Part]:
     """Of DynamoDB's tables and their items as the service gives them; likewise."""
-    found: dict[str, tuple[int, str]] = {}
     for table, items in tables:
-        found[table] = 0, ""
+        yield table, (0, "")
         if table.endswith(f".{control}"):
             continue
         for item in items:
             own = item.get(OWN, {}).get("M", {})
             rest = sorted((name, repr(value)) for name, value in item.items() if name != OWN)
-            found[f"{table} {item['id']['S']}"] = int(own["v"]["N"]) if own else 0, repr(rest)
-    return found
+            version = int(own["v"]["N"]) if own else 0
+            yield f"{table} {item['id']['S']}", (version, _digest(repr(rest)))
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()

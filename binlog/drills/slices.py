@@ -42,6 +42,10 @@ class Slices(Generic[_T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What is in files is gone."""
         self._stack.close()
 
     def put(self, key: str, value: _T) -> None:

@@ -186,10 +186,13 @@ class Drill(Waiting):
         if not names and shown is None:
             raise TypeError("a disaster that nobody could see: give changes= or shown=")
         quiet = self.curves.quiet if names else contextlib.nullcontext()
-        with quiet, self._record.during("disaster", text):
-            moves = bool(self._loads) or self.processes.go_on
-            before = [Standing(self.target, name, moves=moves) for name in names]
-            yield
+        moves = bool(self._loads) or self.processes.go_on
+        with quiet, contextlib.ExitStack() as stack:
+            before = [
+                stack.enter_context(Standing(self.target, name, moves=moves)) for name in names
+            ]
+            with self._record.during("disaster", text):  # to look at what stands there is none
+                yield
             harmed = {each.name: each.harm() or self._never_so(each.name) for each in before}
         evidence = [f"{self[name]}: {harm}" for name, harm in harmed.items() if harm]
         if shown is not None and (said := shown()):

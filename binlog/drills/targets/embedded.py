@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from appliers.address import open_store
@@ -74,7 +74,8 @@ class Embedded:
         total = sha256()
         for path in self._files(name):
             total.update(f"{path.relative_to(self.folder)} {path.stat().st_size}\n".encode())
-            total.update(path.read_bytes())
+            with path.open("rb") as file:
+                total.update(file_digest(file, "sha256").digest())
         return total.hexdigest()
 
     def parts(self, name: str) -> Parts | None:
