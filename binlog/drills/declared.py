@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from binlog.drills.report_words import stem_of
 from binlog.drills.result import Goals
 from binlog.drills.target import Target
 from binlog.errors import RefusedError
@@ -101,6 +102,9 @@ def drill(
         if not twins:
             what = f"the drill {name} has no @twin"
             raise ValueError(f"{what}: nobody would know whether its judge can say no")
+        if len({stem_of(name, each.what) for each in twins}) < len(twins):
+            what = f"two twins of the drill {name} are called alike"
+            raise ValueError(f"{what}, and so would be their reports: change the first eight words")
         return Declared(
             name=name,
             title=title,

@@ -47,10 +47,10 @@ def keep(path: Path, data: bytes) -> Path:
     try:
         beside.write_bytes(data)
         beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
+    except OSError as error:  # of a full disk nobody says which file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
     return path
 
 

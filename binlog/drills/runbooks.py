@@ -11,6 +11,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 from binlog.drills.declared import Declared
+from binlog.drills.kept import check_folder, keep
 from binlog.drills.result import DrillResult, Ledger, Measured, decode_result
 from binlog.drills.runbook_page import BEGIN, END, FROM_RUN, runbook, variables
 from binlog.errors import RefusedError
@@ -55,18 +56,12 @@ def write_runbooks(
     """Write the pages of results, and the index; the paths. Pages of other drills stay.
 
     Raises:
-        RefusedError: see `runbook`; a result of no drill.
+        RefusedError: see `runbook`; a result of no drill; a page is there that is not ours.
     """
     pages = {result.name: runbook(_of(declared, result), result) for result in results}
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in pages.items():
-        path = folder / f"{name}.md"
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    path = folder / INDEX
-    path.write_text(index(_with_pages(declared, folder)), encoding="utf-8")
-    return [*written, path]
+    check_folder(folder, [*(f"{name}.md" for name in pages), INDEX])
+    written = [keep(folder / f"{name}.md", text.encode()) for name, text in pages.items()]
+    return [*written, keep(folder / INDEX, index(_with_pages(declared, folder)).encode())]
 
 
 def _with_pages(declared: Mapping[str, Declared], folder: Path) -> dict[str, Declared]:

@@ -308,6 +308,7 @@ class Drill(Waiting):
         """After a recovery that did not come to its end: what there is, and what is missing."""
         with contextlib.suppress(Exception):
             self.stop_load()
+            self.stand_still(self.served)
         try:
             self.holds(self.served)
         except (BinlogError, OSError) as error:

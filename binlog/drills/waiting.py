@@ -82,6 +82,22 @@ class Waiting(Filled):
             until = lambda: self._shows(name, found, wanted)  # noqa: E731
         self.wait(f"{name} with {goal:,} events", until)
 
+    def stand_still(self, name: str) -> None:
+        """Until a store has all that is acknowledged, or has not moved on for a while.
+
+        A consumer that is only slow is not to be taken for one that does wrong.
+        """
+        most = time.monotonic() + self.target.wait_s + self.more_s
+        before, since = self._applied(name), time.monotonic()
+        while self.processes.go_on and (before or 0) < self.book.acknowledged:
+            self.processes.interrupts.look()
+            time.sleep(PAUSE_S)
+            now, at = self._applied(name), time.monotonic()
+            if now != before:
+                before, since = now, at
+            if at > min(most, since + self.target.twin_wait_s / 2):
+                return
+
     def applies(self, name: str = "live") -> Callable[[], bool]:
         """For `wait`: whether a store has moved on since this was called."""
         before = self._applied(name) or 0

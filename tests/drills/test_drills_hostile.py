@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from binlog.drills import Action, Drill, drill, twin
 from binlog.drills.declared import Declared
 from binlog.drills.harm import harm, never_so
-from binlog.drills.ledger import Entry, Told
+from binlog.drills.interrupts import Interrupts
+from binlog.drills.ledger import Book, Entry, Told
 from binlog.drills.result import DrillResult
 from binlog.drills.runner import run_drill
+from binlog.drills.waiting import Waiting
 
 PUTS = [Action(type="PutItem", key=f"k{n}", data={"n": n}) for n in range(5)]
 REBUILD = "binlog rebuild {log} {live}"
@@ -267,7 +270,47 @@ def test_an_item_that_no_event_has_made_is_somebodys_hand() -> None:
     assert never_so(entries, {key: {"id": "?"} for key in right}, {}) == ""  # another view of them
 
 
+def test_who_is_only_slow_has_its_time_before_it_is_judged() -> None:
+    """A twin's wait is short; what its consumer had not yet applied then was called lost, and it caught."""
+
+    def still(applied: Iterator[int], acknowledged: int) -> int:
+        seen = [0]
+
+        def count(_: object) -> int:
+            seen.append(next(applied, seen[-1]))
+            return seen[-1]
+
+        book = Book()
+        book._acknowledged = acknowledged
+        waiting = object.__new__(Waiting)
+        for name, value in {
+            "target": SimpleNamespace(wait_s=30.0, twin_wait_s=0.2),
+            "processes": SimpleNamespace(go_on=True, interrupts=Interrupts()),
+            "book": book,
+            "_applied": count,
+        }.items():
+            setattr(waiting, name, value)
+        waiting.stand_still("live")
+        return seen[-1]
+
+    assert still(iter(range(1, 12)), 10) == 10
+    assert still(iter([1, 2, 2, 2]), 10) == 2  # it has stopped: that is to be judged
+
+
 # -- twins ---------------------------------------------------------------------------------------
+
+
+def test_two_twins_of_one_name_are_refused() -> None:
+    """The report of the second would be written over the first's."""
+
+    def either(d: Drill) -> None:
+        """A story."""
+        begin(d)
+
+    words = "one two three four five six seven eight"
+    twins = twin(f"{words} nine", NOTHING)(twin(f"{words} ten", NOTHING)(either))
+    with pytest.raises(ValueError, match="called alike"):
+        drill("x", title="", looks="", take_back="")(twins)
 
 
 def test_a_twin_that_nobody_judged_is_not_caught() -> None:

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from binlog.drills.declared import load_drills
 from binlog.drills.kept import check_folder, keep
 from binlog.drills.report_html import write_reports
 from binlog.drills.result import encode_result
+from binlog.drills.runbooks import write_runbooks
 from binlog.errors import RefusedError
 from tests.cli.running import binlog
 from tests.drills.sample import sample_failed, sample_result
@@ -80,10 +83,10 @@ def test_a_disk_that_is_full_leaves_the_report_of_before(
 
     def half(self: Path, data: bytes) -> int:
         write(self, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left.*/a\.json"):
         keep(path, OURS + b"\n")
     assert files(tmp_path) == {"a.json": OURS}
 
@@ -127,3 +130,17 @@ def test_a_place_that_is_misspelt_is_no_skip(tmp_path: Path) -> None:
     assert ran.returncode == 1, ran.stdout
     assert "there is no target 'stak'" in ran.stdout
     assert "skipped" not in ran.stdout
+
+
+def test_runbooks_are_not_written_over_a_projects_own_readme(tmp_path: Path) -> None:
+    """`binlog drill runbook reports .`: no page is written, then, either."""
+    (tmp_path / "README.md").write_text("# Our shop")
+    (tmp_path / "drill_mine.py").write_text(DRILL)
+    declared = load_drills([tmp_path])
+    result = replace(sample_result(), name="mine")
+    with pytest.raises(RefusedError, match="was not made by drills"):
+        write_runbooks(declared, [result], tmp_path)
+    assert sorted(files(tmp_path)) == ["README.md", "drill_mine.py"]
+    (tmp_path / "README.md").unlink()
+    for _ in range(2):
+        assert write_runbooks(declared, [result], tmp_path)[-1] == tmp_path / "README.md"
