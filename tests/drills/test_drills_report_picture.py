@@ -114,6 +114,18 @@ def test_nothing_is_cut_off_or_lies_on_something_else(
     assert (fits, wide, overlapping) == (True, [], [])
 
 
+def test_on_a_phone_the_words_of_a_table_are_not_broken_into_letters(
+    pages: dict[str, Path],
+) -> None:
+    """Its figures are scrolled to; what happened is read at once."""
+    script = (
+        "return [...document.querySelectorAll('.named')].map(e => e.getBoundingClientRect().width)"
+    )
+    widths = browser.found_by(pages["run"], script, width=500)
+    assert len(widths) == 2
+    assert min(widths) >= 150
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_all_text_can_be_read(pages: dict[str, Path], dark: bool, tmp_path: Path) -> None:
     """At least 4.5 to 1, as WCAG asks of small text; in the dark half, too."""
