@@ -1,14 +1,14 @@
 """What a process spends, written down while it does so, for who started it and wants to know.
 
-Where the environment names a file, `VARIABLE`, each process appends lines of JSON to it: how much of
-Python itself it has read, each call of a service when it is sent, and what came back. A line that is
-written outlives the process, however that ends: one that is killed has written down everything but
-the answer that it waited for. Without the variable nothing is written, and nothing is hooked in.
+Where the environment names a file, `VARIABLE`, each process appends lines of JSON to it: each request
+to a service before it is sent, and what came back. A line that is written outlives the process, however
+that ends: one that is killed has written down everything but the answer that it waited for. Beside it,
+in a file of the same name and ``.own``, stands how many bytes Python has read of itself and written for
+itself: two times eight bytes, little-endian, mapped, so that it costs nothing to keep them. Without the variable nothing is written,
+and nothing is hooked in.
 
 Not for bookkeeping of a service that runs for months: the file grows with every call.
 
-    {"pid":7,"base":3003350}                     bytes that were read before it began to work
-    {"pid":7,"own":18331}                        Python opened a file of its own installation
     {"pid":7,"sent":1,"call":"kinesis PutRecords","bytes":512}
     {"pid":7,"got":1,"status":200,"bytes":64,"put_units":1}
 """
@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib  # noqa: F401  OpenSSL reads its 12 KB of configuration now, and not among the data
+import mmap
 import os
 import site
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -28,7 +30,9 @@ from typing import Any
 import msgspec
 
 VARIABLE = "DRILL_SPENT_FILE"  # not BINLOG_..: a function refuses those that it does not know
-_IO = Path("/proc/self/io")
+OWN = ".own"
+_OWN = struct.Struct("<QQ")
+_EVENTS = frozenset({"import", "open", "os.rename"})
 _HEADER_BYTES = 832  # that the loader of glibc reads of a library; the rest it maps
 _LIBRARIES = (".pyc", ".py", ".json", ".gz", ".typed", "METADATA", "entry_points.txt")
 
@@ -37,8 +41,6 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One line. ``sent`` and ``got`` number the requests of a process, each try apart."""
 
     pid: int
-    base: int | None = None
-    own: int | None = None
     sent: int | None = None
     got: int | None = None
     call: str = ""  # service and operation, as "dynamodb PutItem"
@@ -123,30 +125,62 @@ def read_lines(data: bytes) -> list[Line]:
 # -- files of this machine -----------------------------------------------------------------------
 
 
+class Own:
+    """What Python has read and written of itself, in a file that others read; one that is killed leaves it."""
+
+    def __init__(self, path: str) -> None:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if is_new := os.fstat(file).st_size < _OWN.size:
+                os.write(file, bytes(_OWN.size))  # now, as a mapping of a full disk ends a process
+            self._map = mmap.mmap(file, _OWN.size)
+        finally:
+            os.close(file)
+        self.add(0, _OWN.size * is_new)
+
+    def add(self, read: int, written: int = 0) -> None:
+        """Some more."""
+        before = _OWN.unpack(self._map)
+        self._map[:] = _OWN.pack(before[0] + read, before[1] + written)
+
+
+def own_of(path: Path) -> tuple[int, int] | None:
+    """What the process of that file has read and written of Python; ``None``: it has not begun to work."""
+    try:
+        found = _OWN.unpack(Path(f"{path}{OWN}").read_bytes())
+    except (FileNotFoundError, struct.error):
+        return None
+    return (found[0], found[1]) if found[0] else None
+
+
 def begin() -> None:
-    """From here on it works: tell what Python has read up to now, and what it reads of itself later.
+    """From here on it works: keep what Python has read up to now, and what it reads of itself later.
 
     The system counts what a process reads (``/proc/PID/io``), and of a short command most of that is
     Python's modules: who started it takes them off.
     """
-    written = book()
-    if written is None or (base := io_of("self")) is None:
+    path, before = os.environ.get(VARIABLE), io_of("self")
+    if not path or before is None:
         return
+    own = Own(f"{path}{OWN}")
     places = tuple({each for place in _installation() for each in (place, os.path.realpath(place))})
     seen: set[str] = set()
 
-    def opened(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "import" and arguments[1] is not None:  # a shared library
-            written.write(own=_HEADER_BYTES)
-        if event != "open" or not isinstance(path := arguments[0], str) or path in seen:
+    def heard(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in _EVENTS:
             return
-        if path.endswith(_LIBRARIES) and path.startswith(places):
-            seen.add(path)
-            with contextlib.suppress(FileNotFoundError):
-                written.write(own=os.stat(path).st_size)  # noqa: PTH116  for each module
+        with contextlib.suppress(FileNotFoundError):
+            if event == "import" and arguments[1] is not None:  # a shared library
+                own.add(_HEADER_BYTES)
+            elif event == "os.rename" and str(arguments[1]).endswith(".pyc"):  # compiled, and kept
+                own.add(0, os.stat(arguments[0]).st_size)  # noqa: PTH116
+            elif event == "open" and isinstance(file := arguments[0], str) and file not in seen:
+                if file.endswith(_LIBRARIES) and file.startswith(places):
+                    seen.add(file)
+                    own.add(os.stat(file).st_size)  # noqa: PTH116  for each module
 
-    written.write(base=base[0])
-    sys.addaudithook(opened)
+    own.add(*before)
+    sys.addaudithook(heard)
 
 
 def _installation() -> list[str]:
@@ -166,7 +200,7 @@ def io_of(pid: int | str) -> tuple[int, int] | None:
     waited for. ``None``: this system does not tell.
     """
     try:
-        lines = (_IO if pid == "self" else Path(f"/proc/{pid}/io")).read_text().splitlines()
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
         found = {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
         return found["rchar"], found["wchar"]
     except (OSError, KeyError, ValueError):

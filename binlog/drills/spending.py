@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from binlog.drills.prices import dollars_of
 from binlog.drills.result import Spent
-from binlog.spent import VARIABLE, Line, io_of, read_lines, written_to
+from binlog.spent import VARIABLE, Line, io_of, own_of, read_lines, written_to
 
 FOLDER = ".spent"
 _FILES = ("file:", "sqlite:")
@@ -35,6 +35,7 @@ class _At(msgspec.Struct, frozen=True):
     """How far a process and its file are at a moment."""
 
     io: tuple[int, int] | None = None  # read, written
+    own: tuple[int, int] | None = None  # of that, Python's
     told: int = 0  # bytes of its file
     said: int = 0  # bytes that it printed
 
@@ -77,6 +78,7 @@ class Meter:
     def _read(self, pid: int) -> _At:
         return _At(
             io_of(pid),
+            own_of(self._path),
             self._path.stat().st_size if self._path.exists() else 0,
             sum(path.stat().st_size for path in self._said if path.exists()),
         )
@@ -121,10 +123,9 @@ class _Count(msgspec.Struct, kw_only=True):
         made = cls.of_lines(lines)
         if at.io is None:
             made.unread = 1
-        elif not tells_base or any(line.base is not None for line in lines):
-            python = sum((line.base or 0) + (line.own or 0) for line in lines)
-            read, written = at.io
-            made.files = max(0, read - python), max(0, written - at.told - at.said)
+        elif not tells_base or at.own is not None:
+            (read, written), own = at.io, at.own or (0, 0)
+            made.files = max(0, read - own[0]), max(0, written - own[1] - at.told - at.said)
         return made
 
     @classmethod
@@ -272,7 +273,7 @@ def _sentences(
         )
     if whole.unanswered:
         yield (
-            f"{whole.unanswered:,} requests were sent and not answered, as to who was killed: they "
+            f"Requests that were sent and not answered, as to who was killed: {whole.unanswered:,}. They "
             "are counted, what they consumed is not."
         )
     if not any(meter.is_recovery for meter in meters):

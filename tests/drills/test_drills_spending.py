@@ -229,7 +229,7 @@ def test_requests_of_processes_and_of_the_drill_itself_are_added_up(tmp_path: Pa
     assert (run.read_bytes, run.written_bytes) == (60, 1_200)
     assert run.dollars == pytest.approx(2 * 0.625e-6 + 3 * 0.014e-6)
     assert any(
-        line.startswith("1 requests were sent and not answered") for line in found["counted"]
+        "sent and not answered, as to who was killed: 1." in line for line in found["counted"]
     )
 
 
