@@ -163,7 +163,7 @@ class Processes:
         return Child(
             [sys.executable, "-m", ours, *words[1:]] if ours else words,
             folder=self._folder,
-            environment={**self.environment, **(more or {}), VARIABLE: self._mark},
+            environment={**self.environment, **(more or {}), VARIABLE: self._mark, **self._own()},
             stdout=stdout,
             stderr=stderr,
             meter=self._spending.meter(words, *said),
@@ -175,6 +175,12 @@ class Processes:
             _signal(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_S)
+
+    def _own(self) -> dict[str, str]:
+        """Where commands keep what is theirs alone: one that is killed leaves it, and it goes with the folder."""
+        folder = self._folder / ".tmp"
+        folder.mkdir(exist_ok=True)
+        return {"TMPDIR": str(folder), "XDG_STATE_HOME": str(self._folder / "state")}
 
     def _files(self) -> tuple[Path, Path]:
         self._count += 1

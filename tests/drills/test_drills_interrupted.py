@@ -18,6 +18,7 @@ from binlog.drills.result import decode_result
 
 ROOT = Path(__file__).parents[2]
 GONE_S = 20.0
+OF = "OF_THIS_TEST"
 
 SLOW = """
 import sys, time
@@ -32,7 +33,7 @@ def slow(d: Drill) -> None:
     d.load(100)
     consumer = d.replicate("live")
     d.flow(20)
-    d.start("sh -c 'setsid sleep 1000 & exec sleep 1000'")  # a session of its own, as a daemon's
+    d.start("sh -c 'mktemp; setsid sleep 1000 & exec sleep 1000'")  # a daemon's session
     print(f"pids {consumer.pid} {d.target.folder}", flush=True)
     STAND
 """
@@ -63,7 +64,12 @@ class Running:
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.places)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "TMPDIR": str(self.places),
+                OF: str(folder),
+            },
             text=True,
         )
 
@@ -74,12 +80,12 @@ class Running:
         time.sleep(0.1)
 
     def alive(self) -> list[str]:
-        """Processes with the folder for temporary files, which all of them inherit: what they are."""
+        """Processes with this test's variable, which all of them inherit: what they are."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 words = (path / "environ").read_bytes().split(b"\0")
-                if f"TMPDIR={self.places}".encode() in words:
+                if f"{OF}={self.places.parent}".encode() in words:
                     found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue
