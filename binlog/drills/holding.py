@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Collection, Sequence
 
 from appliers.summary import summarize
@@ -59,6 +60,13 @@ class Holding(Steps):
         """Partition and offset of each event that a log has, by id."""
         with contextlib.closing(self.target.open_log(name)) as log:
             return places_of(log, self.book.fills)
+
+    def ends(self, name: str = "log") -> str:
+        """Where a log ends now, as ``--until`` takes it."""
+        found: dict[str, int] = {}
+        for partition, offset in self.places(name).values():
+            found[str(partition)] = max(offset, found.get(str(partition), 0))
+        return json.dumps(found)
 
     def same(self, *names: str, table: str = TABLE) -> bool:
         """Stores hold the same items."""

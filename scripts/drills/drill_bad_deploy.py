@@ -59,7 +59,7 @@ def bad_deploy(d: Drill) -> None:
     consumer = d.replicate("live")
     d.flow(300)
     d.caught_up("live")
-    d.name(before=d.end_of_log())
+    d.name(before=d.ends())
 
     def wrong() -> str:
         d.caught_up("live")

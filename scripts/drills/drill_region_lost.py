@@ -40,7 +40,7 @@ def region_lost(d: Drill) -> None:
     try:
         d.flow(300)
         d.caught_up("live")
-        d.name(early=d.end_of_log())
+        d.name(early=d.ends())
         d.wait("a segment in the other region", lambda: next(copy.list("chain/"), None))
         d.flow(600)
     finally:

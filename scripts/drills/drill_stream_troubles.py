@@ -24,7 +24,7 @@ def given(d: Drill) -> tuple[KinesisHere | KinesisBehind, Background]:
     consumer = d.replicate("live")
     d.flow(100)
     d.caught_up("live")
-    d.name(early=d.end_of_log())
+    d.name(early=d.ends())
     return d.target, consumer
 
 
