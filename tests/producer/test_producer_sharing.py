@@ -82,7 +82,7 @@ def test_producers_that_share_a_shard_keep_to_what_it_takes(producers: int, shar
     now, settled, end = 0.0, 20, 30
     for number, budget in enumerate(budgets if producers > 1_000 else ()):
         for second in range(-1_000, -971 + number % 3):
-            budget.hear([("s", REFUSED)], second)
+            budget.hear([("s", TAKEN), ("s", REFUSED)], second)
     turns = [(10 * index / producers, index) for index in range(producers)]
     heapq.heapify(turns)
     while now < end:
@@ -107,7 +107,7 @@ def test_a_shard_that_is_left_to_one_is_its_again() -> None:
     budget, now = Budget(FRAMES_PER_S), 0.0
     while budget.rate("s") > 1.0:
         now += 1.0
-        budget.hear([("s", REFUSED)], now)
+        budget.hear([("s", TAKEN), ("s", REFUSED)], now)
     left_at = now
     while budget.rate("s") < FRAMES_PER_S:
         now = max(now, budget.ready_at("s")) + REPLY_S
