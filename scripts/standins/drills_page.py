@@ -50,7 +50,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     at: str  # UTC
     commit: str  # of the checkout
     changed: bool  # files of it differed from that commit
-    seconds: float  # the stack's start and end, too
+    seconds: float  # the stack's start and end, too; of all goes
+    goes: int  # more than one: it was resumed
     busy: float  # processes that ran or waited for a CPU, a minute's mean, when it began
     versions: dict[str, str]
     lines: tuple[Line, ...]
@@ -112,6 +113,7 @@ def page(run: Run) -> str:
     by_drill = Counter(line.name for line in twins)
     caught = Counter(line.name for line in twins if line.is_good)
     passed = sum(line.is_good for line in drills)
+    goes = f" and {run.goes} goes" if run.goes > 1 else ""
     commit = f"`{run.commit}`{', with changes' if run.changed else ''}"
     rows = [
         (
@@ -145,7 +147,7 @@ def page(run: Run) -> str:
             "",
             (
                 f"{passed} of {len(drills)} drills passed, {sum(caught.values())} of {len(twins)} sabotaged "
-                f"twins were caught, in {words.seconds(run.seconds)}; {run.at}, commit {commit}; "
+                f"twins were caught, in {words.seconds(run.seconds)}{goes}; {run.at}, commit {commit}; "
                 f"load of the machine at the start {run.busy:.1f}."
             ),
             "",

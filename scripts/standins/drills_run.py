@@ -1,11 +1,13 @@
 """Run all drills on the local stack, and all their twins, and write the page of it; see `drills-stack`.
 
-    scripts/drills-stack [--report DIR] [--seed N] [NAME...]
+    scripts/drills-stack [--report DIR] [--seed N] [--resume] [NAME...]
 
 The stack is brought up unless it is, and put down if it was brought up here. What came of each drill is
 in DIR (`.standins/drills`), DIR/index.html first; that of the twins in DIR/twins. Where no drills are
 named and all of them were run to their end, docs/drills-stack.json and .md say what came of it,
-whatever that is. Exit status 1 if a drill failed, or a twin was not caught.
+whatever that is. With --resume what has come out as it has to is not run again: after Ctrl-C, or when
+something was mended; the page then says in how many goes it was done, and how long all of them took.
+Exit status 1 if a drill failed, or a twin was not caught.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from binlog.drills.declared import load_drills
+from binlog.drills.declared import Declared, load_drills
+from binlog.drills.report_words import is_good
 from binlog.drills.result import DrillResult
 from binlog.drills.runbooks import read_results
 from scripts.standins.drills_page import DATA, PAGE, SECONDS_MAX, Run, encode_run, line_of, page
@@ -56,17 +59,34 @@ def stack_is_up(stack: Stack) -> Iterator[Mapping[str, str]]:
                 stack.down()
 
 
-def run_all(names: Sequence[str], report: Path, seed: int, variables: Mapping[str, str]) -> bool:
-    """Whether every drill and every twin was run; what came of them is in the reports."""
+def run_all(
+    chosen: Iterable[Declared], report: Path, seed: int, variables: Mapping[str, str]
+) -> bool:
+    """Whether every drill and every twin was run that has no good result there yet."""
+    good = {(each.name, each.twin) for each in results_of(report) if is_good(each)}
+    kinds: tuple[tuple[Path, list[str], Callable[[Declared], list[str | None]]], ...] = (
+        (report, [], lambda _: [None]),
+        (report / "twins", ["--twin"], lambda each: [twin.what for twin in each.twins]),
+    )
     whole = True
-    for folder, more in ((report, []), (report / "twins", ["--twin"])):
-        shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "binlog.cli", "drill", "run", *(names or ["all"])]
+    for folder, more, runs in kinds:
+        names = [
+            each.name for each in chosen if any((each.name, r) not in good for r in runs(each))
+        ]
+        if not names:
+            continue
+        command = [sys.executable, "-m", "binlog.cli", "drill", "run", *names]
         command += ["--drills", str(DRILLS), "--on", "stack", "--seed", str(seed)]
         command += ["--report", str(folder), *more]
         done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=False)
         whole = whole and done.returncode in (0, 1)
     return whole
+
+
+def chosen_of(names: Sequence[str]) -> list[Declared]:
+    """Those for the stack, or of them those that are named."""
+    found = load_drills([ROOT / DRILLS]).values()
+    return [each for each in found if "stack" in each.on and (not names or each.name in names)]
 
 
 def results_of(report: Path) -> list[DrillResult]:
@@ -80,8 +100,7 @@ def missing(results: Sequence[DrillResult], names: Sequence[str]) -> list[str]:
     found = {(result.name, result.twin) for result in results}
     return [
         each.name if twin is None else f"{each.name}: {twin}"
-        for each in load_drills([ROOT / DRILLS]).values()
-        if "stack" in each.on and (not names or each.name in names)
+        for each in chosen_of(names)
         for twin in (None, *(twin.what for twin in each.twins))
         if (each.name, twin) not in found
     ]
@@ -118,15 +137,24 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
     began, at = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     busy = os.getloadavg()[0]
     commit, changed = _said("git", "rev-parse", "--short=10", "HEAD"), _changed()
+    goes = options.report / "goes"  # how long each took, a line each
+    if not options.resume:
+        shutil.rmtree(options.report, ignore_errors=True)
+    options.report.mkdir(parents=True, exist_ok=True)
+    is_whole = False
     try:
         with stack_is_up(stack or Stack()) as variables:
-            is_whole = run_all(options.names, options.report, options.seed, variables)
+            chosen = chosen_of(options.names)
+            is_whole = run_all(chosen, options.report, options.seed, variables)
     except CannotRunError as error:
         print(f"cannot run: {error}")
         return CANNOT_RUN
     except NotStartedError as error:
         print(f"drills-stack: {error}", file=sys.stderr)
         return 3
+    finally:
+        with goes.open("a") as file:
+            file.write(f"{time.monotonic() - began:.1f}\n")
     results = results_of(options.report)
     left_out = missing(results, options.names)
     if not is_whole or left_out or not results:
@@ -136,7 +164,8 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
         at=at,
         commit=commit,
         changed=changed,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(sum(took := [float(line) for line in goes.read_text().split()]), 1),
+        goes=len(took),
         busy=round(busy, 1),
         versions=versions_of(results),
         lines=tuple(sorted(map(line_of, results), key=lambda line: (line.name, line.twin or ""))),
@@ -161,6 +190,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--report", type=Path, default=HOME / "drills", metavar="DIR")
+    parser.add_argument("--resume", action="store_true", help="leave out what is good already")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     return parser.parse_args(arguments)
 
