@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from random import Random
 
+from stack_here import StackHere, keep, rate, stores, verified
+
 from binlog.control import noop_frame
 from binlog.drills import Action, Drill, drill, twin
 from binlog.drills.action import Item, orders
@@ -45,6 +47,8 @@ def paid(item: Item | None, key: Item, data: Item) -> Item:
     title="An event that cannot be applied, on a hot key",
     looks="`binlog status` ends with 1: a key is parked. Its item stands still, all others go on.",
     take_back="`binlog rebuild` with the old applier parks the same keys again.",
+    on=("embedded", "stack"),
+    rto_s_on={"stack": 120.0},
 )
 @twin(
     "the event is left out instead of mending the applier",
@@ -66,7 +70,7 @@ def poison_event(d: Drill) -> None:
     hot = max((key for key in d.items("live") if key.endswith("hot")), default="hot")
 
     def parked() -> str:
-        d.caught_up("live")
+        d.caught_up("live", wanted=lambda entry: entry.action.key != hot)
         told = d.run("binlog parked {live} --json", exit=1).stdout
         return f"{hot} waits" if hot in told else ""
 
@@ -103,6 +107,9 @@ RESOLVE = "binlog resolve {log} {partition} {position} skip"
     title="A partition halts at a record that is no frame",
     looks="`binlog status` ends with 1 and names the partition; the other partitions go on.",
     take_back="A decision cannot be taken back: every reader goes by the first one.",
+    on=("embedded", "stack"),
+    rto_s_on={"stack": 240.0},  # the KCL begins, and two services wait before they look again
+    stack=StackHere,
     names={
         "partition": "the one that is halted, as `binlog halted LOG` prints it",
         "position": "where, as `binlog halted LOG` prints it",
@@ -112,14 +119,17 @@ RESOLVE = "binlog resolve {log} {partition} {position} skip"
 def partition_halted(d: Drill) -> None:
     """A writer of somebody's own puts a frame into the log whose checksum is wrong.
 
-    Every reader stops there, in that partition, and all alike. A decision is written into the log;
-    all go on, and nothing that was acknowledged is lost.
+    Every reader stops there, in that partition, and all alike; on the stack, where a Lambda function
+    and the KCL take a shard's records in order, in that shard. A decision is written into the log; all
+    go on, and nothing that was acknowledged is lost.
     """
     d.init()
-    d.load()
-    d.replicate("live")
-    d.flow(300)
-    d.caught_up("live")
+    d.load(rate(d))
+    for name in stores(d):
+        keep(d, name)
+    d.flow(200)
+    for name in stores(d):
+        d.caught_up(name)
 
     def halted() -> str:
         told = json.loads(d.run("binlog halted {log} --json", exit=1).stdout)
@@ -138,10 +148,14 @@ def partition_halted(d: Drill) -> None:
     with d.phase("restore"):
         d.run(RESOLVE)
     with d.phase("switch"):
-        d.caught_up("live")
+        for name in stores(d):
+            d.caught_up(name)
     with d.phase("verify"):
-        d.run("binlog verify {live} {log}")
+        verified(d, rate(d))
     d.flow(200)
-    d.settle("live")
+    for name in stores(d):
+        d.settle(name)
     d.log_holds()
     d.holds("live")
+    for name in stores(d)[1:]:
+        d.holds(name, measures=False)
