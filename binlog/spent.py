@@ -166,6 +166,14 @@ def begin() -> None:
     places = tuple({each for place in _installation() for each in (place, os.path.realpath(place))})
     seen: set[str] = set()
 
+    def is_ours(file: object) -> bool:
+        """The first time that it is opened."""
+        if not (isinstance(file, str) and file.endswith(_LIBRARIES) and file.startswith(places)):
+            return False
+        is_first = file not in seen
+        seen.add(file)
+        return is_first
+
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in _EVENTS:
             return
@@ -174,10 +182,8 @@ def begin() -> None:
                 own.add(_HEADER_BYTES)
             elif event == "os.rename" and str(arguments[1]).endswith(".pyc"):  # compiled, and kept
                 own.add(0, os.stat(arguments[0]).st_size)  # noqa: PTH116
-            elif event == "open" and isinstance(file := arguments[0], str) and file not in seen:
-                if file.endswith(_LIBRARIES) and file.startswith(places):
-                    seen.add(file)
-                    own.add(os.stat(file).st_size)  # noqa: PTH116  for each module
+            elif event == "open" and is_ours(arguments[0]):
+                own.add(os.stat(arguments[0]).st_size)  # noqa: PTH116  for each module
 
     own.add(*before)
     sys.addaudithook(heard)
