@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from binlog.drills import report_words as words
-from binlog.drills.result import DrillResult
+from binlog.drills.report_spent import price
+from binlog.drills.result import DrillResult, Spent
 from binlog.drills.steps import heard
 
 DATA, PAGE = Path("docs/drills-stack.json"), Path("docs/drills-stack.md")
@@ -42,6 +43,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     checks: int
     consumers: tuple[str, ...]  # what went on beside the commands, in the order of their start
     seconds: float
+    recovery: Spent = Spent()
+    run: Spent = Spent()
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +83,8 @@ def line_of(result: DrillResult) -> Line:
         checks=len(result.verdicts),
         consumers=consumers_of(result),
         seconds=result.seconds,
+        recovery=measured.recovery,
+        run=measured.run,
     )
 
 
@@ -160,6 +165,7 @@ def page(run: Run) -> str:
                 "stand-ins on one machine, and no promise for an account."
             ),
             "",
+            *_spent(drills),
             *_failures(run.lines),
             *_table(("part", "version"), sorted(run.versions.items())),
             "",
@@ -172,6 +178,32 @@ def _lost(line: Line) -> str:
         return words.UNKNOWN
     allowed = f", at most {line.lost_most:,}" if line.lost_most else ""
     return f"{line.lost:,} of {line.acknowledged:,}{allowed}"
+
+
+def _spent(drills: Sequence[Line]) -> list[str]:
+    rows = [
+        (
+            line.name,
+            words.size(line.recovery.read_bytes),
+            words.size(line.recovery.written_bytes),
+            words.count(sum(line.recovery.requests.values())),
+            words.count(line.recovery.write_units),
+            words.count(line.recovery.read_units),
+            price(line.recovery.dollars),
+            price(line.run.dollars),
+        )
+        for line in drills
+        if line.run.requests
+    ]
+    heads = (
+        "spent by the recovery", "read", "written", "requests", "write units", "read units",
+        "at list price", "whole drill",
+    )  # fmt: skip
+    how = (
+        "Counted by the processes themselves and by the stand-ins' own figures of units; what it would cost on "
+        "AWS. See [what a drill spends](drills.md#what-it-spends)."
+    )
+    return [*_table(heads, rows), "", how, ""] if rows else []
 
 
 def _failures(lines: Iterable[Line]) -> list[str]:
