@@ -103,6 +103,8 @@ def main(arguments: Sequence[str]) -> None:
     what_next = ["cat", log, "--table", table, "--key", json.dumps(key), *APPLIERS]
     console.print("Type this next, to see how that item came to be:", style="bold")
     console.print(f"  {command_line(what_next)}", soft_wrap=True)
+    console.print("And this, to lose a table and get it back, in files of its own:", style="bold")
+    console.print(f"  {command_line(['drill', 'run', 'table-dropped'])}", soft_wrap=True)
 
 
 # -- steps ---------------------------------------------------------------------------------------
