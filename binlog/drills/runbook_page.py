@@ -14,6 +14,7 @@ from string import Formatter
 from binlog.drills import report_words as words
 from binlog.drills import runbook_words as says
 from binlog.drills.declared import Declared
+from binlog.drills.report_spent import lead
 from binlog.drills.result import Command, DrillResult, Mark, PhaseName
 from binlog.drills.steps import heard
 from binlog.errors import RefusedError
@@ -276,7 +277,16 @@ def _measured(result: DrillResult) -> list[str]:
         *rows,
         f"| **from the disaster on** | **{words.seconds(result.measured.rto_s)}** |",
         "",
-        f"{words.lost(result)} {words.proved(result)}",
+        " ".join(
+            filter(
+                None,
+                (
+                    words.lost(result),
+                    words.proved(result),
+                    lead(result.measured.recovery, "The recovery"),
+                ),
+            )
+        ),
         (
             f"On {result.on}, {result.started_at[:10]}, binlog {result.versions.get('binlog', '')}, "
             f"{system}: {words.events(result.ledger.acknowledged)}, "

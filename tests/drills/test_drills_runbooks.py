@@ -97,6 +97,13 @@ def test_a_page_has_the_recovery_in_order_with_variables_for_addresses() -> None
     assert '    binlog snapshot "$LIVE" "$SNAPSHOTS"' in before
 
 
+def test_a_page_says_what_the_recovery_moved_and_what_it_cost() -> None:
+    """Between the marks: another figure tonight makes no page stale."""
+    text = runbook(declared(), sample_result())
+    spent = "The recovery read 403.2 KiB and wrote 96.0 KiB, by 58 requests, for $0.000258 at list"
+    assert spent in text.partition("<!-- measured -->")[2].partition("<!-- /measured -->")[0]
+
+
 def note(text: str, at_s: float) -> Mark:
     return Mark(kind="note", text=text, begin_s=at_s, end_s=at_s)
 
