@@ -93,7 +93,7 @@ def runbook(declared: Declared, result: DrillResult) -> str:
 
 
 def _prepared(result: DrillResult) -> list[str]:
-    """What was typed before the disaster, apart from making the log: it has to be there already."""
+    """What was typed before the disaster, and changed something: it has to be there already."""
     disaster_s = min(
         (mark.begin_s for mark in result.marks if mark.kind == "disaster"), default=float("inf")
     )
@@ -102,7 +102,7 @@ def _prepared(result: DrillResult) -> list[str]:
         for command in result.commands
         if command.phase is None
         and command.begin_s < disaster_s
-        and not command.typed.startswith("binlog init ")
+        and not {"init", *says.READ}.intersection(_verbs([command.typed]))
     ]
     before += [
         mark

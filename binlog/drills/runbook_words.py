@@ -32,7 +32,7 @@ NOTHING: dict[PhaseName, str] = {
 CAUGHT_UP = 'until `binlog status "$LOG" STORE` says that nothing is behind'
 
 # Of commands that change nothing, whatever comes of them.
-_READ = (
+READ = (
     "check",
     "status",
     "verify",
@@ -69,7 +69,7 @@ def otherwise(verbs: Iterable[str]) -> list[str]:
         "1: the answer is no; 2: what was typed cannot be done like that; 3: it failed on the way."
     )
     lines = [statuses, ""]
-    read = [verb for verb in used if verb in _READ]
+    read = [verb for verb in used if verb in READ]
     if read:
         verb = "changes" if len(read) == 1 else "change"
         lines.append(f"* {_listed(read)} {verb} nothing: again as often as you like.")

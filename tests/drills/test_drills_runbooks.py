@@ -93,6 +93,10 @@ def test_a_page_has_the_recovery_in_order_with_variables_for_addresses() -> None
     ]
     assert "    LOG='...'        # the log: kinesis://NAME?region=REGION, or file:DIR" in steps
     assert "Nothing to type." in steps
+    assert "## What has to be there" in text
+    looked = replace(sample_result().commands[0], typed="binlog status {log} --json")
+    only = replace(sample_result(), commands=(looked,))
+    assert "## What has to be there" not in runbook(declared(), only)
     before = text.partition("## What has to be there")[2].partition("##")[0]
     assert '    binlog snapshot "$LIVE" "$SNAPSHOTS"' in before
 
