@@ -77,6 +77,8 @@ def zombie_returns(d: Drill) -> None:
     for each in zombies:
         d.run(f"binlog check {{log}} {{{each.name}}}")
         d.holds(each.name, measures=False)
+    if len(zombies) > 1:
+        d.same(*stores(d))
 
 
 def digests(d: Drill) -> str:

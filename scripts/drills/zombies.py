@@ -123,7 +123,7 @@ class StackZombie(Zombie):
 
 
 def _settled(gate: Gate, held: int) -> bool:
-    return sum(gate.late.values()) >= held
+    return bool(sum(gate.late.values()) >= held)
 
 
 def _may_write(store: Path) -> bool:
