@@ -15,9 +15,10 @@ import pytest
 
 from binlog.aws.account import Account, connector
 from binlog.drills import Drill, drill, twin
-from binlog.drills.game_day import GameDay, MadeLedger, game_day
+from binlog.drills.game_day import GameDay, MadeLedger, game_day, price, total
 from binlog.drills.report_text import lines
 from binlog.drills.report_words import is_good
+from binlog.drills.result import DrillResult
 from binlog.drills.runner import run_drill
 from binlog.drills.targets.real import agree, clean_up, real_maker, who_and_where
 from scripts.standins.server import Server
@@ -108,6 +109,21 @@ def test_a_drill_passes_on_services_and_nothing_is_left(day: GameDay, tmp_path: 
     assert ACCOUNT in result.versions.values()
     assert len(ledger.path.read_bytes().splitlines()) == 2
     assert ledger.open_runs() == []
+    _check_spending(result)
+
+
+def _check_spending(result: DrillResult) -> None:
+    """Counted at all three services, by producers too, and below what was said before."""
+    recovery, run = result.measured.recovery, result.measured.run
+    assert recovery.requests["kinesis GetRecords"] > 0
+    assert (recovery.write_units or 0) >= result.measured.items > 0
+    assert run.requests["s3 PutObject"] > 0
+    [init] = [command for command in result.commands if command.typed.startswith("binlog init")]
+    assert (run.put_units or 0) > (init.spent.put_units or 0) == 1
+    assert 0 < (recovery.dollars or 0) < (run.dollars or 0) < total(price(1, objects=True))
+    assert (recovery.read_bytes or 0) > (recovery.written_bytes or 0) > 0
+    assert run.unanswered == 0
+    assert any("A stand-in was asked" in line for line in result.measured.counted)
 
 
 @pytest.mark.timeout(240)
