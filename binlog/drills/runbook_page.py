@@ -156,7 +156,7 @@ def _block(steps: Sequence[Command | Mark], result: DrillResult) -> list[str]:
     """Steps as lines of code, in the order of time; a repeat is shown once."""
     lines: list[str] = []
     for step in sorted(steps, key=lambda each: each.begin_s):
-        said = _command(step) if isinstance(step, Command) else _note(step, result)
+        said = _command(step, result) if isinstance(step, Command) else _note(step, result)
         line = f"    {said}"
         if not lines or lines[-1] != line:
             if (store := _replaced(step)) and not any("kill" in each for each in lines):
@@ -174,13 +174,17 @@ def _replaced(step: Command | Mark) -> str | None:
     return next((variables(w) for w in typed[2:] if is_so and w in ("{live}", "{lazy}")), None)
 
 
-def _command(command: Command) -> str:
-    said = []
+def _command(command: Command, result: DrillResult) -> str:
+    typed, said = command.typed, []
+    if typed.startswith("cp "):  # it takes paths, where everything else takes addresses
+        for name, address in result.addresses.items():
+            typed = typed.replace(f" {address.removeprefix('file:')}/", f" {{{name}}}/")
+        said.append("paths of folders; of S3: aws s3 cp")
     if command.expected != (0,):
         said.append(f"ends with {' or '.join(map(str, command.expected))}")
     if "--appliers " in command.typed:
         said.append("with appliers of your own")
-    line = variables(command.typed)
+    line = variables(typed)
     return f"{line}    # {'; '.join(said)}" if said else line
 
 

@@ -197,6 +197,15 @@ def test_braces_of_a_command_are_variables_and_doubled_ones_are_braces() -> None
     assert variables(typed) == """binlog blame "$LIVE" --log "$LOG" --key '{"id": "o1"}'"""
 
 
+def test_a_copy_of_files_names_the_places_and_not_the_drills_folders() -> None:
+    """``cp`` takes paths, where all other commands take addresses."""
+    command = replace(sample_result().commands[2], typed="cp copy/{segment} archive/{segment}")
+    addresses = {"copy": "file:copy", "archive": "file:archive"}
+    text = runbook(declared(), replace(sample_result(), commands=(command,), addresses=addresses))
+    assert '    cp "$COPY"/"$SEGMENT" "$ARCHIVE"/"$SEGMENT"    # paths of folders; ' in text
+    assert "    COPY='...'     # the archive's copy in another region" in text
+
+
 @pytest.mark.parametrize(
     "result",
     [sample_failed(), replace(sample_result(), passed=False), replace(sample_result(), name="x")],
