@@ -54,10 +54,7 @@ SETTLED_S = 3.0  # without a refusal: what is used then the shard takes
 WINDOW_S = 1.0  # over which, at least, that is counted
 PROBES, PROBES_PER_S = 1 / 32, 2.0  # of it, or so many a second, are tried on in a storm
 CLIMB, CLIMB_S = 2.0, 0.1  # back to it, from so long after the last refusal on
-HALF_S = (
-    10.0  # in which half of it is forgotten while the shard takes some and refuses some, but for
-)
-SHARED, SHARED_FRAMES = 0.5, 10  # this part of what it takes, where that is enough to count
+HALF_S = 10.0  # in which half of it is forgotten, while the shard takes some and refuses some
 
 
 class _Share:
@@ -102,13 +99,13 @@ class _Share:
 
     def _learn(self, now: float) -> None:
         """Something was taken since the last refusal: how much is it going to take?"""
-        used = self._used / (now - self._since) if now >= self._since + WINDOW_S else 0.0
         if now >= self.refused_at + SETTLED_S:
+            counted_s = now - self._since
+            used = self._used / counted_s if counted_s >= WINDOW_S else 0.0
             self.known = min(self.rate, used)
         else:
-            shared = used * SHARED if self._used >= SHARED_FRAMES else 0.0
             passed_s = min(now - self._learnt_at, SETTLED_S)  # a storm between says nothing of it
-            self.known = max(self.known * 0.5 ** (passed_s / HALF_S), min(self.rate, shared))
+            self.known *= 0.5 ** (passed_s / HALF_S)
         self._learnt_at = now
 
     def take(self, now: float, taken: int) -> None:
