@@ -75,10 +75,12 @@ class Judge:
             self._record.judged = acknowledged
             self._measure(missing + len(gone), found)
         named = f", {len(gone):,} of them named as lost" if gone else ""
+        # What the drill did not ask for has to be seen: so has what it would like to hide.
+        others = f", {acknowledged - total:,} others not asked for" if acknowledged > total else ""
         ok = self._record.say(
             f"no acknowledged event is missing in {name}{' but those named' if gone else ''}",
             ok=not missing and total > len(gone),
-            evidence=f"{total:,} acknowledged{named}, {missing:,} missing",
+            evidence=f"{total:,} acknowledged{named}, {missing:,} missing{others}",
             by="ledger",
             lines=self._lines(found.missing_ids),
         )

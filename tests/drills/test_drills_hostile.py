@@ -224,12 +224,13 @@ def test_what_was_done_is_told_from_what_went_on() -> None:
         d.run(REBUILD)
         d.holds("live")
 
-    result = ran(by_hand)
+    declared = made(by_hand)
+    result = run_drill(declared)
     assert (result.passed, result.failure) == (True, None)
     said = result.verdicts[0].evidence
     assert "is another one" in said or "no event has made" in said
     undone.append(True)
-    assert why(by_hand) == "it happened: rows by hand: nothing is changed by it"
+    assert run_drill(declared).failure == "it happened: rows by hand: nothing is changed by it"
 
 
 @pytest.mark.parametrize(

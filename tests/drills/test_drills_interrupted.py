@@ -43,7 +43,7 @@ STANDS = {
     "disaster": "\n    with d.disaster('x', shown=lambda: 'x'):\n        time.sleep(60)",
     "wait": "d.wait('never', lambda: False)",
     "frozen": "consumer.freeze(); time.sleep(60)",
-    "swallowed": "\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass\n    d.flow(1000)",
+    "swallowed": "\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass\n    d.flow(10**9)",
     "swallowed at the end": "\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass",
 }
 

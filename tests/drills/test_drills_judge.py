@@ -157,6 +157,13 @@ def test_events_that_are_named_as_lost_must_be_missing(world: World) -> None:
     assert world.record.measured.rpo_events >= 1
 
 
+def test_what_a_drill_does_not_ask_for_is_counted(world: World) -> None:
+    """One that leaves out what it has lost would be right about the rest."""
+    assert not world.table(wanted=lambda entry: not entry.id.endswith("7"))
+    [said] = [v for v in world.record.verdicts if v.by == "ledger"]
+    assert said.evidence.endswith(", 20 others not asked for")
+
+
 def test_an_event_has_one_outcome(world: World) -> None:
     """A producer that tells two is what the ledger is there to find."""
     counts = world.book.summary()
