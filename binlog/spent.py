@@ -145,12 +145,20 @@ class Own:
 
 
 def own_of(path: Path) -> tuple[int, int] | None:
-    """What the process of that file has read and written of Python; ``None``: it has not begun to work."""
+    """What the process of that file has read and written of Python; ``None``: it has not begun to work.
+
+    Raises:
+        ValueError: it has, and could not say so.
+    """
     try:
-        found = _OWN.unpack(Path(f"{path}{OWN}").read_bytes())
-    except (FileNotFoundError, struct.error):
+        read, written = _OWN.unpack(Path(f"{path}{OWN}").read_bytes())
+    except FileNotFoundError:
         return None
-    return (found[0], found[1]) if found[0] else None
+    except (OSError, struct.error) as error:
+        raise ValueError(f"{path}{OWN}: {error}") from error
+    if not read:
+        raise ValueError(f"{path}{OWN}: it was about to")
+    return read, written
 
 
 def begin() -> None:
@@ -162,7 +170,10 @@ def begin() -> None:
     path, before = os.environ.get(VARIABLE), io_of("self")
     if not path or before is None:
         return
-    own = Own(f"{path}{OWN}")
+    try:
+        own = Own(f"{path}{OWN}")
+    except OSError:  # a full disk: who counts finds a file without figures
+        return
     places = tuple({each for place in _installation() for each in (place, os.path.realpath(place))})
     seen: set[str] = set()
 

@@ -76,12 +76,12 @@ class Meter:
             self._last = self._read(self._pid)
 
     def _read(self, pid: int) -> _At:
-        return _At(
-            io_of(pid),
-            own_of(self._path),
-            self._path.stat().st_size if self._path.exists() else 0,
-            sum(path.stat().st_size for path in self._said if path.exists()),
-        )
+        io = io_of(pid)
+        try:
+            own = own_of(self._path)
+        except ValueError:  # it could not say so: then nobody knows
+            io = own = None
+        return _At(io, own, _size(self._path), sum(map(_size, self._said)))
 
     def whole(self) -> _Count:
         """All of it."""
@@ -97,6 +97,13 @@ class Meter:
             if at is None
             else _Count.of(self._path, at, tells_base=self._tells_base)
         )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Count(msgspec.Struct, kw_only=True):
@@ -118,7 +125,7 @@ class _Count(msgspec.Struct, kw_only=True):
     def of(cls, path: Path, at: _At, *, tells_base: bool = False) -> _Count:
         try:
             lines = read_lines(path.read_bytes()[: at.told] if at.told else b"")
-        except ValueError:
+        except (OSError, ValueError):
             return cls(missing=1)
         made = cls.of_lines(lines)
         if at.io is None:
@@ -222,9 +229,8 @@ class Spending:
     def measured(self) -> dict[str, Any]:
         """Figures by the names of `Measured`, when all that was started has ended."""
         ours = [meter.whole() for meter in self._meters]
-        told = self._drill.stat().st_size if self._drill.exists() else 0
         # The drill's own process is not measured by its files: the judge reads more than all others.
-        drills = replace(_Count.of(self._drill, _At(told=told)), unread=0)
+        drills = replace(_Count.of(self._drill, _At(told=_size(self._drill))), unread=0)
         whole = _sum([*ours, drills])
         recovery = _sum(meter.recovery() for meter in self._meters if meter.is_recovery)
         return {
@@ -264,8 +270,8 @@ def _sentences(
         )
         where = "" if whole.aws else "A stand-in was asked, which costs nothing. "
         yield (
-            f"{where}Dollars are list prices of us-east-1, on demand, without storage and traffic; "
-            "a shard is paid for the hour that it begins in."
+            f"{where}Dollars are list prices of us-east-1, DynamoDB on demand and Kinesis by the shard, "
+            "which is paid for the hour that it begins in; without storage and traffic."
         )
     else:
         yield (
