@@ -163,7 +163,12 @@ class Processes:
         return Child(
             [sys.executable, "-m", ours, *words[1:]] if ours else words,
             folder=self._folder,
-            environment={**self.environment, **(more or {}), VARIABLE: self._mark, **self._own()},
+            environment={
+                **self.environment,
+                **self._own(),
+                **(more or {}),
+                VARIABLE: self._mark,
+            },
             stdout=stdout,
             stderr=stderr,
             meter=self._spending.meter(words, *said),

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from binlog.drills.family import VARIABLE, freeze_all, kill_all, members, signal_all
+from binlog.drills.processes import Processes
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 
@@ -44,6 +46,25 @@ def family() -> Iterator[tuple[int, int, int, str]]:
     kill_all(process.pid, mark, seconds=10)
     process.wait(10)
     process.stdout.close()
+
+
+def test_a_commands_own_variables_are_the_last_word(tmp_path: Path) -> None:
+    """Another machine's folder is none of the drill's: what is given for all of them gives way."""
+    all_of_them = {**os.environ, "XDG_STATE_HOME": "nowhere", "OF_ALL": "1"}
+    processes = Processes(tmp_path, all_of_them, mark=os.urandom(8).hex())
+    script = "import os; print(os.environ['XDG_STATE_HOME'], os.environ['OF_ALL'], flush=True)"
+    started = processes.start(
+        "a command", [sys.executable, "-c", script], {"XDG_STATE_HOME": "elsewhere"}
+    )
+    try:
+        end = time.monotonic() + 20
+        while not started.has_ended:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert started.last_line == "elsewhere 1"
+        started.forgive()
+    finally:
+        processes.end_all()
 
 
 def state(pid: int) -> str:
