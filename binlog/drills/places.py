@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from binlog.drills.filling import Fill
 from binlog.envelope import CONTROL_PREFIX
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.reader import Reader
 
@@ -70,7 +71,7 @@ def _room(count: int) -> _Room:
 def places_of(log: Log, fills: Sequence[Fill] = ()) -> Places:
     """Of all events of a log, from its beginning to its end."""
     found = Places(fills)
-    reader = Reader(log)
+    reader = Reader(log, horizon=horizon_of(log))
     while (runs := reader.read(wait_s=0.0)) is not None:
         for run in runs:
             columns = run.columns

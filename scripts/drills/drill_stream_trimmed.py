@@ -30,7 +30,7 @@ def stream_trimmed(d: Drill) -> None:
     """
     assert isinstance(d.target, KinesisHere | KinesisForgets)
     d.init()
-    d.load(150, every_s=0.5)
+    d.load(150)
     d.flow(100)
     lazy = d.replicate("lazy")
     d.caught_up("lazy")
@@ -42,7 +42,7 @@ def stream_trimmed(d: Drill) -> None:
         for _ in range(2):
             d.target.clock.advance_hours(16)
             d.run("binlog archive {log} {archive} --once")
-    d.load(150, every_s=0.5)
+    d.load(150)
     d.flow(100)
     with d.phase("detect"):
         d.run("binlog replicate {log} {lazy} --once", exit=3)
@@ -53,7 +53,7 @@ def stream_trimmed(d: Drill) -> None:
     with d.phase("verify"):
         d.settle("lazy")  # a table in DynamoDB is compared while nobody writes to it
         d.run("binlog verify {lazy} {log} --archive {archive}")
-    d.load(150, every_s=0.5)
+    d.load(150)
     d.flow(100)
     d.settle("lazy")
     d.holds("lazy")

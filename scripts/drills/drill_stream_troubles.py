@@ -30,7 +30,7 @@ def given(d: Drill) -> tuple[KinesisHere | KinesisBehind, Background]:
 
 def produce(d: Drill) -> None:
     """Producers that do not wait long."""
-    d.load(150, options=SHORT, every_s=0.5)
+    d.load(150, options=SHORT)
 
 
 def compared(d: Drill) -> None:
