@@ -106,7 +106,11 @@ def clean_command(*, ledger: Path) -> None:
     from binlog.drills.game_day import MadeLedger
     from binlog.drills.targets.real import clean_up
 
-    left = clean_up(MadeLedger(ledger), lambda line: write_text(f"removing {line}"))
+    made = MadeLedger(ledger)
+    if not made.open_runs():
+        note(f"{ledger}: nothing is left" if ledger.exists() else f"{ledger}: no such file here")
+        return
+    left = clean_up(made, lambda line: write_text(f"removing {line}"))
     for line in left:
         write_text(f"left: {line}")
     if left:

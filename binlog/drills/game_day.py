@@ -113,9 +113,8 @@ def _read(path: Path) -> dict[str, str]:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RefusedError(
-            f"it cannot be read: {error}", str(path), "see docs/drills.md"
-        ) from error
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise RefusedError(f"it cannot be read: {why}", str(path), "see docs/drills.md") from error
     known = GameDay.__struct_fields__
     for name, value in found.items():
         if name not in known or not isinstance(value, str):
