@@ -161,11 +161,15 @@ class StackHere(Stack):
 
     def close(self) -> list[str]:
         proxies, self._proxies = self._proxies, []
+        mistakes: list[str] = []
         for proxy in proxies:
             if isinstance(proxy.intruder, Gate):
                 proxy.intruder.open()
-            proxy.close()
-        return super().close()
+            try:
+                proxy.close()
+            except BaseExceptionGroup as group:  # all else has to go, too
+                mistakes += [f"{proxy.url}: {error!r}" for error in group.exceptions]
+        return [*super().close(), *mistakes]
 
 
 def stores(d: Drill) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         data = self.rfile.read(length)
+        if len(data) < length:  # it was killed in the midst of it: the service never hears of it
+            self.close_connection = True
+            return
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         intruder, request = self.server.intruder, json.loads(data or b"{}")
 
