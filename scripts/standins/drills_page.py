@@ -51,8 +51,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """All of it, on one machine."""
 
     at: str  # UTC
-    commit: str  # of the checkout
-    changed: bool  # files of it differed from that commit
+    commits: tuple[str, ...]  # of the checkout, by goes; with a + where files differed from it
     seconds: float  # the stack's start and end, too; of all goes
     goes: int  # more than one: it was resumed
     busy: float  # processes that ran or waited for a CPU, a minute's mean, when it began
@@ -119,7 +118,7 @@ def page(run: Run) -> str:
     caught = Counter(line.name for line in twins if line.is_good)
     passed = sum(line.is_good for line in drills)
     goes = f" and {run.goes} goes" if run.goes > 1 else ""
-    commit = f"`{run.commit}`{', with changes' if run.changed else ''}"
+    commits = " and ".join(f"`{each}`" for each in run.commits)
     rows = [
         (
             f"{'✓' if line.is_good else '✗'} [{line.name}](runbooks/{line.name}.md)",
@@ -152,7 +151,7 @@ def page(run: Run) -> str:
             "",
             (
                 f"{passed} of {len(drills)} drills passed, {sum(caught.values())} of {len(twins)} sabotaged "
-                f"twins were caught, in {words.seconds(run.seconds)}{goes}; {run.at}, commit {commit}; "
+                f"twins were caught, in {words.seconds(run.seconds)}{goes}; {run.at}, commit {commits}; "
                 f"load of the machine at the start {run.busy:.1f}."
             ),
             "",

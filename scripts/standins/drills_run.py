@@ -136,8 +136,8 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
     options = _parse(arguments)
     began, at = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     busy = os.getloadavg()[0]
-    commit, changed = _said("git", "rev-parse", "--short=10", "HEAD"), _changed()
-    goes = options.report / "goes"  # how long each took, a line each
+    commit = _said("git", "rev-parse", "--short=10", "HEAD") + ("+" if _changed() else "")
+    goes = options.report / "goes"  # how long each took and of which commit it was, a line each
     if not options.resume:
         shutil.rmtree(options.report, ignore_errors=True)
     options.report.mkdir(parents=True, exist_ok=True)
@@ -154,17 +154,17 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
         return 3
     finally:
         with goes.open("a") as file:
-            file.write(f"{time.monotonic() - began:.1f}\n")
+            file.write(f"{time.monotonic() - began:.1f} {commit}\n")
     results = results_of(options.report)
     left_out = missing(results, options.names)
     if not is_whole or left_out or not results:
         print(f"not all of it was run: {', '.join(left_out)}; no page", file=sys.stderr)
         return 3
+    took = [line.split() for line in goes.read_text().splitlines()]
     run = Run(
         at=at,
-        commit=commit,
-        changed=changed,
-        seconds=round(sum(took := [float(line) for line in goes.read_text().split()]), 1),
+        commits=tuple(dict.fromkeys(each[1] for each in took)),
+        seconds=round(sum(float(each[0]) for each in took), 1),
         goes=len(took),
         busy=round(busy, 1),
         versions=versions_of(results),
