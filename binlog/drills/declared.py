@@ -98,7 +98,7 @@ def drill(
             raise ValueError(f"{name!r} is no name of a drill: write it like table-dropped")
         if not script.__doc__:
             raise ValueError(f"the drill {name} has no docstring: reports begin with it")
-        twins: tuple[Twin, ...] = tuple(reversed(getattr(script, _TWINS, [])))
+        twins: tuple[Twin, ...] = tuple(reversed(vars(script).pop(_TWINS, [])))
         if not twins:
             what = f"the drill {name} has no @twin"
             raise ValueError(f"{what}: nobody would know whether its judge can say no")

@@ -28,6 +28,9 @@ from binlog.log import Log
 from binlog.producer import ProducerOptions
 
 LINES_MAX = 12
+UNSEEN = (
+    "nothing is changed by it, or nothing that can be told from what moved by itself: see shown="
+)
 _JUDGES: dict[str, By] = {
     "verify": "verify",
     "check": "check",
@@ -202,7 +205,7 @@ class Drill(Waiting):
         self._record.say(
             f"it happened: {text}",
             ok=ok,
-            evidence="; ".join(evidence) or "nothing is changed by it",
+            evidence="; ".join(evidence) or UNSEEN,
             by="drill",
         )
 

@@ -199,7 +199,7 @@ def test_what_a_consumer_did_meanwhile_is_no_disaster() -> None:
         d.settle("live")
         d.holds("live")
 
-    assert why(harmless) == "it happened: nothing is done: nothing is changed by it"
+    assert why(harmless).startswith("it happened: nothing is done: nothing is changed by it")
 
 
 def test_what_was_done_is_told_from_what_went_on() -> None:
@@ -230,7 +230,8 @@ def test_what_was_done_is_told_from_what_went_on() -> None:
     said = result.verdicts[0].evidence
     assert "is another one" in said or "no event has made" in said
     undone.append(True)
-    assert run_drill(declared).failure == "it happened: rows by hand: nothing is changed by it"
+    failure = run_drill(declared).failure or ""
+    assert failure.startswith("it happened: rows by hand: nothing is changed by it")
 
 
 @pytest.mark.parametrize(
