@@ -19,7 +19,13 @@ ROOT = Path(__file__).parents[1]
 # An import may only go to the left, or stay in its package.
 LAYERS = ("binlog", "appliers", "snapshots", "consumers")
 # These know all the layers; in return nothing outside them knows them.
-KNOWS_ALL = ("binlog.cli", "binlog.drills", "binlog.testing", "binlog.pytest_plugin")
+KNOWS_ALL = (
+    "binlog.cli",
+    "binlog.drills",
+    "binlog.testing",
+    "binlog.pytest_drills",
+    "binlog.pytest_plugin",
+)
 # A library of a service, and the words of which one must stand in the name of a file that uses it,
 # or of its folder.
 SERVICE_LIBRARIES = {
