@@ -117,6 +117,9 @@ def page(run: Run) -> str:
     by_drill = Counter(line.name for line in twins)
     caught = Counter(line.name for line in twins if line.is_good)
     passed = sum(line.is_good for line in drills)
+    of_twins = f"{sum(caught.values())} of {len(twins)} sabotaged twins were caught"
+    if not twins:
+        of_twins = "their sabotaged twins were not run"
     goes = f" and {run.goes} goes" if run.goes > 1 else ""
     commits = " and ".join(f"`{each}`" for each in run.commits)
     rows = [
@@ -127,7 +130,7 @@ def page(run: Run) -> str:
             ", ".join(f"{name} {words.seconds(took)}" for name, took in line.phases.items()),
             words.seconds(line.rto_s_most),
             f"{line.held} of {line.checks}",
-            f"{caught[line.name]} of {by_drill[line.name]}",
+            f"{caught[line.name]} of {by_drill[line.name]}" if by_drill[line.name] else "not run",
             ", ".join(line.consumers) or "none",
             words.seconds(line.seconds),
         )
@@ -150,8 +153,7 @@ def page(run: Run) -> str:
             ),
             "",
             (
-                f"{passed} of {len(drills)} drills passed, {sum(caught.values())} of {len(twins)} sabotaged "
-                f"twins were caught, in {words.seconds(run.seconds)}{goes}; {run.at}, commit {commits}; "
+                f"{passed} of {len(drills)} drills passed, {of_twins}, in {words.seconds(run.seconds)}{goes}; {run.at}, commit {commits}; "
                 f"load of the machine at the start {run.busy:.1f}."
             ),
             "",
@@ -165,6 +167,7 @@ def page(run: Run) -> str:
             ),
             "",
             *_spent(drills),
+            *_slow(run),
             *_failures(run.lines),
             *_table(("part", "version"), sorted(run.versions.items())),
             "",
@@ -203,6 +206,13 @@ def _spent(drills: Sequence[Line]) -> list[str]:
         "AWS. See [what a drill spends](drills.md#what-it-spends)."
     )
     return [*_table(heads, rows), "", how, ""] if rows else []
+
+
+def _slow(run: Run) -> list[str]:
+    if run.seconds < SECONDS_MAX:
+        return []
+    said = f"The run took longer than it may take, {words.seconds(SECONDS_MAX)} on two quiet CPUs."
+    return [said, ""]
 
 
 def _failures(lines: Iterable[Line]) -> list[str]:

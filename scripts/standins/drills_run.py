@@ -1,12 +1,13 @@
 """Run all drills on the local stack, and all their twins, and write the page of it; see `drills-stack`.
 
-    scripts/drills-stack [--report DIR] [--seed N] [--resume] [NAME...]
+    scripts/drills-stack [--report DIR] [--seed N] [--resume] [--no-twins] [NAME...]
 
 The stack is brought up unless it is, and put down if it was brought up here. What came of each drill is
 in DIR (`.standins/drills`), DIR/index.html first; that of the twins in DIR/twins. Where no drills are
 named and all of them were run to their end, docs/drills-stack.json and .md say what came of it,
 whatever that is. With --resume what has come out as it has to is not run again: after Ctrl-C, or when
 something was mended; the page then says in how many goes it was done, and how long all of them took.
+With --no-twins the twins are left out, and the page says so.
 Exit status 1 if a drill failed, or a twin was not caught.
 """
 
@@ -60,7 +61,12 @@ def stack_is_up(stack: Stack) -> Iterator[Mapping[str, str]]:
 
 
 def run_all(
-    chosen: Iterable[Declared], report: Path, seed: int, variables: Mapping[str, str]
+    chosen: Iterable[Declared],
+    report: Path,
+    seed: int,
+    variables: Mapping[str, str],
+    *,
+    twins: bool = True,
 ) -> bool:
     """Whether every drill and every twin was run that has no good result there yet."""
     good = {(each.name, each.twin) for each in results_of(report) if is_good(each)}
@@ -73,7 +79,7 @@ def run_all(
         names = [
             each.name for each in chosen if any((each.name, r) not in good for r in runs(each))
         ]
-        if not names:
+        if not names or (more and not twins):
             continue
         command = [sys.executable, "-m", "binlog.cli", "drill", "run", *names]
         command += ["--drills", str(DRILLS), "--on", "stack", "--seed", str(seed)]
@@ -95,13 +101,15 @@ def results_of(report: Path) -> list[DrillResult]:
     return [result for folder in folders if folder.is_dir() for result in read_results(folder)]
 
 
-def missing(results: Sequence[DrillResult], names: Sequence[str]) -> list[str]:
+def missing(
+    results: Sequence[DrillResult], names: Sequence[str], *, twins: bool = True
+) -> list[str]:
     """Drills and twins for the stack of which there is no result."""
     found = {(result.name, result.twin) for result in results}
     return [
         each.name if twin is None else f"{each.name}: {twin}"
         for each in chosen_of(names)
-        for twin in (None, *(twin.what for twin in each.twins))
+        for twin in (None, *(twin.what for twin in each.twins if twins))
         if (each.name, twin) not in found
     ]
 
@@ -145,7 +153,7 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
     try:
         with stack_is_up(stack or Stack()) as variables:
             chosen = chosen_of(options.names)
-            is_whole = run_all(chosen, options.report, options.seed, variables)
+            is_whole = run_all(chosen, options.report, options.seed, variables, twins=options.twins)
     except CannotRunError as error:
         print(f"cannot run: {error}")
         return CANNOT_RUN
@@ -156,7 +164,9 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
         with goes.open("a") as file:
             file.write(f"{time.monotonic() - began:.1f} {commit}\n")
     results = results_of(options.report)
-    left_out = missing(results, options.names)
+    if not options.twins:
+        results = [each for each in results if each.twin is None]
+    left_out = missing(results, options.names, twins=options.twins)
     if not is_whole or left_out or not results:
         print(f"not all of it was run: {', '.join(left_out)}; no page", file=sys.stderr)
         return 3
@@ -191,6 +201,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--report", type=Path, default=HOME / "drills", metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="leave out what is good already")
+    parser.add_argument(
+        "--no-twins", dest="twins", action="store_false", help="leave out all twins"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     return parser.parse_args(arguments)
 
