@@ -49,6 +49,7 @@ def recover(d: Drill, rebuild: str) -> None:
     looks=LOOKS,
     take_back=TAKE_BACK,
     on=("embedded", "stack", "real"),
+    rto_s_on={"stack": 120.0},
 )
 @twin(
     "another store is rebuilt, and not the one that is read",
@@ -70,6 +71,7 @@ def table_dropped(d: Drill) -> None:
     looks=LOOKS,
     take_back=TAKE_BACK,
     on=("embedded", "stack", "real"),
+    rto_s_on={"stack": 120.0},
 )
 @twin(
     "whoever types it leaves the updates out",
