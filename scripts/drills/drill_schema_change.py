@@ -96,8 +96,11 @@ def schema_change(d: Drill) -> None:
 
         # A function does not end: its mapping delivers the same records again and again.
         goes_on = d.target.name == "stack"
-        ended = lambda: consumer.state.startswith("ended")  # noqa: E731
-        d.wait("the consumer that stops", lambda: refused() and (goes_on or ended()), alone=True)
+
+        def stops() -> bool:
+            return bool(refused()) and (goes_on or consumer.has_ended)
+
+        d.wait("the consumer that stops", stops, alone=True)
         return f"the consumer ({consumer.state}): {refused()[-1][:200]}"
 
     with d.disaster("producers write schema 2", shown=stopped):
