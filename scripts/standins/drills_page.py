@@ -42,6 +42,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     held: int  # of so many checks
     checks: int
     consumers: tuple[str, ...]  # what went on beside the commands, in the order of their start
+    at: str  # UTC, when it began
     seconds: float
     recovery: Spent = Spent()
     run: Spent = Spent()
@@ -57,6 +58,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     busy: float  # processes that ran or waited for a CPU, a minute's mean, when it began
     versions: dict[str, str]
     lines: tuple[Line, ...]
+    lacking: tuple[str, ...] = ()  # drills for the stack of which there is no result
 
     @property
     def is_good(self) -> bool:
@@ -81,6 +83,7 @@ def line_of(result: DrillResult) -> Line:
         held=sum(verdict.ok for verdict in result.verdicts),
         checks=len(result.verdicts),
         consumers=consumers_of(result),
+        at=result.started_at,
         seconds=result.seconds,
         recovery=measured.recovery,
         run=measured.run,
@@ -127,18 +130,19 @@ def page(run: Run) -> str:
             f"{'✓' if line.is_good else '✗'} [{line.name}](runbooks/{line.name}.md)",
             _lost(line),
             words.seconds(line.rto_s),
-            ", ".join(f"{name} {words.seconds(took)}" for name, took in line.phases.items()),
+            ", ".join(f"{name} {words.seconds(took)}" for name, took in words.phases(line.phases)),
             words.seconds(line.rto_s_most),
             f"{line.held} of {line.checks}",
             f"{caught[line.name]} of {by_drill[line.name]}" if by_drill[line.name] else "not run",
             ", ".join(line.consumers) or "none",
             words.seconds(line.seconds),
+            line.at[11:16],
         )
         for line in drills
     ]
     heads = (
         "drill", "lost", "recovered in", "by phase", "target", "checks", "twins caught",
-        "consumers", "whole drill",
+        "consumers", "whole drill", "began",
     )  # fmt: skip
     return "\n".join(
         [
@@ -167,6 +171,7 @@ def page(run: Run) -> str:
             ),
             "",
             *_spent(drills),
+            *([f"No result yet of {', '.join(run.lacking)}.", ""] if run.lacking else []),
             *_slow(run),
             *_failures(run.lines),
             *_table(("part", "version"), sorted(run.versions.items())),
