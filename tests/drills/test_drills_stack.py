@@ -163,7 +163,7 @@ def test_only_what_is_not_good_yet_is_run_again(
         typed.append(command)
         return SimpleNamespace(returncode=1)
 
-    monkeypatch.setattr(drills_run.subprocess, "run", run)
+    monkeypatch.setattr("scripts.standins.drills_run.subprocess.run", run)
     assert drills_run.run_all([passed, failed, both], tmp_path, 7, {})
     names = [[each for each in command if each in DRILLS] for command in typed]
     assert names == [[failed.name, both.name], [both.name]]
@@ -182,7 +182,7 @@ class Pretended(Stack):
 
     def running(self) -> list[Running]:
         class Answers(Running):
-            answers = True  # type: ignore[assignment]
+            answers = True
 
         return [Answers("ministack", 1, 2, "")] if self.is_up else []
 
