@@ -249,7 +249,7 @@ class Archiver:
         return self._write(self._since)
 
     def _write(self, partitions: Collection[int]) -> bool:
-        # What can be written no more is refused when all others are.
+        # What can be written no more is refused, and then all others are to be written already.
         if any(self._cutters[p].is_full for p in partitions):
             partitions = self._since
         are_ours: list[bool] = []
@@ -258,8 +258,7 @@ class Archiver:
             self._note_written(written)
             are_ours.append(written.is_ours)
 
-        wanted = sorted(partitions, key=lambda p: (self._cutters[p].is_full, p))
-        self._writer.write([self._cutters[p] for p in wanted], note)
+        self._writer.write([self._cutters[p] for p in sorted(partitions)], note)
         return all(are_ours)
 
     def _note_written(self, written: Written) -> None:
