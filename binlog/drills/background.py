@@ -60,8 +60,11 @@ class Background:
         return self._process.poll() is not None
 
     def said(self) -> str:
-        """Its output so far, the last of it."""
-        return self._said.read_text(errors="replace")[-4_000:]
+        """Its output so far, the last of it; why it cannot be read, if somebody removed the folder."""
+        try:
+            return self._said.read_text(errors="replace")[-4_000:]
+        except OSError as error:
+            return f"its output cannot be read: {error.strerror}"
 
     @property
     def last_line(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -232,3 +233,19 @@ def test_the_line_that_repeats_a_drill_finds_it(
     ):
         result = run_drill(declared(lambda _: None, file=str(file)))
         assert result.repeat == f"binlog drill run {found} embedded --seed 0"
+
+
+def test_a_folder_that_somebody_clears_away_is_a_drill_that_failed() -> None:
+    """A job that empties temporary directories, say: there is a result, and nothing goes on."""
+
+    def cleared(d: Drill) -> None:
+        d.init(partitions=1)
+        d.append(PUTS)
+        d.replicate("live")
+        shutil.rmtree(d.target.folder)
+        with d.disaster("the store is not there", changes="live"):
+            d.target.path("live").write_bytes(b"")
+
+    result = run_drill(declared(cleared))
+    assert "FileNotFoundError" in refused(result)
+    assert any("cannot be read" in mark.text for mark in result.marks)
