@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from binlog.drills.seen import plain
+from binlog.errors import RefusedError
 
 CONTROL = "binlog"  # ``PREFIX.binlog`` has a store's checkpoints, and its catalog
 
@@ -22,6 +23,8 @@ def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]
         found = list(LiveTables(client, prefix).table(table).scan(ConsistentRead=True))
     except client.exceptions.ResourceNotFoundException:
         return {}  # not made yet, or dropped
+    except RefusedError:
+        return {}  # the store has no such table: brought back to before its first event, say
     return {item["id"]["S"]: {n: plain(v) for n, v in item.items()} for item in found}
 
 
