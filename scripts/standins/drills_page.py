@@ -58,7 +58,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     busy: float  # processes that ran or waited for a CPU, a minute's mean, when it began
     versions: dict[str, str]
     lines: tuple[Line, ...]
-    lacking: tuple[str, ...] = ()  # drills for the stack of which there is no result
 
     @property
     def is_good(self) -> bool:
@@ -171,7 +170,6 @@ def page(run: Run) -> str:
             ),
             "",
             *_spent(drills),
-            *([f"No result yet of {', '.join(run.lacking)}.", ""] if run.lacking else []),
             *_slow(run),
             *_failures(run.lines),
             *_table(("part", "version"), sorted(run.versions.items())),

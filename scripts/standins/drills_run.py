@@ -192,7 +192,7 @@ def main(arguments: Sequence[str], stack: Stack | None = None) -> int:
 def _changed() -> bool:
     """Whether files differ from the commit, apart from what this writes."""
     lines = _said("git", "status", "--porcelain").splitlines()
-    return any(line[3:] not in (str(DATA), str(PAGE)) for line in lines)
+    return any(line.split(maxsplit=1)[-1] not in (str(DATA), str(PAGE)) for line in lines)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

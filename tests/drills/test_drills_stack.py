@@ -19,18 +19,8 @@ from tests.drills.sample import sample_failed, sample_result
 
 ROOT = Path(__file__).resolve().parents[2]
 DRILLS = load_drills([ROOT / "scripts/drills"])
-# They passed there one by one, and the machine had no time for them when all of it was run.
-LACKING = {
-    "poison-event",
-    "reshard-under-load",
-    "table-dropped",
-    "table-dropped-snapshot",
-    "zombie-returns",
-}
 THERE = sorted(name for name, each in DRILLS.items() if "stack" in each.on)
-RUN = [name for name in THERE if name not in LACKING]
 SAMPLE = sample_result()
-BUSY = 4.0  # more than two CPUs have time for
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +28,7 @@ def committed() -> Run:
     return decode_run((ROOT / DATA).read_bytes())
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", THERE)
 def test_every_drill_for_the_stack_has_passed_there(committed: Run, name: str) -> None:
     """Who lets a drill take place there, or adds one, runs `scripts/drills-stack` and commits it."""
     [line] = [each for each in committed.lines if each.name == name and each.twin is None]
@@ -51,20 +41,10 @@ def test_every_drill_for_the_stack_has_passed_there(committed: Run, name: str) -
     assert 0 < line.rto_s <= line.rto_s_most
 
 
-@pytest.mark.parametrize("name", RUN)
-def test_every_twin_of_it_was_caught_there_or_the_page_says_that_none_was_run(
-    committed: Run, name: str
-) -> None:
+@pytest.mark.parametrize("name", THERE)
+def test_every_twin_of_it_was_caught_there(committed: Run, name: str) -> None:
     caught = {line.twin for line in committed.lines if line.name == name and line.is_good} - {None}
-    if any(line.twin is not None for line in committed.lines):
-        assert caught == {twin.what for twin in DRILLS[name].twins}
-    else:
-        assert "their sabotaged twins were not run" in page(committed)
-
-
-def test_of_which_drills_there_is_no_result_is_said(committed: Run) -> None:
-    assert set(committed.lacking) == LACKING
-    assert not LACKING & {line.name for line in committed.lines}
+    assert caught == {twin.what for twin in DRILLS[name].twins}
 
 
 def test_the_page_says_what_the_data_says(committed: Run) -> None:
@@ -73,10 +53,7 @@ def test_the_page_says_what_the_data_says(committed: Run) -> None:
 
 
 def test_all_of_it_took_less_than_it_may(committed: Run) -> None:
-    """On two CPUs that have nothing else to do; whoever looks at the page sees what they had to do."""
-    assert sum(line.seconds for line in committed.lines) > 0
-    assert committed.seconds < SECONDS_MAX or committed.busy > BUSY
-    assert committed.seconds < SECONDS_MAX or "longer than it may take" in page(committed)
+    assert 0 < sum(line.seconds for line in committed.lines) <= committed.seconds < SECONDS_MAX
 
 
 def test_of_a_drill_for_one_place_alone_it_is_said_why() -> None:
