@@ -43,7 +43,7 @@ class Record:
     def mark(self, kind: Kind, text: str, begin_s: float, end_s: float | None = None) -> None:
         """Something that has happened, from then to now."""
         end_s = self.now_s() if end_s is None else end_s
-        made = Mark(kind=kind, text=text, begin_s=round(begin_s, 3), end_s=round(end_s, 3))
+        made = Mark(kind=kind, text=text, begin_s=round(begin_s, 6), end_s=round(end_s, 6))
         with self._lock:
             self.marks.append(made)
             self.marks.sort(key=lambda each: each.begin_s)
@@ -75,7 +75,7 @@ class Record:
             self.phase = None
             end_s = self.now_s()
             self.phase_ended()
-            self.phases.append(Phase(name=name, begin_s=round(begin_s, 3), end_s=round(end_s, 3)))
+            self.phases.append(Phase(name=name, begin_s=round(begin_s, 6), end_s=round(end_s, 6)))
 
     def command(self, command: Command) -> None:
         """One that has ended."""

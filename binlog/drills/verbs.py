@@ -249,7 +249,7 @@ class Drill(Waiting):
             typed=wanted,
             shown=shown,
             phase=self._record.phase,
-            begin_s=round(begin_s, 3),
+            begin_s=round(begin_s, 6),
             seconds=round(ended.seconds, 3),
             status=ended.status,
             expected=expected,

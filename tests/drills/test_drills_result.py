@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from binlog.drills.record import Record
 from binlog.drills.result import SCHEMA, DrillResult, decode_result, encode_result
 from tests.drills.sample import sample_failed, sample_result
 
@@ -31,3 +32,10 @@ def test_a_twin_that_failed_by_accident_is_not_caught() -> None:
     )
     assert not accident.caught
     assert not good.caught
+
+
+def test_a_moment_at_the_end_of_a_phase_is_of_that_phase() -> None:
+    """A command that goes on is started in less than a millisecond; the runbook has to have it."""
+    record = Record(lambda _: None)
+    record.mark("note", "started", 1.000_4, 1.000_4)
+    assert record.marks[0].begin_s == pytest.approx(1.000_4, abs=1e-6)
