@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import google_crc32c
 import msgspec
-from msgspec.structs import replace
 
 from binlog.archive.keys import Place, next_place, segment_key
+from binlog.archive.sealing import sealed
 from binlog.archive.segment_info import Outline, SegmentInfo
 from binlog.errors import BinlogError, DamageError, RefusedError
 from binlog.log import Position
@@ -78,9 +77,6 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crc: int = 0
 
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
 def first_of(partition: int) -> int:
     """The first partition of those that share a note."""
     return partition - partition % PARTITIONS_PER_NOTE
@@ -101,7 +97,7 @@ def encode_ends(first: int, ends: Mapping[int, End]) -> bytes:
             for p, e in sorted(ends.items())
         },
     )
-    return _encode(replace(note, crc=google_crc32c.value(_encode(note)))) + b"\n"
+    return sealed(note)
 
 
 def read_ends(objects: Objects, first: int) -> dict[int, End] | None:
@@ -116,7 +112,9 @@ def read_ends(objects: Objects, first: int) -> dict[int, End] | None:
     try:
         note = msgspec.json.decode(data, type=_Note)
         ends = {
-            int(p): End(Place(*line[:2]), line[2], Position(line[3], int(line[4])), _hex(line[5]))
+            int(p): End(
+                Place(*line[:2]), line[2], Position(line[3], int(line[4])), bytes.fromhex(line[5])
+            )
             for p, line in note.ends.items()
         }
         # The very bytes that were written for it, whatever was changed.
@@ -124,10 +122,6 @@ def read_ends(objects: Objects, first: int) -> dict[int, End] | None:
     except (msgspec.DecodeError, ValueError):
         return None
     return ends if is_same and all(first_of(p) == first for p in ends) else None
-
-
-def _hex(text: str) -> bytes:
-    return bytes.fromhex(text)
 
 
 class EndNotes:

@@ -14,11 +14,10 @@ says is believed, so it has a checksum (CRC-32C of the note with ``crc`` 0), and
 
 from __future__ import annotations
 
-import google_crc32c
 import msgspec
-from msgspec.structs import replace
 
 from binlog.archive.keys import seen_key
+from binlog.archive.sealing import sealed
 from binlog.archive.segment import ranges_of, shards_of
 from binlog.log import Position, Shard
 from binlog.objects.objects import Objects
@@ -56,9 +55,6 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crc: int = 0
 
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
 def encode_seen(seen: Seen, partition: int) -> bytes:
     """The note's bytes."""
     place, end = seen.position, seen.end
@@ -72,7 +68,7 @@ def encode_seen(seen: Seen, partition: int) -> bytes:
         str(end.sequence),
         [(each.id, list(each.parents), ranges_of(each.partitions)) for each in seen.shards],
     )
-    return _encode(replace(note, crc=google_crc32c.value(_encode(note)))) + b"\n"
+    return sealed(note)
 
 
 def write_seen(objects: Objects, partition: int, seen: Seen) -> None:

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-import google_crc32c
 import msgspec
-from msgspec.structs import replace
 
+from binlog.archive.sealing import checksum, sealed
 from binlog.log import Position
 from binlog.objects.objects import Objects
 
@@ -46,9 +45,6 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crc: int = 0
 
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
 def through_key(shard: str) -> str:
     """The key of a shard's note: a shard's id may be anything."""
     return f"through/{sha256(shard.encode()).hexdigest()[:32]}.json"
@@ -67,8 +63,7 @@ def write_through(objects: Objects, through: Through) -> None:
         through.arrival_ms,
         {str(p): (end.shard, str(end.sequence)) for p, end in through.ends.items()},
     )
-    note = replace(note, crc=google_crc32c.value(_encode(note)))
-    objects.put(through_key(through.shard), _encode(note) + b"\n")
+    objects.put(through_key(through.shard), sealed(note))
 
 
 def read_through(objects: Objects, shard: str) -> Through | None:
@@ -82,11 +77,7 @@ def read_through(objects: Objects, shard: str) -> Through | None:
         return None
     try:
         note = msgspec.json.decode(data, type=_Note)
-        if (
-            note.format != THROUGH_FORMAT
-            or note.shard != shard
-            or google_crc32c.value(_encode(replace(note, crc=0))) != note.crc
-        ):
+        if note.format != THROUGH_FORMAT or note.shard != shard or checksum(note) != note.crc:
             return None
         ends = {int(p): Position(end[0], int(end[1])) for p, end in note.ends.items()}
         return Through(shard, int(note.sequence), note.arrival_ms, ends)

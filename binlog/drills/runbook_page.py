@@ -25,7 +25,7 @@ FROM_RUN = (
     "What to type",
     "If a step ends otherwise",
 )  # only a run can say
-_ROUNDED_S = 0.002  # times are rounded to milliseconds
+_ROUNDED_S = 0.002  # by what a result may have rounded its times
 _VARIABLE = re.compile(r'"\$([A-Z_]+)"')
 
 

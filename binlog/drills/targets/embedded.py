@@ -18,11 +18,10 @@ from binlog.drills.clock import ClockAhead
 from binlog.drills.harm import Parts, parts_of_files, parts_of_sqlite
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.seen import seen_in_sqlite
+from binlog.drills.target import STORES
 from binlog.drills.targets.copying import copying_files
 from binlog.errors import StorageError
 from binlog.log import Log
-
-STORES = ("live", "lazy", "aside", "other")
 
 
 class Embedded:

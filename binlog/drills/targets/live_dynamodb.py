@@ -21,10 +21,8 @@ def read_live(client: Any, prefix: str, table: str) -> dict[str, dict[str, Any]]
 
     try:
         found = list(LiveTables(client, prefix).table(table).scan(ConsistentRead=True))
-    except client.exceptions.ResourceNotFoundException:
-        return {}  # not made yet, or dropped
-    except RefusedError:
-        return {}  # the store has no such table: brought back to before its first event, say
+    except (client.exceptions.ResourceNotFoundException, RefusedError):
+        return {}  # not made yet, dropped, or of a store brought back to before its first event
     return {item["id"]["S"]: {n: plain(v) for n, v in item.items()} for item in found}
 
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from appliers.address import open_store
-from appliers.store import Store
 from binlog.address import open_log, parse_address
 from binlog.aws.errors import error_code, trouble
 from binlog.drills.clock import ClockAhead
@@ -37,13 +35,11 @@ from binlog.drills.game_day import (
     price,
     total,
 )
-from binlog.drills.harm import Parts, parts_of_tables
 from binlog.drills.processes import nobodys_environment
-from binlog.drills.target import Target
+from binlog.drills.target import STORES, Target
 from binlog.drills.targets.aws_made import Client, Made, client_of
 from binlog.drills.targets.copying import copying_files, copying_objects
-from binlog.drills.targets.embedded import STORES
-from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
+from binlog.drills.targets.on_services import OnServices
 from binlog.errors import RefusedError
 from binlog.log import Log
 
@@ -51,7 +47,7 @@ OBJECTS = ("archive", "copy", "snapshots")
 Item = dict[str, Any]
 
 
-class Real:
+class Real(OnServices):
     """See `binlog.drills.target.Target`. All of it is named ``NAME-RUN..``, and removed by `close`."""
 
     name = "real"
@@ -88,10 +84,6 @@ class Real:
         ledger.write(self._entry)
 
     @property
-    def addresses(self) -> Mapping[str, str]:
-        return self._addresses
-
-    @property
     def environment(self) -> Mapping[str, str]:
         """The user's credentials: here they are meant, and no others."""
         meant = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -113,28 +105,14 @@ class Real:
             address = f"file:{self.path(name)}"
         return open_log(address, clock=ClockAhead(clock_s))
 
-    def open_store(self, name: str) -> Store:
-        return open_store(self._addresses[name], must_exist=True)
-
-    def rows(self, name: str, table: str) -> Iterator[tuple[str, Item]]:
-        self.open_store(name).close()  # whether it is there is the project's to say
-        return iter(self.items(name, table).items())
-
-    def items(self, name: str, table: str) -> dict[str, Item]:
-        address = parse_address(self._addresses[name])
-        return read_live(self._made.client("store"), address.path, table)
+    def _client(self) -> Any:
+        return self._made.client("store")
 
     def path(self, name: str) -> Path:
         address = self._addresses[name]
         if not address.startswith("file:"):
             raise RefusedError("it is no file of this machine", address, "see the drill's on=")
         return self.folder / address.removeprefix("file:")
-
-    def fingerprint(self, name: str) -> str:
-        total = sha256()
-        for part in self._parts(name):
-            total.update(f"{part}\n".encode())
-        return total.hexdigest()
 
     def _parts(self, name: str) -> Iterator[str]:
         if name in STORES:
@@ -153,14 +131,6 @@ class Real:
 
     # -- disasters -------------------------------------------------------------------------------
 
-    def parts(self, name: str) -> Parts | None:
-        if name not in STORES:
-            return None
-        return parts_of_tables(((t, self._scan(t)) for t in self._tables(name)), CONTROL)
-
-    def stored(self, name: str) -> bytes:
-        return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))
-
     def drop_table(self, name: str, table: str) -> None:
         dropped = [each for each in self._tables(name) if self._is_of(each, name, table)]
         if not dropped:
@@ -169,9 +139,6 @@ class Real:
         for each in dropped:
             client.delete_table(TableName=each)
             client.get_waiter("table_not_exists").wait(TableName=each)
-
-    def drop_checkpoints(self, name: str) -> None:
-        self.drop_table(name, CONTROL)
 
     def corrupt(self, name: str, table: str, count: int) -> list[str]:
         client, changed = self._made.client("store"), []

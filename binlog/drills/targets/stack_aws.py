@@ -11,38 +11,32 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from appliers.address import open_store
-from appliers.store import Store
-from binlog.address import open_log, parse_address
+from binlog.address import open_log
 from binlog.aws.account import Account
 from binlog.aws.counting import count_calls
 from binlog.aws.identity import endpoint_of
-from binlog.drills.action import Item
 from binlog.drills.clock import ClockAhead
 from binlog.drills.game_day import LOOPBACK
-from binlog.drills.harm import Parts, parts_of_tables
 from binlog.drills.processes import nobodys_environment
+from binlog.drills.target import STORES
 from binlog.drills.targets.copying import copying_objects
-from binlog.drills.targets.live_dynamodb import CONTROL, read_live, stored_bytes
+from binlog.drills.targets.on_services import OnServices
 from binlog.drills.targets.stack_consumers import by_consumers
 from binlog.errors import RefusedError
 from binlog.log import Log
 
 SERVICES = ("KINESIS", "DYNAMODB", "S3")
-STORES = ("live", "lazy", "aside", "other")
 _UP = 'scripts/stack up && eval "$(scripts/stack env)"'
 
 
-class Stack:
+class Stack(OnServices):
     """See `binlog.drills.target.Target`."""
 
     name = "stack"
-    # Commands that read a stream to its end come to it only where there is a pause.
     rate = 150.0
     every_s = 1.0
     init_more = "--shards 2"
@@ -110,10 +104,6 @@ class Stack:
             raise RefusedError(what, url, do)
 
     @property
-    def addresses(self) -> Mapping[str, str]:
-        return self._addresses
-
-    @property
     def environment(self) -> Mapping[str, str]:
         return {
             **nobodys_environment(),
@@ -136,24 +126,11 @@ class Stack:
     def open_log(self, name: str = "log", *, clock_s: float = 0.0) -> Log:
         return open_log(self._addresses[name], clock=ClockAhead(clock_s))
 
-    def open_store(self, name: str) -> Store:
-        return open_store(self._addresses[name], must_exist=True)
-
-    def rows(self, name: str, table: str) -> Iterator[tuple[str, Item]]:
-        self.open_store(name).close()  # whether it is there is the project's to say
-        return iter(self.items(name, table).items())
-
-    def items(self, name: str, table: str) -> dict[str, Item]:
-        return read_live(self._dynamodb, parse_address(self._addresses[name]).path, table)
+    def _client(self) -> Any:
+        return self._dynamodb
 
     def path(self, name: str) -> Path:
         raise RefusedError("no file of this machine", self._addresses[name], "run it on embedded")
-
-    def fingerprint(self, name: str) -> str:
-        total = sha256()
-        for part in self._parts(name):
-            total.update(f"{part}\n".encode())
-        return total.hexdigest()
 
     def _parts(self, name: str) -> Iterator[str]:
         if name == "log":
@@ -169,14 +146,6 @@ class Stack:
             for each in self._objects(name):
                 yield f"{each['Key']} {each['Size']} {each['ETag']}"
 
-    def parts(self, name: str) -> Parts | None:
-        if name not in STORES:
-            return None
-        return parts_of_tables(((t, self._scan(t)) for t in self._tables(name)), CONTROL)
-
-    def stored(self, name: str) -> bytes:
-        return b"".join(stored_bytes(item) for t in self._tables(name) for item in self._scan(t))
-
     def drop_table(self, name: str, table: str) -> None:
         dropped = self._tables(name, table)
         if not dropped:
@@ -184,9 +153,6 @@ class Stack:
         for physical in dropped:
             self._dynamodb.delete_table(TableName=physical)
             self._dynamodb.get_waiter("table_not_exists").wait(TableName=physical)
-
-    def drop_checkpoints(self, name: str) -> None:
-        self.drop_table(name, CONTROL)
 
     def corrupt(self, name: str, table: str, count: int) -> list[str]:
         [physical] = self._tables(name, table)
