@@ -62,14 +62,17 @@ def note(text: str) -> None:
     click.echo(one_line(text), err=True)
 
 
+_NAMES = ("id", "digest", "key")  # no numbers, even where they are of digits alone
+
+
 def write_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
 ) -> None:
     """A table for people. Columns whose cells are all numbers are set to the right."""
     cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     right = [
-        bool(cells) and all(_is_number(row[place]) for row in cells)
-        for place in range(len(columns))
+        bool(cells) and column not in _NAMES and all(_is_number(row[place]) for row in cells)
+        for place, column in enumerate(columns)
     ]
     if sys.stdout.isatty():
         _draw_table(columns, cells, right, title)
