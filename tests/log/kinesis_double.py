@@ -95,7 +95,7 @@ class KinesisDouble:
         self.sent: list[list[dict[str, Any]]] = []
         self._iterators: dict[str, tuple[str, str, int]] = {}  # stream, shard, next sequence
         self._numbers = count(1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # of what is counted down above; a stream has its own
 
     def connect(self, puts: bool) -> KinesisDouble:  # noqa: ARG002
         return self
@@ -190,9 +190,10 @@ class KinesisDouble:
         assert 1 <= len(Records) <= 500
         keys = [record["PartitionKey"] for record in Records]
         assert len(set(keys)) == len(keys), "two records of one partition in a call"
-        self.sent.append([dict(record) for record in Records])
-        stream = self._ready(StreamName)
-        fault = self.faults.popleft() if self.faults else None
+        with self._lock:
+            self.sent.append([dict(record) for record in Records])
+            stream = self._ready(StreamName)
+            fault = self.faults.popleft() if self.faults else None
         if fault is not None:
             if fault.kind == "error":
                 raise refusal(fault.code, status=500 if "Internal" in fault.code else 400)
@@ -235,12 +236,17 @@ class KinesisDouble:
     def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:
         self.before_reads()
         self._called("get_records")
-        if self.throttled_reads:
-            self.throttled_reads -= 1
+        if self._is_one_of("throttled_reads"):
             raise refusal("ProvisionedThroughputExceededException")
         if ShardIterator not in self._iterators:
             raise refusal("ExpiredIteratorException")
         name, shard_id, at = self._iterators[ShardIterator]
+        with self._stream(name).lock:
+            return self._page(name, shard_id, at, Limit)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _page(self, name: str, shard_id: str, at: int, limit: int) -> dict[str, Any]:
         stream = self._stream(name)
         if not self.counts_forgotten:
             stream.trim(self.clock.now_ms())
@@ -250,18 +256,16 @@ class KinesisDouble:
         if self.shown_after_ms:
             newest_ms = self.clock.now_ms() - self.shown_after_ms
             shown = next((n for n, r in enumerate(left) if r.put_ms > newest_ms), shown)
-        page = left[: min(Limit, self.page_records, shown)]
+        page = left[: min(limit, self.page_records, shown)]
         while len(page) > 1 and sum(len(record.data) for record in page) > PAGE_BYTES_MAX:
             page.pop()
-        if self.empty_pages and left:
-            self.empty_pages -= 1
+        if left and self._is_one_of("empty_pages"):
             page = []
         after = page[-1].sequence + 1 if page else at
         edge_ms = stream.edge_ms(self.clock.now_ms())
         behind = 1_000 if len(left) > len(page) and not self.behind_is_always_0 else 0
         ended = shard.closed_ms is not None and len(left) == len(page)
-        if ended and self.silent_ends:
-            self.silent_ends -= 1
+        if ended and self._is_one_of("silent_ends"):
             ended = False
         return self._reply(
             Records=[
@@ -278,7 +282,12 @@ class KinesisDouble:
             MillisBehindLatest=behind,
         )
 
-    # -- inside ----------------------------------------------------------------------------------
+    def _is_one_of(self, name: str) -> bool:
+        """Of calls that are counted down, each of which one thread has."""
+        with self._lock:
+            left: int = getattr(self, name)
+            setattr(self, name, max(0, left - 1))
+        return left > 0
 
     def _called(self, operation: str) -> None:
         with self._lock:
@@ -287,7 +296,8 @@ class KinesisDouble:
             raise self.refuse[operation]
 
     def _reply(self, **fields: Any) -> dict[str, Any]:
-        ahead_ms = self.dates_ahead.popleft() if self.dates_ahead else 0
+        with self._lock:
+            ahead_ms = self.dates_ahead.popleft() if self.dates_ahead else 0
         date = format_datetime(moment((self.clock.now_ms() + ahead_ms) // 1000 * 1000), usegmt=True)
         headers = {"date": date} if self.has_dates else {}
         return fields | {"ResponseMetadata": {"HTTPHeaders": headers}}
@@ -319,7 +329,7 @@ class KinesisDouble:
             "throttle": "ProvisionedThroughputExceededException",
             "fail": "InternalFailure",
         }.get(kind, "")
-        with self._lock:
+        with stream.lock:
             return [
                 {"ErrorCode": code, "ErrorMessage": "no"}
                 if code and index in failing
@@ -329,7 +339,7 @@ class KinesisDouble:
 
 
 class StreamDouble:
-    """One stream."""
+    """One stream. Any thread may call: none sees a shard in which another one has half done something."""
 
     def __init__(self, created_ms: int, name: str, shards: int) -> None:
         self.name = name
@@ -343,6 +353,7 @@ class StreamDouble:
         self.arrives_off_ms: Callable[[], int] = lambda: 0  # of a record's own time
         self.unlisted: dict[str, int] = {}  # shards, and the lists in which they are left out
         self._numbers = count()
+        self.lock = threading.RLock()
         for i in range(shards):
             low, high = i * 2**128 // shards, (i + 1) * 2**128 // shards - 1
             self._open(low, high, (), created_ms)
@@ -356,46 +367,51 @@ class StreamDouble:
 
     def land(self, record: dict[str, Any], now_ms: int) -> dict[str, Any]:
         key = int(record["ExplicitHashKey"])
-        shard = next(
-            s for s in self.shards.values() if s.closed_ms is None and s.low <= key <= s.high
-        )
-        sequence = shard.first + shard.ever * self.step
-        shard.ever += 1
-        arrival_ms = now_ms + self.arrives_off_ms()
-        shard.records.append(
-            Stored(sequence, arrival_ms, record["PartitionKey"], record["Data"], now_ms)
-        )
+        with self.lock:
+            shard = next(
+                s for s in self.shards.values() if s.closed_ms is None and s.low <= key <= s.high
+            )
+            sequence = shard.first + shard.ever * self.step
+            shard.ever += 1
+            arrival_ms = now_ms + self.arrives_off_ms()
+            shard.records.append(
+                Stored(sequence, arrival_ms, record["PartitionKey"], record["Data"], now_ms)
+            )
         return {"SequenceNumber": str(sequence), "ShardId": shard.id}
 
     def split(self, shard_id: str, at: int, now_ms: int) -> tuple[str, str]:
         """At a hash key; ``at`` goes to the second child."""
         shard = self.shards[shard_id]
-        shard.closed_ms = now_ms
-        one = self._open(shard.low, at - 1, (shard_id,), now_ms)
-        two = self._open(at, shard.high, (shard_id,), now_ms)
+        with self.lock:
+            shard.closed_ms = now_ms
+            one = self._open(shard.low, at - 1, (shard_id,), now_ms)
+            two = self._open(at, shard.high, (shard_id,), now_ms)
         return one.id, two.id
 
     def merge(self, first: str, second: str, now_ms: int) -> str:
         one, two = self.shards[first], self.shards[second]
-        one.closed_ms = two.closed_ms = now_ms
-        return self._open(one.low, two.high, (first, second), now_ms).id
+        with self.lock:
+            one.closed_ms = two.closed_ms = now_ms
+            return self._open(one.low, two.high, (first, second), now_ms).id
 
     def edge_ms(self, now_ms: int) -> int:
         return now_ms - self.retention_hours * HOUR_MS
 
     def trim(self, now_ms: int) -> None:
-        for shard in self.shards.values():
-            shard.records = [r for r in shard.records if r.arrival_ms >= self.edge_ms(now_ms)]
+        with self.lock:  # else what lands meanwhile would land in the list that is given up
+            for shard in self.shards.values():
+                shard.records = [r for r in shard.records if r.arrival_ms >= self.edge_ms(now_ms)]
 
     def listed(self, now_ms: int) -> list[ShardDouble]:
         edge = self.edge_ms(now_ms)
-        hidden = {shard for shard, lists in self.unlisted.items() if lists > 0}
-        self.unlisted = {shard: lists - 1 for shard, lists in self.unlisted.items() if lists > 1}
-        return [
-            s
-            for s in self.shards.values()
-            if s.id not in hidden and (s.closed_ms is None or s.closed_ms >= edge)
-        ]
+        with self.lock:
+            hidden = {shard for shard, lists in self.unlisted.items() if lists > 0}
+            self.unlisted = {s: lists - 1 for s, lists in self.unlisted.items() if lists > 1}
+            return [
+                s
+                for s in self.shards.values()
+                if s.id not in hidden and (s.closed_ms is None or s.closed_ms >= edge)
+            ]
 
 
 def described(shard: ShardDouble) -> dict[str, Any]:
