@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -16,6 +18,8 @@ from binlog.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "binlog.cli"]
+LIMIT_S = 100.0
+"""Of what has to come: no measure of speed, since others may have the machine to themselves."""
 
 
 class Ran(NamedTuple):
@@ -81,6 +85,12 @@ class Started(subprocess.Popen[bytes]):
         assert self.stdin is not None
         self.stdin.write(data)
         self.stdin.flush()
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Until it has, however long that takes; the suite's time limit is the failure."""
+        while not happened():
+            assert self.poll() is None, self.communicate()
+            time.sleep(0.01)
 
     def receive(self) -> dict[str, Any]:
         """The next line of its standard output; blocks until it is there."""

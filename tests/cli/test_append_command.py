@@ -15,7 +15,7 @@ from binlog.errors import DamageError
 from binlog.log import Put, Reply
 from binlog.logs.memory import MemoryLog
 from binlog.params import Params
-from tests.cli.running import Started, append, assert_one_line, binlog
+from tests.cli.running import LIMIT_S, Started, append, assert_one_line, binlog
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_acknowledges_while_its_input_is_open(log: str, tmp_path: Path) -> None:
         for number in range(1, 4):
             process.send(b'{"id": "a"}\n')
             assert process.receive()["line"] == number  # the suite's time limit is the failure
-        out, err = process.communicate(b'{"id": "last, and without a line end"}', timeout=30)
+        out, err = process.communicate(b'{"id": "last, and without a line end"}', timeout=LIMIT_S)
     assert [json.loads(line)["line"] for line in out.splitlines()] == [4]
     assert (process.returncode, err) == (0, b"")
 
@@ -180,7 +180,7 @@ def test_ctrl_c_prints_what_is_durable_and_ends_with_130(log: str, tmp_path: Pat
         process.send(b'{"id": "a"}\n{"id": "b"}\n')
         acks = [process.receive() for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, out, err) == (130, b"", b"binlog: interrupted\n")
     assert {event["id"] for event in events(log)} == {ack["id"] for ack in acks}
 
@@ -190,7 +190,7 @@ def test_a_reader_that_leaves_ends_it_quietly(log: str, tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.close()
         process.send(b'{"id": "a"}\n')
-        assert process.wait(30) == 141
+        assert process.wait(LIMIT_S) == 141
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert len(events(log)) == 1
@@ -208,7 +208,7 @@ def test_a_full_disk_is_status_3_and_keeps_what_was_acknowledged(log: str, tmp_p
     )
     args = ("append", log, "--table=users", "--key=id")
     with Started(*args, cwd=tmp_path, preexec_fn=limit_file_size) as process:
-        out, err = process.communicate(lines, timeout=60)
+        out, err = process.communicate(lines, timeout=LIMIT_S)
     assert process.returncode == 3
     assert_one_line(err.decode())
     assert "append what is not acknowledged again" in err.decode()
@@ -231,7 +231,7 @@ def test_several_appenders_to_one_log_are_normal(log: str, tmp_path: Path) -> No
         for number, process in enumerate(processes):
             process.send(b"".join(b'{"id": "%d", "n": %d}\n' % (n % 5, number) for n in range(200)))
         for process in processes:
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=LIMIT_S)
             assert process.returncode == 0
             acknowledged |= {json.loads(line)["id"] for line in out.splitlines()}
     assert len(acknowledged) == 600

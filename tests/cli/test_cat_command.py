@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from binlog.json_values import untyped_item
-from tests.cli.running import Started, append, binlog
+from tests.cli.running import LIMIT_S, Started, append, binlog
 
 FIELDS = """partition offset version id type schema table key time arrival data meta session
     number""".split()  # noqa: SIM905 (as section 11 writes them)
@@ -332,4 +332,4 @@ def test_follows_up_to_a_vector_that_is_still_to_come(log: str, directory: Path)
             process.receive()
         append(log, key | {"n": 1}, key | {"n": 2})
         assert process.receive()["offset"] == end + 1
-        assert process.wait(30) == 0
+        assert process.wait(LIMIT_S) == 0

@@ -18,6 +18,14 @@ from consumers.health import Doctor
 from tests.cli.running import append, binlog
 
 
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A disk with room, whatever the machine's has."""
+    usage = SimpleNamespace(total=100 * 2**30, free=50 * 2**30, used=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    return usage
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> str:
     address = f"file:{tmp_path / 'log'}"
@@ -68,10 +76,10 @@ def test_a_store_of_another_log(store: str, tmp_path: Path) -> None:
     assert "belongs to log" in found["store"]["what"]
 
 
-def test_a_full_disk_is_unhealthy(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_unhealthy(log: str, roomy: SimpleNamespace) -> None:
     """A log that cannot grow acknowledges nothing."""
-    usage = SimpleNamespace(total=100 * 2**30, free=2**30, used=0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    usage = roomy
+    usage.free = 2**30
     found = look(log, status=1)
     assert found["disk"]["what"] == "1.0 GiB of 100.0 are free"
     usage.free = 3 * 2**30
@@ -89,8 +97,8 @@ def test_a_folder_that_is_only_readable_is_noted(log: str, monkeypatch: pytest.M
 
 def test_a_clock_behind_the_logs_is_unhealthy(log: str) -> None:
     """Some writer's was ahead: the log's time stands still until it is passed."""
-    with DirectoryLog(log.removeprefix("file:")) as opened:
-        now_ms = opened.now_ms()
+    with DirectoryLog(log.removeprefix("file:"), clock=ManualClock(0)) as opened:
+        now_ms = opened.now_ms()  # when the last record came, whatever time it is by now
     for behind_ms, state in ((1_000, "ok"), (5_000, "noted"), (61_000, "unhealthy")):
         clock = ManualClock(now_ms - behind_ms)
         [found] = [

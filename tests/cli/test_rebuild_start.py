@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from binlog.cli.rebuild_options import prepare_load
 from binlog.errors import RefusedError
-from tests.cli.running import Started, append, binlog
+from tests.cli.running import LIMIT_S, Started, append, binlog
 from tests.contracts.dynamodb_places import store_on
 from tests.stores.dynamodb_double import DynamoDBDouble
 
@@ -187,17 +186,13 @@ def test_killed_it_goes_on_with_what_was_folded(log: str, tmp_path: Path) -> Non
     command = ["rebuild", log, store, "--workers", "4", "--appliers", "slow:appliers", "--json"]
     command += ["--work", f"file:{work}"]
     with Started(*command, cwd=tmp_path) as running:
-        until = time.monotonic() + 30
-        while len(groups(work)) < 3 or not (tmp_path / "waiting").exists():
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        running.wait_until(lambda: len(groups(work)) == 3 and (tmp_path / "waiting").exists())
         running.send_signal(signal.SIGKILL)
-        assert running.communicate(timeout=30)[0] == b""
+        assert running.communicate(timeout=LIMIT_S)[0] == b""
     assert not (tmp_path / "f.db").exists()
     (tmp_path / "go").touch()
     with Started(*command, cwd=tmp_path) as running:
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=LIMIT_S)
     assert running.returncode == 0, err
     assert b'"resumed":3' in out.replace(b" ", b"")
     assert not work.exists() or not any(path.is_file() for path in work.rglob("*"))

@@ -13,7 +13,7 @@ import pytest
 
 from appliers.stores import SQLiteStore
 from tests.check.replicas import flip, last_segment
-from tests.cli.running import Started, append, binlog
+from tests.cli.running import LIMIT_S, Started, append, binlog
 
 KEYS = {
     "events",
@@ -382,13 +382,11 @@ def test_following_ends_cleanly_when_asked(
     """What came meanwhile is applied and committed, the report printed, the status 0."""
     path = tmp_path / "replica.db"
     with Started("replicate", log, f"sqlite:{path}", "--json", cwd=tmp_path) as running:
-        while applied(path) < 64:
-            assert running.poll() is None
+        running.wait_until(lambda: applied(path) == 64)
         append(log, {"id": "late", "n": 1})
-        while applied(path) < 65:
-            assert running.poll() is None
+        running.wait_until(lambda: applied(path) == 65)
         running.send_signal(number)
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=LIMIT_S)
     assert running.returncode == 0, err
     assert json.loads(out)["events"] == 65
     assert err == b""

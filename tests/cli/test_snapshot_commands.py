@@ -10,6 +10,9 @@ import pytest
 
 from tests.cli.running import append, binlog
 
+# All that is ever taken in one piece of time, whatever the hour strikes meanwhile.
+KEEP_ONE = ("--keep", "9999w:9999w")
+
 
 class Place:
     """A log, a replica of it, and where its snapshots go."""
@@ -110,7 +113,7 @@ def test_a_policy_is_a_dry_run_until_yes(place: Place) -> None:
     """A typing error in a policy must not cost a snapshot."""
     first, second, third = (place.taken("--anew")["id"] for _ in range(3))
     order = [each["id"] for each in place.listed()]
-    keep = ["snapshots", place.dest, "--keep", "1h:1h", "--log", place.log]
+    keep = ["snapshots", place.dest, *KEEP_ONE, "--log", place.log]
     [told] = binlog(*keep, "--json").lines
     assert told["dry_run"]
     assert sorted(told["removed"]) == sorted({first, second, third} - {order[-1]})
@@ -129,7 +132,7 @@ def test_the_oldest_stays_where_no_log_is_named(place: Place) -> None:
     for _ in range(3):
         place.taken("--anew")
     order = [each["id"] for each in place.listed()]
-    [done] = binlog("snapshots", place.dest, "--keep", "1h:1h", "--yes", "--json").lines
+    [done] = binlog("snapshots", place.dest, *KEEP_ONE, "--yes", "--json").lines
     assert [each["id"] for each in done["kept"]] == [order[0], order[-1]]
     assert done["kept"][0]["reasons"] == ["the oldest, since no log was named"]
 

@@ -23,7 +23,7 @@ def test_spoils():
     os.environ["SPOILT"] = "yes"
 def test_is_not_spoilt(): assert shop.PRICE == 1 and "SPOILT" not in os.environ
 def test_says_much(): assert shop.PRICE == 2, "x" * 100_000
-def test_hangs(): time.sleep(60)
+def test_hangs(): time.sleep(3_600)
 def test_dies(): os.kill(os.getpid(), 9)
 """
 
@@ -39,7 +39,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _ask(tree: Path, *names: str, timeout: float = 30) -> list[dict[str, Any]]:
+def _ask(tree: Path, *names: str, timeout: float = 600) -> list[dict[str, Any]]:
     jobs = [
         {"tree": str(tree), "tests": [f"tests/test_shop.py::{name}"], "timeout": timeout}
         for name in names
@@ -50,7 +50,6 @@ def _ask(tree: Path, *names: str, timeout: float = 30) -> list[dict[str, Any]]:
         input="".join(f"{json.dumps(job)}\n" for job in jobs),
         capture_output=True,
         text=True,
-        timeout=120,
         check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,6 +31,8 @@ from tests.contracts.store_contract import GENESIS, checkpoint
 from tests.snapshot.snapshot_support import ONCE, filled, new_log, orders, rows, taken
 from tests.stores.dynamodb_double import DynamoDBDouble
 from tests.stores.dynamodb_story import begin
+
+LIMIT_S = 100.0  # of what has to come, however busy the machine is
 
 
 class Failing(MemoryObjects):
@@ -429,22 +431,28 @@ def test_ctrl_c_ends_all_workers_soon(tmp_path: Path, monkeypatch: pytest.Monkey
     objects = MemoryObjects()
 
     def interrupted(self: Future[None], timeout: float | None = None) -> None:
-        started.wait(5)
+        assert started.wait(LIMIT_S)
         raise KeyboardInterrupt
 
-    started = threading.Event()
+    started, told = threading.Event(), threading.Event()
+    leave = ThreadPoolExecutor.__exit__
+
+    def left(pool: ThreadPoolExecutor, *error: Any) -> bool | None:
+        told.set()  # whatever the workers are to know they can know by now
+        return leave(pool, *error)
 
     def slow(_: Any) -> None:
         started.set()
-        threading.Event().wait(0.1)  # by then it is interrupted
+        assert told.wait(LIMIT_S)
 
     double.hooks["scan"] = slow
     monkeypatch.setattr(Future, "result", interrupted)
+    monkeypatch.setattr(ThreadPoolExecutor, "__exit__", left)
     with pytest.raises(KeyboardInterrupt):
         take_snapshot(store_on(double, width=1), objects, workers=4, part_bytes=1)
     monkeypatch.undo()
     del double.hooks["scan"]
-    assert double.counts["scan"] - before <= 8
+    assert 1 <= double.counts["scan"] - before <= 4, "of each worker the page that was under way"
     manifest = take_snapshot(store_on(double, width=1), objects, workers=4, part_bytes=1)
     assert manifest.tables["orders"].items == 400
     assert len(snapshots_in(objects)) == 1

@@ -67,12 +67,10 @@ def test_an_error_ends_the_others_at_once() -> None:
     def work(task: int, _: Advance) -> None:
         if task:
             raise DamageError("bad")
-        time.sleep(60)
+        time.sleep(3_600)
 
-    began = time.monotonic()
-    with pytest.raises(DamageError):
+    with pytest.raises(DamageError):  # the suite's time limit is the failure
         run(work, [0, 1])
-    assert time.monotonic() - began < 20
 
 
 SLEEPERS = """
@@ -81,7 +79,7 @@ from snapshots.workers import run_forked
 
 def work(task, advance):
     os.write(1, b"w")
-    time.sleep(60)
+    time.sleep(3_600)
 
 run_forked(work, [1, 2], workers=2, name="test")
 """
@@ -99,8 +97,6 @@ def test_workers_end_with_their_parent(number: signal.Signals) -> None:
     assert parent.stdout is not None
     with parent.stdout:
         assert parent.stdout.read(2) == b"ww", "both are at work"
-        began = time.monotonic()
         parent.send_signal(number)
-        assert parent.stdout.read() == b""
+        assert parent.stdout.read() == b""  # the suite's time limit is the failure
     assert parent.wait() != 0
-    assert time.monotonic() - began < 20
