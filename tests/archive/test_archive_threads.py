@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -23,7 +24,8 @@ from binlog.objects.memory import MemoryObjects
 from tests.archive.archive_world import assert_whole
 from tests.log.log_frames import PARAMS, put
 
-HANG_S = 20.0
+WAIT_S = 60.0  # for what happens at once, unless the test fails
+HELD_S = 20.0  # a block, unless somebody else does the rest
 PARTITIONS = 12
 MANY = msgspec.structs.replace(PARAMS, partitions=PARTITIONS)
 
@@ -41,7 +43,7 @@ class Slow:
         self.by.append(threading.current_thread().name)
         if is_first:
             self.begun.set()
-            assert self.done.wait(HANG_S), "nobody else did the rest"
+            assert self.done.wait(HELD_S), "nobody else did the rest"
         elif len(self.by) == 5:
             self.done.set()
         return compress(data)
@@ -62,7 +64,7 @@ def test_who_waits_for_a_block_compresses_the_others_meanwhile(slow: Slow) -> No
     pools = Threads()
     with pools:
         waits = [pools.compress_later(blocks[0])]
-        assert slow.begun.wait(HANG_S)
+        assert slow.begun.wait(WAIT_S)
         waits += [pools.compress_later(block) for block in blocks[1:]]
         assert [wait() for wait in waits] == [compress(block) for block in blocks]
         assert [wait() for wait in waits] == [compress(block) for block in blocks], "once more"
@@ -88,19 +90,32 @@ def test_each_block_is_compressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(seen) == blocks
 
 
+def at_the_end(pool: ThreadPoolExecutor, act: Callable[[], None]) -> None:
+    """When a pool takes nothing any more, and what was queued is given up."""
+    pause = threading.Event()
+    with suppress(RuntimeError):
+        while not pause.wait(0.001):
+            pool.submit(int)
+    act()
+
+
 def test_what_nobody_waited_for_ends_with_the_run(slow: Slow) -> None:
     """Not a block stays in memory, and not a thread."""
+    before = set(threading.enumerate())
     pools = Threads()
     with pools:
         pools.compress_later(b"a")
-        assert slow.begun.wait(HANG_S)
+        assert slow.begun.wait(WAIT_S)
         left = pools.compress_later(b"b")
-        threading.Timer(0.1, slow.done.set).start()  # while the run ends
+        assert pools._compress is not None
+        ending = threading.Thread(target=at_the_end, args=(pools._compress, slow.done.set))
+        ending.start()
+    ending.join()
     with pytest.raises(CancelledError):
         left()
     assert not pools._blocks
     assert len(slow.by) == 1
-    assert not [t for t in threading.enumerate() if t.name.startswith("binlog-compress")]
+    assert not set(threading.enumerate()) - before
     assert pools.compress_later(b"c")() == compress(b"c"), "in the caller's own"
 
 
@@ -122,7 +137,11 @@ def test_what_goes_wrong_is_raised_where_it_is_waited_for(monkeypatch: pytest.Mo
 
 
 class Watched(MemoryObjects):
-    """What is written at the same time. ``together``: none ends before as many are there."""
+    """What is written at the same time. ``together``: none ends before as many are there.
+
+    ``refused``: the first ends at once, one fails, and the others end when nobody waits for them, or
+    a while after whoever wrote was told.
+    """
 
     def __init__(self, *, together: int = 1, refused: str = "") -> None:
         super().__init__()
@@ -132,7 +151,8 @@ class Watched(MemoryObjects):
         self._refused = refused
         self._counting = threading.Lock()
         self._meeting = threading.Barrier(together)
-        self.failed = threading.Event()
+        self.told = threading.Event()
+        self.left = threading.Event()
 
     def put_new(self, key: str, data: bytes) -> bool:
         if not key.startswith("chain/"):
@@ -142,12 +162,11 @@ class Watched(MemoryObjects):
             self.most = max(self.most, self._now)
         try:
             if self._refused and self._refused in key:
-                self.failed.set()
                 raise StorageError("no answer", key)
-            if self._refused:
-                assert self.failed.wait(HANG_S)
-                threading.Event().wait(0.05)  # until the error has come to who waits
-            self._meeting.wait(HANG_S)
+            if self._refused and "p0000/" not in key:
+                assert self.told.wait(WAIT_S)
+                self.left.wait(0.3)
+            self._meeting.wait(WAIT_S)
             return super().put_new(key, data)
         finally:
             with self._counting:
@@ -245,12 +264,26 @@ def test_nobody_writes_any_more_when_an_error_is_raised(log: MemoryLog) -> None:
     objects = Watched(refused="p0001/")
     into = Archive.create(objects, log.params, log.genesis)
     pools, told = Threads(), []
+
+    def later(call: Call) -> Call:
+        wait = pools.write_later(call)
+
+        def wait_for_it() -> bool:
+            try:
+                return wait()
+            except StorageError:
+                objects.told.set()
+                raise
+
+        return wait_for_it
+
     with pools:
         cutters = list(fed(log, objects, pools.compress_later))
-        writer = Writer(log, into, later=pools.write_later)
+        writer = Writer(log, into, later=later)
         with pytest.raises(StorageError, match="no answer"):
             writer.write(cutters, lambda w: told.append(w.info.partition))
-        begun = len(objects.ended)
-        assert begun >= WRITES_AT_ONCE, "and each of them has ended"
+        ended = len(objects.ended)
+        objects.left.set()
+        assert ended >= WRITES_AT_ONCE, "and each of them has ended"
         assert objects.most <= WRITES_AT_ONCE
         assert told == [0], "what came before it"

@@ -53,7 +53,7 @@ def test_what_a_living_process_builds_stays(tmp_path: Path) -> None:
         "made = Aside(REAL, sys.argv[1])\n"
         "open(made.path + '/GENESIS', 'w').close()\n"
         "print(made.path, flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(3_600)\n"
     )
     target = str(tmp_path / "log")
     builder = subprocess.Popen(

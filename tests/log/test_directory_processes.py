@@ -32,7 +32,7 @@ from binlog.log import Appended
 from binlog.logs import DirectoryLog
 from tests.log.log_frames import put
 path, session, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-log = DirectoryLog(path, segment_bytes=20_000)
+log = DirectoryLog(path, segment_bytes=20_000, lock_wait_s=600)
 for number in range(1, count + 1):
     puts = [put(number, session=session, partition=p, data=b"\\xc4\\x80" + bytes(128)) for p in (0, 1)]
     first, second = log.append(puts)
@@ -127,19 +127,26 @@ def test_a_follower_sees_what_other_processes_append_while_they_do(tmp_path: Pat
 
 
 FORKER = """
-import os, sys
+import os, sys, time
 from binlog.logs import DirectoryLog
 from tests.contracts.log_contract import appended, events
 from tests.log.log_frames import put
-log = DirectoryLog(sys.argv[1], lock_wait_s=20)
+told, tell = os.pipe()
+
+def pause(seconds):
+    os.write(tell, b"waits ")
+    time.sleep(seconds)
+
+log = DirectoryLog(sys.argv[1], lock_wait_s=60, pause=pause)
 appended(log.append([put(1)]))
 log._lock.acquire(1)  # as if another thread were in the middle of an append
 child = os.fork()
 if child == 0:
     reply = log.append([put(1, session=2)])  # must wait for the parent, whose lock it inherited
+    os.write(tell, b"has it")
     os._exit(0 if appended(reply) else 1)
-import time; time.sleep(0.3)
-assert len(events(log)) == 1, "the child did not wait"
+assert os.read(told, 6) == b"waits ", "the child did not wait"
+assert len(events(log)) == 1
 log._lock.release()
 assert os.waitpid(child, 0)[1] == 0
 appended(log.append([put(2)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import msgspec
 import pytest
 
 from binlog.frame import decode_header
@@ -110,7 +111,8 @@ def test_a_session_knows_its_birth_before_it_sends() -> None:
     world.double.sent.clear()
     world.clock.advance(90_000)
     ledger = Ledger()
-    with Producer(log, options=OPTIONS) as producer:
+    patient = msgspec.structs.replace(OPTIONS, give_up_s=600.0)
+    with Producer(log, options=patient) as producer:
         world.double.faults.extend([Fault("lose request")] * 2)
         ledger.publish(producer, "a", range(12))
     assert ledger.count(Outcome.ACKNOWLEDGED) == 12

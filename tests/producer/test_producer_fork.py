@@ -62,11 +62,11 @@ producer.close()
 producer = Producer(log, options=ProducerOptions(linger_s=3_600.0))
 parents = producer.publish(event(KEY, "parent-1"))
 def work():
-    producer.flush(5)
+    producer.flush(60)
     producer.append(event(KEY, "child-1"))
-    producer.close(5)
+    producer.close(60)
 in_child(work)
-producer.flush(5)
+producer.flush(60)
 assert parents.result(0).number == 1
 producer.close()
 """,
@@ -75,20 +75,20 @@ gate, entered = threading.Event(), threading.Event()
 real = log.append
 def slow(frames):
     entered.set()
-    gate.wait(10)
+    gate.wait(60)
     return real(frames)
 log.append = slow
 producer = Producer(log)
 futures = [producer.publish(event(KEY, "parent-1"))]
-assert entered.wait(10)
+assert entered.wait(60)
 futures.append(producer.publish(event(KEY, "parent-2")))
 def work():
     log.append = real
-    producer.publish(event(KEY, "child-1")).result(10)
-    producer.close(10)
+    producer.publish(event(KEY, "child-1")).result(60)
+    producer.close(60)
 in_child(work)
 gate.set()
-assert [f.result(10).number for f in futures] == [1, 2]
+assert [f.result(60).number for f in futures] == [1, 2]
 producer.close()
 """,
     "a fork that Python did not see": """
@@ -128,7 +128,7 @@ for child in children:
 for n in range(20):
     producer.append(event(KEY, f"parent-{n + 2:02}"))
 for child in children:
-    child.join(30)
+    child.join(60)
     assert child.exitcode == 0
 producer.close()
 """,
@@ -146,7 +146,7 @@ def test_parent_and_child_number_their_events_apart(tmp_path: Path, name: str) -
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -180,7 +180,7 @@ for n in range(10):
         [sys.executable, "-c", PRELUDE + program, str(path)],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
-        timeout=60,
+        timeout=100,
         check=True,
     )
     with DirectoryLog(path) as log:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError, NotSentError, RefusedError, StorageError, UnknownOutcomeError
 from binlog.frame import decode_header
 from binlog.log import AsksTime
@@ -34,8 +35,12 @@ from tests.log.log_frames import PARAMS
 from tests.producer.desk import event, key_in
 
 KEYS = [key_in(partition, PARAMS.partitions) for partition in range(PARAMS.partitions)]
-OPTIONS = ProducerOptions(retry_first_s=0.001, retry_most_s=0.002)
+# An invocation's time is what ends first.
+OPTIONS = ProducerOptions(
+    retry_first_s=0.001, retry_most_s=0.002, give_up_s=3_600.0, queue_wait_s=3_600.0
+)
 AGE_S = PARAMS.session_age_ms / 1000
+TIME_S = 300.0  # an invocation's
 
 
 class Machine:
@@ -57,11 +62,14 @@ class Machine:
 
 
 class Context:
-    def __init__(self, seconds: float = 30.0) -> None:
-        self._end = time.monotonic() + seconds
+    """Of an invocation that has so much time, by the environment's own clock if there is one."""
+
+    def __init__(self, seconds: float = TIME_S, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._end = self._clock.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        return round((self._end - time.monotonic()) * 1000)
+        return round((self._end - self._clock.monotonic()) * 1000)
 
 
 class Function:
@@ -80,8 +88,24 @@ class Function:
         self.machine.freeze(seconds)
         self.world.clock.advance(round(seconds * 1000))
 
-    def handle(self, *ids: str, seconds: float = 30.0) -> list[Outcome]:
-        with self.producer.invocation(Context(seconds)) as batch:
+    def end_after(self, attempts: int) -> None:
+        """With so many attempts to come the time of an invocation is over: however fast they are."""
+        put, left = self.world.double.put_records, [attempts]
+
+        def put_records(**request: Any) -> Any:
+            left[0] -= 1
+            if not left[0]:
+                self.machine.freeze(TIME_S, steady_too=True)
+                self.world.clock.advance(round(TIME_S * 1000))
+            return put(**request)
+
+        self.world.double.put_records = put_records  # type: ignore[method-assign]
+
+    def context(self) -> Context:
+        return Context(clock=self.machine)
+
+    def handle(self, *ids: str, seconds: float = TIME_S) -> list[Outcome]:
+        with self.producer.invocation(Context(seconds, self.machine)) as batch:
             for number, name in enumerate(ids):
                 batch.publish(event(KEYS[number % len(KEYS)], name))
         return [delivery.outcome for delivery in batch.deliveries]
@@ -118,9 +142,9 @@ def function(monkeypatch: pytest.MonkeyPatch) -> Function:
 def test_all_is_acknowledged_when_the_handler_returns_and_no_thread_is_left(
     function: Function,
 ) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     assert set(function.handle("a", "b", "c", "d")) == {Outcome.ACKNOWLEDGED}
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
     assert function.counts() == Counter("abcd")
 
 
@@ -225,10 +249,10 @@ def test_no_attempt_is_begun_that_could_outlast_the_invocation() -> None:
 def test_what_is_not_known_when_the_time_is_over_is_given_back(function: Function) -> None:
     """Unknown, with the frame to resolve; its session is over, so that the next is not behind it."""
     function.world.double.faults.extend([Fault("late")] + [Fault("lose request")] * 100_000)
-    began = time.monotonic()
+    function.end_after(3)
     with pytest.raises(UnknownOutcomeError) as caught:
-        function.handle("a", seconds=RESERVE_S + 0.2)
-    assert time.monotonic() - began < 30, "it came back by itself, and not at the last fault"
+        function.handle("a")
+    assert len(function.world.double.faults) == 100_001 - 3, "it came back, and not at the last one"
     [delivery] = deliveries_of(caught.value)
     assert delivery.outcome is Outcome.UNKNOWN
     function.world.double.faults.clear()
@@ -245,10 +269,11 @@ def test_what_is_not_known_when_the_time_is_over_is_given_back(function: Functio
 def test_what_waits_behind_an_unknown_has_failed(function: Function) -> None:
     """Two frames of a partition: the second one was never sent."""
     function.world.double.faults.extend([Fault("lose reply")] * 100_000)
+    function.end_after(3)
     batches: list[Invocation] = []
 
     def handler() -> None:
-        with function.producer.invocation(Context(RESERVE_S + 0.2)) as batch:
+        with function.producer.invocation(function.context()) as batch:
             batches.append(batch)
             batch.publish(event(KEYS[0], "a"))
             with pytest.raises(UnknownOutcomeError):
@@ -291,17 +316,18 @@ def test_what_the_handler_raises_comes_first_and_what_it_published_is_there(
     function: Function,
 ) -> None:
 
-    def handler(name: str, seconds: float) -> None:
-        with function.producer.invocation(Context(seconds)) as batch:
+    def handler(name: str) -> None:
+        with function.producer.invocation(function.context()) as batch:
             batch.publish(event(KEYS[0], name))
             raise KeyError("hers")
 
     with pytest.raises(KeyError, match="hers"):
-        handler("a", 30.0)
+        handler("a")
     assert function.counts() == Counter("a")
     function.world.double.faults.extend([Fault("lose request")] * 100_000)
+    function.end_after(3)
     with pytest.raises(KeyError, match="hers") as caught:
-        handler("b", RESERVE_S + 0.1)
+        handler("b")
     assert "may or may not be in the log" in caught.value.__notes__[0]
 
 

@@ -35,6 +35,7 @@ KEY = key_in(0)
 OTHER = key_in(1)
 OPTIONS = ProducerOptions(give_up_s=0.001, retry_first_s=0.0005, retry_most_s=0.0005)
 L_MS = PARAMS.session_life_ms
+WAIT_S = 60.0  # for what happens at once, unless the test fails
 
 
 @pytest.fixture
@@ -306,7 +307,7 @@ class SlowDirectoryLog(DirectoryLog):
     def append(self, frames: Any) -> list[Reply]:
         if frames[0].partition == 0:
             self.entered.set()
-            assert self.let_go.wait(10)
+            assert self.let_go.wait(WAIT_S)
         return super().append(frames)
 
 
@@ -316,7 +317,7 @@ def test_a_frame_whose_attempt_has_not_ended_is_undecided(tmp_path: Path) -> Non
     with SlowDirectoryLog(tmp_path / "log") as log:
         producer = Producer(log, options=OPTIONS)
         future = producer.publish(event(KEY, "a"))
-        assert log.entered.wait(10)
+        assert log.entered.wait(WAIT_S)
         with pytest.raises(TimeoutError):
             producer.flush(0.01)  # time passes: the frame is given up
         producer.close(0.0)
@@ -327,8 +328,8 @@ def test_a_frame_whose_attempt_has_not_ended_is_undecided(tmp_path: Path) -> Non
         )
         log.let_go.set()
         with pytest.raises(UnknownOutcomeError):
-            future.result(10)
-        producer._thread.join(10)  # type: ignore[union-attr]
+            future.result(WAIT_S)
+        producer._thread.join(WAIT_S)  # type: ignore[union-attr]
         assert producer.resolve()[frame].verdict is Verdict.ACKNOWLEDGED
 
 
