@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import random
+from functools import wraps
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import providers
 
 TESTS = Path(__file__).parent
 MARK_BY_FOLDER = {"proofs": pytest.mark.proofs, "integration": pytest.mark.integration}
@@ -62,6 +64,25 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = config.getoption("--hypothesis-seed", default=None)
     if chosen is None and not settings.get_profile(name).derandomize:
         config.option.hypothesis_seed = str(random.getrandbits(32))
+
+
+def pytest_collection_finish() -> None:
+    """Settle what Hypothesis takes from sources: the constants of what is imported by now.
+
+    It mixes constants of every local module into what it draws, also of those that some test before
+    imported on its way. So a derandomized test gave other examples in another order, or on the
+    other worker of a run, and "the same at every run" was not so.
+    """
+    draw_from = getattr(providers, "_get_local_constants", None)
+    if draw_from is None or hasattr(draw_from, "__wrapped__"):
+        return  # an older one draws none; or a run within a run
+    known = draw_from()
+
+    @wraps(draw_from)
+    def settled() -> object:
+        return known
+
+    providers._get_local_constants = settled  # type: ignore[assignment]
 
 
 def pytest_terminal_summary(

@@ -30,6 +30,9 @@ NOISE = "WORDS = ['nothing-of-theirs', 'nor-this', 'nor-that', 'neither-nor']\n"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)  # Hypothesis notes what it found beside the tests
     monkeypatch.syspath_prepend(tmp_path)
+    # As it is where no conftest of ours has settled what is drawn.
+    unsettled = vars(providers._get_local_constants)["__wrapped__"]
+    monkeypatch.setattr(providers, "_get_local_constants", unsettled)
     return tmp_path
 
 
