@@ -13,15 +13,16 @@ SHARD = "shardId-000000000000"
 
 
 class WatchedLock:
-    """A lock that tells when somebody asks for it."""
+    """A lock that tells when somebody has to wait for it."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self.asked = threading.Event()
+        self.is_waited_for = threading.Event()
 
     def __enter__(self) -> None:
-        self.asked.set()
-        self._lock.acquire()
+        if not self._lock.acquire(blocking=False):
+            self.is_waited_for.set()
+            self._lock.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, what: object, where: TracebackType | None
@@ -38,27 +39,23 @@ def test_what_lands_while_it_is_trimmed_is_there() -> None:
     stream = StreamDouble(NOW_MS, "orders", 1)
     stream.land(record(1), NOW_MS)
     lock = stream.lock = WatchedLock()  # type: ignore[assignment]
-    landed = threading.Event()
 
     def land() -> None:
         stream.land(record(2), NOW_MS)
-        landed.set()
-        lock.asked.set()
+        lock.is_waited_for.set()
 
     thread = threading.Thread(target=land, daemon=True)
     edge_ms = stream.edge_ms
 
     def meanwhile(now_ms: int) -> int:
         if not thread.ident:
-            lock.asked.clear()
             thread.start()
-            assert lock.asked.wait(60)  # it waits for its turn, or is done
+            assert lock.is_waited_for.wait(60)  # it waits for its turn, or is done
         return edge_ms(now_ms)
 
     stream.edge_ms = meanwhile  # type: ignore[method-assign]
     stream.trim(NOW_MS)
     thread.join(60)
-    assert landed.is_set()
     assert [each.data for each in stream.shards[SHARD].records] == [b"1", b"2"]
 
 
