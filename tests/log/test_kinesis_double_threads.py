@@ -34,17 +34,18 @@ def record(number: int) -> dict[str, object]:
     return {"ExplicitHashKey": str(number), "PartitionKey": "p0000", "Data": b"%d" % number}
 
 
-def test_what_lands_while_it_is_trimmed_is_there() -> None:
+def test_what_lands_while_two_readers_trim_is_there() -> None:
     """Each read forgets what is too old: a record that came in its midst was acknowledged, and gone."""
     stream = StreamDouble(NOW_MS, "orders", 1)
     stream.land(record(1), NOW_MS)
     lock = stream.lock = WatchedLock()  # type: ignore[assignment]
 
-    def land() -> None:
+    def read_and_land() -> None:
+        stream.trim(NOW_MS)
         stream.land(record(2), NOW_MS)
         lock.is_waited_for.set()
 
-    thread = threading.Thread(target=land, daemon=True)
+    thread = threading.Thread(target=read_and_land, daemon=True)
     edge_ms = stream.edge_ms
 
     def meanwhile(now_ms: int) -> int:
