@@ -74,6 +74,7 @@ class Walk(Reader):
             self._watches.setdefault(watch.checkpoint.partition, []).append(watch)
         self._visited: dict[int, set[str]] = {}  # shards that each partition was read in
         self.met: dict[Place, Met] = {}  # foreign records, but those relayed
+        self._relayed_before: set[Place] = set()  # in another shard, which was read first
         self._stopped: dict[int, Position] = {}  # records that ended a partition, halts apart
         # The next offset of each partition, where it is not 1.
         self._expected = {p: start.applied + 1 for p, start in (starts or {}).items()}
@@ -87,10 +88,12 @@ class Walk(Reader):
                     self._check_run(run)
                     events += len(run.columns)
                 for record in self.foreign:
-                    met = Met(record.partition_key, len(record.data), passed=False)
-                    self.met.setdefault(record.place, met)
+                    if record.place not in self._relayed_before:
+                        met = Met(record.partition_key, len(record.data), passed=False)
+                        self.met.setdefault(record.place, met)
                 for place in self.relayed:
-                    self.met.pop(place, None)
+                    if self.met.pop(place, None) is None:
+                        self._relayed_before.add(place)
                 if tick is not None:
                     tick(events)
         except DamageError as error:
@@ -119,7 +122,8 @@ class Walk(Reader):
                 or (watch.shard == shard and watch.sequence >= found.sequence)
                 for watch in self._watches.get(-1 if home is None else home, ())
             )
-            self.met[found.place] = Met(found.partition_key, len(found.data), passed)
+            if found.place not in self._relayed_before:
+                self.met[found.place] = Met(found.partition_key, len(found.data), passed)
 
     def _feed(self, shard: str, record: Record, wanted: set[int], runs: list[Run]) -> None:
         partition = record.partition

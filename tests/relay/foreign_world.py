@@ -18,7 +18,7 @@ from appliers.store import Checkpoint
 from binlog.clock import Clock, ManualClock
 from binlog.columns import columns_of, encode_body
 from binlog.envelope import PUT_ITEM, Envelope
-from binlog.foreign import Foreign, Place
+from binlog.foreign import Foreign, Place, relay_family, relay_id
 from binlog.frame import Header, Session, encode_frame
 from binlog.log import Log, Position, Put, Shard
 from binlog.logs.memory import MemoryLog
@@ -101,10 +101,19 @@ def key_in(partition: int, partitions: int = PARTITIONS) -> str:
 
 def append_native(log: MemoryLog, partition: int, session: int) -> None:
     """One event of a producer of the log, of a session of its own."""
-    item = {"id": key_in(partition), "n": session}
+    _append(log, partition, session, family(session), f"own/{session}")
+
+
+def append_relayed(log: MemoryLog, partition: int, place: Place) -> None:
+    """The event that a relay makes of the foreign record at ``place``; one a partition."""
+    _append(log, partition, 0, relay_family(bytes.fromhex(log.params.log_id), ""), relay_id(place))
+
+
+def _append(log: MemoryLog, partition: int, number: int, of_family: bytes, event_id: str) -> None:
+    item = {"id": key_in(partition), "n": number}
     key, data = encode_item({"id": item["id"]}), encode_item(item)
     header = Header(
-        session=Session(family(session), 1),
+        session=Session(of_family, 1),
         born_ms=0,
         partition=partition,
         first=1,
@@ -112,7 +121,7 @@ def append_native(log: MemoryLog, partition: int, session: int) -> None:
         log_id=bytes.fromhex(log.params.log_id),
         genesis_hash=genesis_hash(log.genesis),
     )
-    body = encode_body(columns_of([Envelope(f"own/{session}", PUT_ITEM, 1, "users", key, data)]))
+    body = encode_body(columns_of([Envelope(event_id, PUT_ITEM, 1, "users", key, data)]))
     log.append([Put(partition, encode_frame(header, body))])
 
 

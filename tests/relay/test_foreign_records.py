@@ -15,7 +15,7 @@ from binlog.errors import HaltedError
 from binlog.foreign import Foreign, foreign_of, home_of, relay_id, relayed_place
 from binlog.frame import stamp_born
 from binlog.halt import resolution_for
-from binlog.log import Put, Record, Shard
+from binlog.log import Position, Put, Record, Shard
 from binlog.logs.memory import MemoryLog
 from binlog.prospect import prospects
 from binlog.reader import Reader
@@ -27,7 +27,14 @@ from consumers.local import Following, replicate
 from snapshots.check import check_log
 from snapshots.rebuild import Wanted, checkpoint_of, rebuild
 from tests.cli.running import binlog
-from tests.relay.foreign_world import KEYS, all_foreign, append_native, distance, new_log
+from tests.relay.foreign_world import (
+    KEYS,
+    all_foreign,
+    append_native,
+    append_relayed,
+    distance,
+    new_log,
+)
 
 FAMILY = bytes(15) + b"\x07"
 
@@ -268,6 +275,24 @@ def test_check_names_it_and_whether_the_store_has_it() -> None:
     found = [(f.rule, f.where) for f in check_log(log, store)]
     assert found.count(("foreign-lost", f"shard shard-0000 record {gone.sequence}")) == 1
     assert [rule for rule, _ in found].count("foreign") == len(KEYS)
+
+
+def test_check_knows_what_was_relayed_whichever_shard_is_read_first() -> None:
+    """Else it would call lost what `status` calls healthy and every rebuild has as an event."""
+    log = new_log(shards=2)
+    low, high = log.shards()
+    for shard in (low, high):
+        log.inject_foreign("k", b"sample", shard=shard.id)
+    places = {record.place[0]: record.place for _, record in all_foreign(log)}
+    append_relayed(log, min(low.partitions), places[high.id])
+    store = MemoryStore()
+    rebuild(log, store, Wanted())
+    found = [(f.rule, f.where) for f in check_log(log, store)]
+    assert found == [("foreign", log.locate(Position(*places[low.id])))]
+    append_relayed(log, min(high.partitions), places[low.id])
+    replicate(log, store, Following(once=True))
+    assert measure(log, store).healthy
+    assert list(check_log(log, store)) == list(check_log(log)) == []
 
 
 def test_check_follows_checkpoints_across_a_reshard() -> None:
