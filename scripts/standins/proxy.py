@@ -29,6 +29,8 @@ SILENCE_MOST_S = 30.0  # a client that does not give up by then is given up
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 # Of a body that is no longer the service's own.
 _CHECKED = frozenset({"x-amz-crc32"})
+SILENT: set[tuple[Any, Any]] = set()
+"""Connections that hear nothing, by their ends, the client's first: of all proxies of this process."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a RST instead of a FIN
 
 
@@ -103,9 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(broken.reply, cut=True)
             return  # a reset would take back what was sent, if it was not read yet
         if broken.how == "silence":
+            connection = self.client_address, self.server.server_address
+            SILENT.add(connection)
             with suppress(OSError):  # until it has closed its end
                 self.connection.settimeout(SILENCE_MOST_S)
                 self.connection.recv(1)
+            SILENT.discard(connection)
         with suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 

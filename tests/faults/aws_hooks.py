@@ -12,6 +12,7 @@ from botocore.httpsession import URLLib3Session
 from scripts.standins.proxy_faults import Broken, Reply, Request, encoded
 from scripts.standins.proxy_intruder import Intruder
 from tests.faults.kinesis_faulty import sdk_error
+from tests.faults.patience import TIMEOUT_S
 
 
 class _Body:
@@ -24,7 +25,7 @@ class _Body:
 
 def attach(client: Any, intruder: Intruder) -> None:
     """Let the intruder have every call of the client, each attempt by itself."""
-    session = URLLib3Session(timeout=10, max_pool_connections=16)
+    session = URLLib3Session(timeout=TIMEOUT_S, max_pool_connections=16)
 
     def before_send(request: Any, **_: Any) -> AWSResponse:
         target = request.headers["X-Amz-Target"]

@@ -31,22 +31,21 @@ from scripts.standins.services import REGION
 from tests.faults.aws_hooks import attach
 from tests.faults.fault_story import Replica, Story, play
 from tests.faults.kinesis_double_place import MemoryReplica
+from tests.faults.patience import TIMEOUT_S, away
 from tests.integration.kinesis_streams import merge, split
 from tests.log.kinesis_ledger import Publishes
 from tests.log.log_frames import PARAMS
 
-PUT_TIMEOUT_S, READ_TIMEOUT_S = 0.4, 0.6
-REST_TIMEOUT_S = 10.0  # past the faults, on a machine that has other things to do
 OPTIONS = ProducerOptions(
     linger_s=0.002,
     frame_bytes_goal=400,
     retry_first_s=0.005,
     retry_most_s=0.05,
-    give_up_s=1.2,
+    give_up_s=4,
     queue_wait_s=30,
     calls_max=3,
 )
-FLUSH_S = 60.0
+FLUSH_S = 120.0
 _streams = itertools.count(1)
 
 
@@ -60,7 +59,7 @@ def pause(seconds: float) -> None:
     time.sleep(min(seconds, 0.02))
 
 
-def client_of(service: str, url: str, *, attempts: int, timeout_s: float) -> Any:
+def client_of(service: str, url: str, *, attempts: int, timeout_s: float = TIMEOUT_S) -> Any:
     """A client as the product makes them; only its patience is another one."""
     account = Account(region=REGION, endpoint=url)
     return connector(
@@ -78,10 +77,9 @@ class DynamoDBReplica:
 
     name = "dynamodb"
 
-    def __init__(self, url: str, prefix: str, intruder: Intruder) -> None:
+    def __init__(self, url: str, prefix: str) -> None:
         self._url = url
         self._prefix = prefix
-        self._intruder = intruder
 
     def open(self) -> Store:
         return DynamoDBStore(
@@ -90,12 +88,11 @@ class DynamoDBReplica:
                 "dynamodb",
                 self._url,
                 attempts=1 if is_once else 6,
-                timeout_s=READ_TIMEOUT_S if self._intruder.active else REST_TIMEOUT_S,
             ),
             pause=pause,
             random=Random(1),
             width=6,
-            patience_s=3.0,
+            patience_s=TIMEOUT_S,
         )
 
 
@@ -149,7 +146,7 @@ class StandInPlace:
         self._proxy = self._open.enter_context(Proxy(url, self.intruder))
         past = self._open.enter_context(Proxy(url, Intruder(skew_ms=story.skew_ms)))
         self._past_url = past.url
-        self.client = client_of("kinesis", url, attempts=6, timeout_s=10)
+        self.client = client_of("kinesis", url, attempts=6)
         self._service = self._make(url, story.shards)
         self.replicas: Sequence[Replica] = [MemoryReplica(), *replicas]
         self._tables_url = ""
@@ -158,13 +155,13 @@ class StandInPlace:
             self._tables_url = tables.url
             self.replicas = [
                 *self.replicas,
-                DynamoDBReplica(tables.url, self.stream, self.intruder),
+                DynamoDBReplica(tables.url, self.stream),
             ]
 
     def _make(self, url: str, shards: int) -> Service:
         service = kinesis_service(
             self.stream,
-            connect=lambda _: client_of("kinesis", url, attempts=6, timeout_s=10),
+            connect=lambda _: client_of("kinesis", url, attempts=6),
             pause=pause,
         )
         service.call("create_stream", StreamName=self.stream, ShardCount=shards)
@@ -191,15 +188,9 @@ class StandInPlace:
     def open(self, *, faults: bool) -> KinesisLog:
         by_hooks = faults and self._hooks
         url = self._url if by_hooks else self._proxy.url if faults else self._past_url
-        timeout_s = {True: PUT_TIMEOUT_S, False: READ_TIMEOUT_S}
 
         def connect(puts: bool) -> Any:
-            client = client_of(
-                "kinesis",
-                url,
-                attempts=1 if puts else 6,
-                timeout_s=timeout_s[puts] if faults else REST_TIMEOUT_S,
-            )
+            client = client_of("kinesis", url, attempts=1 if puts else 6)
             if by_hooks:
                 attach(client, self.intruder)
             return client
@@ -229,6 +220,10 @@ class StandInPlace:
     def go_by(self, ms: int) -> None:
         pass
 
+    def wait_until_back(self) -> None:
+        with self._busy:
+            pass
+
     def is_expected(self, error: BinlogError) -> bool:
         return error.retriable or "RequestTimeTooSkewed" in str(error)
 
@@ -244,7 +239,7 @@ class StandInPlace:
 
     def _kill(self, _: tuple[int, ...]) -> None:
         assert self._killable is not None
-        with self._busy:
+        with self._busy, away():
             self._killable.kill()
 
 

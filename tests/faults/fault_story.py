@@ -130,6 +130,9 @@ class Place(Protocol):
 
     def go_by(self, ms: int) -> None: ...
 
+    def wait_until_back(self) -> None:
+        """If the service is away, wait until it is back."""
+
     def is_expected(self, error: BinlogError) -> bool:
         """Whether a consumer may stop so under these faults, and go on when it is started again."""
 
@@ -247,6 +250,7 @@ class Run:
                 if not left or not self.place.is_expected(error):
                     raise
                 self.met["could not begin"] += 1
+                self.place.wait_until_back()
         raise AssertionError("unreachable")
 
     def _end(self, by: int, *, dies: bool) -> None:
@@ -296,6 +300,7 @@ class Run:
         for by in list(self._lives):
             self._end(by, dies=False)
         self.place.intruder.quiet()
+        self.place.wait_until_back()
         self._ask()
         if self.place.hours_pass:
             self.place.go_by(_CERTAIN_MS)

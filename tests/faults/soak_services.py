@@ -37,6 +37,7 @@ from tests.faults.fault_strategies import (
     small_stories,
 )
 from tests.faults.kinesis_double_place import SQLiteReplica, play_on_the_double
+from tests.faults.patience import give_up_in_silence
 
 USAGE = """\
 Producers, a stream, consumers into memory, SQLite and DynamoDB, and faults between all of them by
@@ -163,6 +164,7 @@ def main(arguments: Sequence[str], out: TextIO, err: TextIO) -> int:
     options = _parser().parse_args(arguments)
     _nobody_s_environment()
     hasten()
+    give_up_in_silence()
     until = time.monotonic() + 60 * (options.minutes or 10**6)
     began = datetime.now(UTC)
     try:

@@ -13,14 +13,17 @@ from typing import Any
 import pytest
 
 from binlog.address import Named, open_log
+from binlog.archive.keys import ROOT_KEY
 from binlog.archive.named_log import NamedArchiveLog
 from binlog.aws.account import Account, connector
 from binlog.log import Position
 from binlog.logs.kinesis import kinesis_service
 from binlog.logs.kinesis_tags import archive_of_tags
+from binlog.objects import open_objects
 from scripts.standins.server import Server
 from tests.cli.running import Started, append, binlog
 from tests.integration.kinesis_streams import split
+from tests.integration.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -50,6 +53,12 @@ def answer(*args: str) -> dict[str, Any]:
     return document
 
 
+def segments(into: str) -> list[str]:
+    """The keys of what lies in the bucket, but for what the archive is."""
+    with closing(open_objects(into)) as objects:
+        return [entry.key for entry in objects.list() if entry.key != ROOT_KEY]
+
+
 def test_a_stream_is_archived_by_several_at_once_and_read_from_the_bucket(
     places: tuple[str, str, str], tmp_path: Path
 ) -> None:
@@ -63,12 +72,13 @@ def test_a_stream_is_archived_by_several_at_once_and_read_from_the_bucket(
         Started(*follow, cwd=tmp_path) as ended,
     ):
         service = kinesis_service(name)
+        until(lambda: segments(into), "a segment of one of the two")
         split(service, 0)
         append(log, *({"id": f"u{n % 9}", "n": n} for n in range(60, 120)))
         killed.kill()
         append(log, *({"id": f"u{n % 9}", "n": n} for n in range(120, 160)))
         ended.send_signal(signal.SIGTERM)
-        out, err = ended.communicate(timeout=30)
+        out, err = ended.communicate(timeout=PATIENCE_S)
     if ended.returncode == 0:  # it may not have begun yet
         assert json.loads(out)["archive"] == into
     else:

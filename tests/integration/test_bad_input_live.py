@@ -12,6 +12,7 @@ import pytest
 
 from scripts.standins.server import Server
 from tests.cli.running import Started, append, binlog
+from tests.integration.waiting import PATIENCE_S
 
 
 class Place(NamedTuple):
@@ -169,7 +170,7 @@ def test_a_relay_into_a_halted_log_ends_with_the_halt(place: Place) -> None:
     )
     with Started("relay", place.other, place.log, "--once", cwd=place.folder) as relay:
         try:
-            assert relay.wait(30) == 3
+            assert relay.wait(PATIENCE_S) == 3
         finally:
             relay.kill()
         assert relay.stderr is not None

@@ -88,7 +88,6 @@ def deployed(ministack: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return Deployed(ministack)
 
 
-@pytest.mark.timeout(120)
 def test_a_stack_is_made_a_log_and_carries_a_store(deployed: Deployed, tmp_path: Path) -> None:
     """Step by step as docs/deploy.md says: the stream becomes a log, and the function applies it."""
     outputs = deployed.outputs()

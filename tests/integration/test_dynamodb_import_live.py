@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,26 @@ def bucket(ministack: Server) -> str:
     return name
 
 
+def table_names(client: Any) -> list[str]:
+    """All of them: there are more than a page holds where many tests had the service before."""
+    pages = client.get_paginator("list_tables").paginate()
+    return [name for page in pages for name in page["TableNames"]]
+
+
+def imports_of(client: Any, store: DynamoDBStore) -> list[Any]:
+    """Those into tables of the store: other tests import into the same service."""
+    prefix = f"{store.name.rpartition('/')[2]}."
+    found: list[Any] = []
+    more: dict[str, str] = {}
+    while True:
+        page = client.list_imports(**more)
+        found += page["ImportSummaryList"]
+        if not page.get("NextToken"):
+            break
+        more = {"NextToken": page["NextToken"]}
+    return [each for each in found if each["TableArn"].rpartition("/")[2].startswith(prefix)]
+
+
 def rebuilt(store: DynamoDBStore) -> None:
     build = store.build(tables=None, fingerprint="f", excluded=())
     try:
@@ -65,22 +86,17 @@ def test_a_table_is_loaded_by_the_service_and_is_one_of_ours(
     rebuilt(store)
     assert content(store) == ROWS
     client = connector(Account(endpoint=ministack.url), "dynamodb", "dynamodb://")()
-    # Other tests import into the same service.
-    imports = [
-        each
-        for each in client.list_imports()["ImportSummaryList"]
-        if each["TableArn"].rpartition("/")[2].startswith(store.name.rpartition("/")[2])
-    ]
+    imports = imports_of(client, store)
     assert [each["ImportStatus"] for each in imports] == ["COMPLETED"]
     first = imports[0]["TableArn"].rpartition("/")[2]
-    assert first in client.list_tables()["TableNames"]
+    assert first in table_names(client)
     objects = open_objects(f"s3://{bucket}?endpoint={ministack.url}")
     assert list(objects.list()) == []
     objects.close()
     store.importer = None
     rebuilt(store)
     assert content(store) == ROWS
-    assert first not in client.list_tables()["TableNames"]
+    assert first not in table_names(client)
     client.close()
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,8 +18,10 @@ from scripts.standins.proxy_faults import Fault
 from scripts.standins.proxy_intruder import Intruder
 from scripts.standins.server import Server
 from tests.faults.aws_place import client_of, hasten
+from tests.integration.waiting import until
 
-TIMEOUT_S = 0.3
+IMPATIENT_S = 0.3  # where silence is the answer
+PATIENT_S = 60.0  # where there is one, on a machine that has other things to do
 Make = Callable[..., tuple[Any, Intruder]]
 
 
@@ -31,7 +33,7 @@ def _hasten(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stream(kinesalite: Server, stream_name: Callable[[], str]) -> Iterator[str]:
     name = stream_name()
-    client = client_of("kinesis", kinesalite.url, attempts=3, timeout_s=10)
+    client = client_of("kinesis", kinesalite.url, attempts=3, timeout_s=PATIENT_S)
     client.create_stream(StreamName=name, ShardCount=1)
     while client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"][
         "StreamStatus"
@@ -49,7 +51,7 @@ def through(kinesalite: Server) -> Iterator[Make]:
     def make(*faults: Fault, attempts: int = 1, **options: Any) -> tuple[Any, Intruder]:
         proxies.append(Proxy(kinesalite.url, Intruder(faults, **options)))
         url = proxies[-1].url
-        client = client_of("kinesis", url, attempts=attempts, timeout_s=TIMEOUT_S)
+        client = client_of("kinesis", url, attempts=attempts, timeout_s=PATIENT_S)
         return client, proxies[-1].intruder
 
     yield make
@@ -60,6 +62,11 @@ def through(kinesalite: Server) -> Iterator[Make]:
 def put(client: Any, stream: str, *names: str) -> Any:
     records = [{"PartitionKey": name, "Data": name.encode()} for name in names]
     return client.put_records(StreamName=stream, Records=records)
+
+
+def impatient(client: Any) -> Any:
+    """Another client at the same proxy, which gives up soon: before the call is done, maybe."""
+    return client_of("kinesis", client.meta.endpoint_url, attempts=1, timeout_s=IMPATIENT_S)
 
 
 def get(client: Any, stream: str, **options: Any) -> list[str]:
@@ -90,11 +97,13 @@ def test_what_a_client_sees_and_what_was_done(
     """The SDK alone would take a reply that is cut for one without fields: see `binlog.aws.replies`."""
     client, intruder = through(Fault("PutRecords", 2, kind))
     put(client, stream, "a")
+    hears_nothing = seen == "ReadTimeoutError"
     with pytest.raises((BotoCoreError, ClientError)) as failed:
-        put(client, stream, "b")
+        put(impatient(client) if hears_nothing else client, stream, "b")
     error = failed.value
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     assert seen in {code, type(error).__name__}
+    until(lambda: intruder.met, "what was to happen to the call")
     assert get(client, stream) == (["a", "b"] if landed else ["a"])
     assert intruder.met == {(kind, "PutRecords"): 1}
     put(client, stream, "c")
@@ -104,7 +113,8 @@ def test_what_a_client_sees_and_what_was_done(
 def test_a_late_call_lands_behind_its_successors(stream: str, through: Make) -> None:
     client, intruder = through(Fault("PutRecords", 1, "late", number=2))
     with pytest.raises(BotoCoreError):
-        put(client, stream, "late")
+        put(impatient(client), stream, "late")
+    until(lambda: intruder.held_back, "the call, which is late")
     put(client, stream, "b")
     assert get(client, stream) == ["b"]
     put(client, stream, "c")
@@ -143,26 +153,30 @@ def test_pages_are_short_or_empty_and_iterators_expire(stream: str, through: Mak
 
 def test_the_service_s_clock_is_another_one(stream: str, through: Make) -> None:
     """In the Date of every reply, and in what it says of records."""
-    hour = timedelta(hours=1)
+    hour_s = 3_600
     client, _ = through(
         Fault("PutRecords", 2, "date", number=5_000),
         Fault("PutRecords", 3, "no date"),
-        skew_ms=3_600_000,
+        skew_ms=hour_s * 1_000,
     )
+    began = time.time()
 
-    def date(reply: Any) -> Any:
+    def is_ahead(at: datetime, by_s: float) -> bool:
+        """Of a time told since the beginning; Date is cut off to the second, and kept as long."""
+        return began - 2 <= at.timestamp() - by_s <= time.time()
+
+    def date(reply: Any) -> datetime:
         return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"])
 
-    first = date(put(client, stream, "a"))
-    assert abs(date(put(client, stream, "b")) - first - timedelta(seconds=5)).total_seconds() < 4
+    assert is_ahead(date(put(client, stream, "a")), hour_s)
+    began = time.time()
+    assert is_ahead(date(put(client, stream, "b")), hour_s + 5)
     assert "date" not in put(client, stream, "c")["ResponseMetadata"]["HTTPHeaders"]
     iterator = client.get_shard_iterator(
         StreamName=stream, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
     )["ShardIterator"]
-    [record, *_] = client.get_records(ShardIterator=iterator)["Records"]
-    now = time.time() + hour.total_seconds()
-    assert abs(record["ApproximateArrivalTimestamp"].timestamp() - now) < 60
-    assert abs(first.timestamp() - now) < 60
+    [*_, record] = client.get_records(ShardIterator=iterator)["Records"]
+    assert is_ahead(record["ApproximateArrivalTimestamp"], hour_s)
 
 
 def test_the_sdk_s_own_retries_double_a_record_whose_reply_was_lost(
@@ -176,7 +190,7 @@ def test_the_sdk_s_own_retries_double_a_record_whose_reply_was_lost(
 
 def test_a_service_that_is_not_there_is_a_connection_that_breaks(stream: str) -> None:
     with Proxy("http://127.0.0.1:9", Intruder()) as proxy:
-        client = client_of("kinesis", proxy.url, attempts=1, timeout_s=TIMEOUT_S)
+        client = client_of("kinesis", proxy.url, attempts=1, timeout_s=PATIENT_S)
         with pytest.raises(BotoCoreError):
             put(client, stream, "a")
         assert proxy.unanswered == 1
@@ -187,7 +201,7 @@ def test_what_goes_wrong_in_an_action_is_not_hidden(stream: str, kinesalite: Ser
     intruder = Intruder([Fault("PutRecords", 1, "act", code="none of that name")])
     proxy = Proxy(kinesalite.url, intruder)
     with suppress(BotoCoreError):
-        put(client_of("kinesis", proxy.url, attempts=1, timeout_s=TIMEOUT_S), stream, "a")
+        put(client_of("kinesis", proxy.url, attempts=1, timeout_s=PATIENT_S), stream, "a")
     with pytest.raises(BaseExceptionGroup, match="in the proxy"):
         proxy.close()
 

@@ -41,6 +41,8 @@ from tests.faults.fault_strategies import (
     small_stories,
 )
 from tests.faults.kinesis_double_place import SQLiteReplica
+from tests.faults.patience import give_up_in_silence
+from tests.integration.waiting import PATIENCE_S
 
 MEMORY, SQLITE, TABLES_ = 0, 1, 1  # the replicas of a place, the third one if it has both
 PUBLISHING: list[Step] = [Publish(0, 9), Publish(1, 9), Publish(2, 5, 0)]
@@ -51,6 +53,7 @@ SMALL = [*PUTS, *READS, *acts("split", "merge")]
 @pytest.fixture(autouse=True)
 def _hasten(monkeypatch: pytest.MonkeyPatch) -> None:
     hasten(monkeypatch.setattr)
+    give_up_in_silence(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -146,7 +149,7 @@ def test_a_consumer_s_process_is_killed_in_the_middle_of_its_writes(
             command = [*REPLICATE, *place.addresses(), "--once", "--json"]
             with (tmp_path / "said").open("wb") as said:
                 process.append(subprocess.Popen(command, stdout=said, stderr=said))
-                status = process[-1].wait(60)
+                status = process[-1].wait(PATIENCE_S)
             assert status == -signal.SIGKILL, (tmp_path / "said").read_text()
             unfinished += is_unfinished(place.replicas[TABLES_])
         place.intruder.quiet()

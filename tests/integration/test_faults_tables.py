@@ -30,9 +30,10 @@ from scripts.standins.proxy_intruder import Intruder
 from scripts.standins.server import Server
 from snapshots.rebuild import Wanted, rebuild
 from tests.contracts.store_contract import GENESIS, checkpoint, content, fold, key, put, row
-from tests.faults.aws_place import READ_TIMEOUT_S, client_of, hasten, pause
+from tests.faults.aws_place import client_of, hasten, pause
 from tests.faults.fault_story import check_met
 from tests.faults.fault_strategies import BUILDS, STATEMENTS, names_of, one_each
+from tests.faults.patience import give_up_in_silence
 
 Open = Callable[[Sequence[Fault]], tuple[DynamoDBStore, Intruder]]
 
@@ -43,6 +44,7 @@ def tables(
 ) -> Iterator[Open]:
     """Makes a store behind faults; those of one test have one prefix."""
     hasten(monkeypatch.setattr)
+    give_up_in_silence(monkeypatch.setattr)
     prefix = stream_name()
 
     with ExitStack() as stack:
@@ -53,7 +55,7 @@ def tables(
 
             def connect(is_once: bool) -> object:
                 attempts = 1 if is_once else 6
-                return client_of("dynamodb", proxy.url, attempts=attempts, timeout_s=READ_TIMEOUT_S)
+                return client_of("dynamodb", proxy.url, attempts=attempts)
 
             store = DynamoDBStore(
                 Specification.load(None, prefix),

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.standins.server import Server
 from tests.cli.running import Started, append, binlog
+from tests.integration.waiting import PATIENCE_S
 
 LINES = [{"id": f"user-{n % 7}", "n": n, "text": "é" * (n % 5)} for n in range(60)]
 
@@ -78,7 +79,7 @@ def test_append_acknowledges_while_its_input_is_open(stream: str, tmp_path: Path
             assert running.receive()["number"] == number
         assert running.stdin is not None
         running.stdin.close()
-        assert running.wait(30) == 0
+        assert running.wait(PATIENCE_S) == 0
 
 
 def test_cat_follows_a_stream(stream: str, tmp_path: Path) -> None:

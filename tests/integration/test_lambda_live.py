@@ -113,7 +113,6 @@ def invoking(function: Function, met: dict[str, int]) -> Callable[[dict[str, Any
     return invoke
 
 
-@pytest.mark.timeout(120)
 def test_a_function_carries_a_store_through_freezes_kills_and_reshards(
     deployment: Deployment,
 ) -> None:
@@ -156,7 +155,6 @@ def test_a_function_carries_a_store_through_freezes_kills_and_reshards(
     assert sum(int(each["n"]) for each in dumped.lines) == added
 
 
-@pytest.mark.timeout(60)
 def test_a_snapshot_is_restored_and_works(deployment: Deployment) -> None:
     """SnapStart: initialisation is frozen before the first event, and what it holds is taken up."""
     add(deployment.log, USERS[:5])
@@ -168,7 +166,6 @@ def test_a_snapshot_is_restored_and_works(deployment: Deployment) -> None:
     assert len(dumped.lines) == 5
 
 
-@pytest.mark.timeout(60)
 def test_a_mapping_is_asked_for_over_the_api(deployment: Deployment) -> None:
     """LATEST is refused, a denial is worked with, and both are one line in the log."""
     api: LambdaAPI = deployment.api  # type: ignore[attr-defined]
@@ -220,7 +217,6 @@ def test_initialisation_calls_nobody(tmp_path: Path) -> None:
     assert answer.message.startswith("no event of a stream")
 
 
-@pytest.mark.timeout(60)
 def test_a_process_that_dies_in_an_invocation_is_known_at_once(tmp_path: Path) -> None:
     """The service does not wait for the time-out then, and the next invocation has a new one."""
     body = "import os\ndef handler(event, context):\n    return event or os.kill(os.getpid(), 9)\n"
@@ -244,7 +240,6 @@ def test_a_frozen_environment_does_nothing(tmp_path: Path) -> None:
     assert before[13:15] == after[13:15]
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", ["reset", pytest.param("silent", marks=pytest.mark.slow)])
 def test_connections_that_died_while_it_was_frozen_cost_an_attempt(
     deployment: Deployment, ministack: Server, how: Literal["reset", "silent"]

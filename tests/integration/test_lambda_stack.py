@@ -64,7 +64,6 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.timeout(120)
 def test_it_delivers_what_is_there_by_the_users_appliers(log: str) -> None:
     """Found in the caller's folder; what cannot be applied is parked; again, and nothing is new."""
     store = log.replace("kinesis", "dynamodb")
@@ -83,7 +82,6 @@ def test_it_delivers_what_is_there_by_the_users_appliers(log: str) -> None:
     assert all(line.endswith(": nothing new") for line in out.splitlines())
 
 
-@pytest.mark.timeout(120)
 def test_it_goes_on_until_it_is_ended_and_leaves_nothing_behind(log: str) -> None:
     """The function's process stands still between two invocations, and has to be ended all the same."""
     process = start(log, log.replace("kinesis", "dynamodb"), "--window", "0")

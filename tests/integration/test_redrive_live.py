@@ -20,6 +20,7 @@ from snapshots.rebuild import Wanted, rebuild
 from tests.contracts.dynamodb_places import on_service, remove_tables, shared_connect
 from tests.delivery.delivery_support import append, batch, new_log
 from tests.following.test_parking_consumers import BROKEN, RULES, order, paid
+from tests.integration.waiting import PATIENCE_S
 
 ORDERS = range(1, 7)
 ROUNDS = 12
@@ -89,7 +90,7 @@ def test_a_redrive_beside_a_worker_loses_and_repeats_nothing(
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE_S)
     BROKEN.clear()
     BROKEN.add(3)
     met = put_back(store)

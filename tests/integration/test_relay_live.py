@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from scripts.standins.server import Server
 from tests.cli.running import Started, append, binlog
+from tests.integration.waiting import until
 
 
 @pytest.fixture
@@ -83,10 +83,7 @@ def test_a_relay_that_is_killed_while_it_follows_loses_and_repeats_nothing(
 
     put(range(100))
     with Started(*arguments, "--follow", cwd=tmp_path) as relay:
-        deadline = time.monotonic() + 30
-        while not relayed():
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(relayed, "the first of them in the log")
         put(range(100, 200))
         relay.kill()
     put(range(200, 300))
