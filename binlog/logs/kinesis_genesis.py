@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -43,6 +43,7 @@ from binlog.logs.admission import Admission
 from binlog.logs.kinesis_appender import Appender
 from binlog.logs.kinesis_service import Service, Summary, is_missing
 from binlog.params import Params, decode_genesis, differences, encode_genesis, genesis_hash
+from binlog.partition import partition_from_key
 
 FRAME_BYTES_MAX = 1_000_000  # a record and its partition key take 1 MiB together (service limit)
 SHARDS_MAX = 10_000
@@ -84,9 +85,9 @@ def read_genesis(service: Service) -> tuple[bytes, Summary, dict[str, str]]:
         return genesis, summary, tags
     partitions: dict[bytes, set[int]] = {}
     for shard in service.shard_ids():
-        for header, body in _frames(service.first_records(shard)):
-            if body is not None:
-                partitions.setdefault(body, set()).add(header.partition)
+        for _, data in service.first_records(shard):
+            if (frame := _frame(data)) is not None and frame[1] is not None:
+                partitions.setdefault(frame[1], set()).add(frame[0].partition)
     if not partitions:
         raise NoLogError(
             "a stream, but no log: neither its tags nor its first records hold a genesis",
@@ -143,20 +144,19 @@ def tags_of(genesis: bytes, params: Params) -> dict[str, str]:
     }
 
 
-def _frames(records: list[bytes]) -> Iterator[tuple[Header, bytes | None]]:
-    """Of each frame among the records the header, and of a genesis the body."""
-    for data in records:
-        if len(data) >= HEADER_BYTES and data.startswith(MAGIC):
-            try:
-                header = decode_header(data)
-                body = None
-                if header.genesis:
-                    if header.compressed or header.body_bytes > _GENESIS_BYTES_MAX:
-                        continue  # none of ours; it may be a bomb
-                    body = decode_body(data, header)
-            except (FrameError, BinlogError):
-                continue  # what it is is the readers' business
-            yield header, body
+def _frame(data: bytes) -> tuple[Header, bytes | None] | None:
+    """The header of a frame, and of a genesis the body; ``None``: it is no frame."""
+    if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
+        return None
+    try:
+        header = decode_header(data)
+        if not header.genesis:
+            return header, None
+        if header.compressed or header.body_bytes > _GENESIS_BYTES_MAX:
+            return None  # none of ours; it may be a bomb
+        return header, decode_body(data, header)
+    except (FrameError, BinlogError):
+        return None  # what it is is the readers' business
 
 
 # -- making one ----------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def create_kinesis_log(
     Raises:
         RefusedError: no stream, and not said how to make one; or one that keeps no order.
         ConflictError: a log with other parameters, or a stream with other options.
-        MismatchError: the stream holds frames of another log.
+        MismatchError: the stream holds frames of another log, or what readers would stop at.
         StorageError: the service failed; repeat it.
     """
     summary = _stream(service, options)
@@ -247,11 +247,27 @@ def _refuse_differences(name: str, unlike: list[str]) -> None:
 
 
 def _refuse_other_logs(service: Service, genesis: bytes, params: Params) -> None:
+    """Refuse frames of another log, and what would stand before a partition's genesis."""
     ours = bytes.fromhex(params.log_id) + genesis_hash(genesis)
-    for shard in service.shard_ids():
-        for header, body in _frames(service.first_records(shard)):
+    begun: set[int] = set()
+    for shard in service.shards(params.partitions):
+        where = f"shard {shard.id} of {service.name}"
+        for key, data in service.first_records(shard.id):
+            frame, partition = _frame(data), partition_from_key(key)
+            if frame is None:
+                if partition in shard.partitions - begun:
+                    raise MismatchError(
+                        f"a record that is no frame, and has the partition key {key!r}, which is the"
+                        " log's own: every reader would stop at it",
+                        where,
+                        "choose another stream, or wait until its retention has taken the record",
+                    )
+                continue
+            header, body = frame
             identity = header.log_id + header.genesis_hash
             if identity == ours:
+                if body is not None:
+                    begun.add(header.partition)
                 continue
             if identity[:16] == ours[:16] and body is not None:
                 found = decode_genesis(body, service.name)
@@ -259,7 +275,7 @@ def _refuse_other_logs(service: Service, genesis: bytes, params: Params) -> None
             raise MismatchError(
                 f"the stream holds frames of log {identity[:16].hex()}"
                 + (" under other parameters" if identity[:16] == ours[:16] else ""),
-                f"shard {shard} of {service.name}",
+                where,
                 "choose another stream",
             )
 

@@ -147,8 +147,8 @@ class Service:
                 return found
             more = {"ExclusiveStartTagKey": reply["Tags"][-1]["Key"]}
 
-    def first_records(self, shard: str) -> list[bytes]:
-        """The data of what stands at the beginning of a shard now; one page, of 10,000 at most."""
+    def first_records(self, shard: str) -> list[tuple[str, bytes]]:
+        """What stands at the beginning of a shard now: partition key and data, 10,000 at most."""
         place = {"ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
         reply = self.call("get_shard_iterator", StreamName=self.stream, **place)
         iterator: str | None = reply["ShardIterator"]
@@ -157,7 +157,7 @@ class Service:
                 break
             page = self.call("get_records", ShardIterator=iterator, Limit=10_000)
             if page["Records"]:
-                return [bytes(record["Data"]) for record in page["Records"]]
+                return [(each["PartitionKey"], bytes(each["Data"])) for each in page["Records"]]
             if not page.get("MillisBehindLatest"):
                 break
             iterator = page.get("NextShardIterator")

@@ -206,6 +206,42 @@ def test_frames_of_another_log_are_refused(account: Account) -> None:
     assert account.double.calls["put_records"] == 0
 
 
+def land_sample(account: Account, *, key_of: int) -> None:
+    """A record of somebody else's under a partition's own key, in the shard that 5 is in."""
+    record = {
+        "PartitionKey": partition_key(key_of),
+        "ExplicitHashKey": str(explicit_hash_key(5, 6)),
+        "Data": b"a sample",
+    }
+    account.double.streams["s"].land(record, account.clock.now_ms())
+
+
+def test_a_record_before_the_genesis_under_the_logs_own_key_is_refused(account: Account) -> None:
+    """`init` would say "created", and every reader stop before the first event."""
+    account.service().call("create_stream", StreamName="s", ShardCount=2)
+    land_sample(account, key_of=5)
+    with pytest.raises(MismatchError, match="'p0005', which is the log's own"):
+        account.init()
+    assert account.double.calls["put_records"] == 0
+
+
+def test_under_the_key_of_a_partition_of_another_shard_it_is_foreign(account: Account) -> None:
+    account.service().call("create_stream", StreamName="s", ShardCount=2)
+    land_sample(account, key_of=0)
+    assert account.init()[0] == "created"
+    account.check()
+
+
+def test_a_record_behind_a_genesis_does_not_keep_init_from_finishing(account: Account) -> None:
+    """It halts the partition, and an operator decides; what is half made has to get there."""
+    account.init()
+    stream = account.double.streams["s"]
+    stream.tags.clear()
+    land_sample(account, key_of=5)
+    assert account.init()[0] == "created"
+    assert stream.tags
+
+
 @pytest.mark.parametrize("size", [70_000, 1 << 30])
 def test_a_genesis_that_grows_when_unpacked_is_none(
     account: Account, size: int, monkeypatch: pytest.MonkeyPatch
