@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -26,6 +27,7 @@ from binlog.testing.world.soak_command import main, summary
 from binlog.testing.world.traces import SHAPES, count_traces
 
 ROOT = Path(__file__).parents[2]
+LIMIT_S = 100.0  # of what has to come, however busy the machine is
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -233,7 +235,10 @@ def test_ctrl_c_ends_it_with_what_was_done() -> None:
         while not re.search(rb"[1-9]\d* events", drawn):  # the bar, once some runs are done
             drawn += os.read(ours, 1_000)
         os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=LIMIT_S)
+    with contextlib.suppress(OSError):  # the end: nobody has the other side any more
+        while more := os.read(ours, 10_000):
+            drawn += more
     os.close(ours)
     assert process.returncode == 130, out
     assert "interrupted: this is what was done so far" in out
@@ -258,14 +263,15 @@ def test_a_run_that_does_not_end_is_a_violation(
                     raise
 
     monkeypatch.setattr(Sequencer, "_drain", drain)
-    monkeypatch.setattr(module, "RUN_CPU_S", 0.3)
-    monkeypatch.setattr(module, "TRY_CPU_S", 0.2)
-    monkeypatch.setattr(module, "ENDLESS_CALLS_MAX", 6)
+    # Some ten times what a run takes, on a machine that is slow or busy as well.
+    monkeypatch.setattr(module, "RUN_CPU_S", 1.0)
+    monkeypatch.setattr(module, "TRY_CPU_S", 0.7)
+    monkeypatch.setattr(module, "ENDLESS_CALLS_MAX", 3)
     status, out, err = command("--runs", "20", "--jobs", "1")
     assert status == 1
     found = re.search(r"^(w1-[0-9a-f]+): (.+) \(law: every run ends\)$", out, re.M)
     assert found is not None, out
-    assert "it has not come to its end after 0.2 s of CPU time" in found[2]
+    assert "it has not come to its end after 0.7 s of CPU time" in found[2]
     assert f"soak: {found[1]} broke a law" in err
     assert f"scripts/soak --seed {found[1]}" in out
     assert "publishes" in out
