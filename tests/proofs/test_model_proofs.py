@@ -118,21 +118,24 @@ def _numbered(event: Envelope, number: int) -> Envelope:
 
 
 def test_the_model_is_linear_and_cheap() -> None:
-    """A budget, generous; and four times the records take about four times as long."""
+    """A budget, generous; and four times the records take about four times as long.
+
+    Others only make it slower, never quicker: what counts is the best of as many runs as it takes.
+    """
     limits = Limits(life=60_000, window=1_024, hold_frames=100, hold_bytes=1 << 20)
-    seconds = []
-    for count in (1_000, 4_000):
-        history = long_history(count)
-        best = 1e9
-        for _ in range(3):
+    histories = {count: long_history(count) for count in (1_000, 4_000)}
+    best = dict.fromkeys(histories, 1e9)
+    for run in range(40):
+        for count, history in histories.items():
             started = process_time()
             verdict = judge(limits, history)
-            best = min(best, process_time() - started)
+            best[count] = min(best[count], process_time() - started)
             assert len(verdict.sequenced) == 6 * count
-        seconds.append(best)
-    print(f"model: {seconds[-1] / 24_000 * 1e6:.2f} us an event")
-    assert seconds[-1] / 24_000 < 40e-6
-    assert seconds[1] < 12 * seconds[0]
+        if run >= 2 and best[4_000] < 24_000 * 40e-6 and best[4_000] < 8 * best[1_000]:
+            break
+    print(f"model: {best[4_000] / 24_000 * 1e6:.2f} us an event")
+    assert best[4_000] < 24_000 * 40e-6
+    assert best[4_000] < 8 * best[1_000]
 
 
 def test_a_model_that_forgets_a_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
