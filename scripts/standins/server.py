@@ -7,14 +7,16 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from scripts.standins.services import Service, is_alive
 
-READY_S = 60.0
+READY_S = 180.0  # a machine with much else to do
 TRIES = 5  # a free port may be taken before the server gets it
 STOP_S = 5.0  # kinesis-local waits for connections to be closed by their other end
+KILLED_S = 60.0  # until a process that was killed has given back what it held
 
 
 class NotStartedError(Exception):
@@ -100,7 +102,8 @@ class Server:
     def _is_ready(self) -> bool:
         until = time.monotonic() + READY_S
         while time.monotonic() < until:
-            if self.process.poll() is not None:
+            # One that lacks its second port may go on without it, and say nothing more.
+            if self.process.poll() is not None or self._was_taken():
                 return False
             # By its log, too: somebody else's server may be the one that answers.
             if self._says_it_listens() and is_alive(self.service, self.port):
@@ -155,14 +158,18 @@ def identity(pid: int) -> str:
 
 
 def stop_process(pid: int, known: str) -> bool:
-    """End the process that was ``known`` under that id; ``False`` if it was not there any more."""
+    """End the process that was ``known`` under that id; ``False`` if it was not there any more.
+
+    It has ended on return.
+    """
     if not known or identity(pid) != known:
         return False
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + STOP_S
-    while time.monotonic() < until:
-        if identity(pid) != known:
-            return True
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
+    for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILLED_S)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            if identity(pid) != known:
+                return True
+            time.sleep(0.05)
     return True

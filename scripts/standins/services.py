@@ -16,6 +16,7 @@ from scripts.standins import install
 
 REGION = "us-east-1"
 _NODE_LISTENING = "listening on "  # preload.js
+ANSWER_S = 20.0  # a service that has much to do is alive
 _CREDENTIAL = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/any/aws4_request, "
 
 
@@ -129,7 +130,7 @@ def is_alive(service: Service, port: int) -> bool:
         "Content-Type": f"application/x-amz-json-{kind}",
         "Authorization": f"{_CREDENTIAL}SignedHeaders=host;x-amz-date, Signature=0",
     }
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
     try:
         connection.request("POST", "/", b"{}", headers)
         reply = connection.getresponse()

@@ -17,9 +17,16 @@ import pytest
 from binlog.aws.account import Account
 from binlog.logs.kinesis_client import connector
 from scripts.standins import install
-from scripts.standins.server import NotStartedError, Server, identity, stop_process
+from scripts.standins.server import (
+    NotStartedError,
+    Server,
+    _free_ports,
+    identity,
+    stop_process,
+)
 from scripts.standins.services import KINESALITE, KINESIS_LOCAL, is_alive
 from scripts.standins.stack import Stack, main
+from tests.integration.waiting import until
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def run(stack: Stack, *arguments: str) -> tuple[int, str]:
     """In a process of its own, as a person does: what it starts outlives it."""
     command = [sys.executable, "-c", _RUN, str(stack.home), *arguments]
     done = subprocess.run(
-        command, cwd=install.ROOT, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=install.ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -60,6 +67,7 @@ def test_up_twice_status_env_and_down(stack: Stack) -> None:
             name = "KINESIS" if row.service == "kinesalite" else "DYNAMODB"
             assert variables[f"AWS_ENDPOINT_URL_{name}"] == f"http://127.0.0.1:{row.port}"
         os.kill(first[0].pid, signal.SIGKILL)
+        until(lambda: not first[0].is_there, "its end")
         status, told = run(stack, "status")
         assert (status, told.count("has ended"), told.count(" answers")) == (1, 1, 1)
         assert run(stack, "up", "--volume")[0] == 0
@@ -103,6 +111,47 @@ def test_servers_listen_on_this_machine_only(kinesis_local: Server, kinesalite: 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, kinesalite: Server) -> None:
     with pytest.raises(NotStartedError, match="EADDRINUSE"):
         Server(KINESALITE, tmp_path, port=kinesalite.port)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_port_that_somebody_was_quicker_to_take_is_changed_at_once(
+    place: int, tmp_path: Path, kinesis_local: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the second one, without which it goes on, and says nothing more."""
+    patience_s, chosen = 300.0, list[list[int]]()
+
+    def unlucky(count: int) -> list[int]:
+        ports = _free_ports(count)
+        if not chosen:
+            ports[place] = kinesis_local.port
+        chosen.append(ports)
+        return ports
+
+    monkeypatch.setattr("scripts.standins.server.READY_S", patience_s)
+    monkeypatch.setattr("scripts.standins.server._free_ports", unlucky)
+    began = time.monotonic()
+    with Server(KINESIS_LOCAL, tmp_path) as started:
+        assert is_alive(KINESIS_LOCAL, started.port)
+    assert len(chosen) >= 2
+    assert time.monotonic() - began < patience_s, "it was waited for"
+
+
+def test_a_process_that_does_not_hear_of_its_end_has_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On return, and not soon afterwards: what it had is somebody else's then."""
+    told: list[int] = []
+    looks = [*["deaf"] * 3, ""]  # after it was killed
+
+    def look(_: int) -> str:
+        return looks.pop(0) if signal.SIGKILL in told else "deaf"
+
+    monkeypatch.setattr("scripts.standins.server.STOP_S", 0.1)
+    monkeypatch.setattr("scripts.standins.server.identity", look)
+    monkeypatch.setattr(os, "kill", lambda _, number: told.append(number))
+    assert stop_process(4_000_000, "deaf")
+    assert told == [signal.SIGTERM, signal.SIGKILL]
+    assert looks == []
 
 
 @pytest.mark.parametrize("says", ["", "echo v16.20.0", "echo hello", "exit 1", "echo v18.0.0"])
