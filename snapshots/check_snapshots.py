@@ -3,7 +3,7 @@
 ====================  =========================================================================
 rule                  broken when
 ====================  =========================================================================
-snapshot-manifest     a manifest cannot be read, or is of another id
+snapshot-manifest     a manifest cannot be read, is of another id, or is gone
 snapshot-begun        the checkpoints are missing, are not what was written, or do not give its vector
 snapshot-part         a part is missing, is not what was written, or says other things than the manifest
 snapshot-table        counts or digest of a table are not those of its rows; a key is there twice
@@ -13,9 +13,9 @@ checkpoint-..         of one held against its log: not what the log gives there,
 snapshot-ahead        it holds an offset that the log does not reach
 ====================  =========================================================================
 
-Mentioned without being broken: ``snapshot-unfinished``, one without a manifest: it is being taken, was
-interrupted, or was being removed; ``snapshot-stray``, an object that belongs to none; ``snapshot-log``,
-one of another log than the one it is held against.
+Mentioned without being broken: ``snapshot-unfinished``, one that never had a manifest: it is being
+taken, was interrupted, or was being removed; ``snapshot-stray``, an object that belongs to none;
+``snapshot-log``, one of another log than the one it is held against.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from snapshots.check_log import Walk, Watch
 from snapshots.snapshot import (
     Snapshot,
     Unreadable,
+    lost_manifest,
     read_begun,
     snapshots_and_unreadable,
     snapshots_in,
@@ -61,6 +62,8 @@ def check_snapshots(
         if progress is not None:
             progress(rows)
     for id_, size, _ in unfinished(objects):
+        if lost_manifest(objects, id_):
+            continue  # told above, if it is not one that is just being removed
         where = f"{objects.name}/{begun_key(id_)}"
         detail = f"{size:,} bytes of a snapshot without a manifest: binlog snapshot goes on with it"
         yield Finding("snapshot-unfinished", where, detail, broken=False)

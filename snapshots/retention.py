@@ -34,7 +34,7 @@ from binlog.errors import RefusedError
 from binlog.objects.objects import Objects
 from snapshots.snapshot import age
 from snapshots.snapshot_chain import keys_of, remove
-from snapshots.snapshot_manifest import Manifest, manifest_key
+from snapshots.snapshot_manifest import Manifest, begun_key, manifest_key
 
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(r"([1-9]\d{0,5})([smhdw])", re.ASCII)
@@ -177,7 +177,10 @@ def _keep_companions(ordered: Sequence[Manifest], reasons: dict[str, list[str]])
 
 
 def drop(objects: Objects, manifests: Iterable[Manifest]) -> None:
-    """Remove snapshots: a manifest goes first, so that what is left of one is nobody's."""
+    """Remove snapshots: a manifest goes first, so that what is left of one is nobody's.
+
+    The beginning goes with it, in one call: without that nobody takes the manifest for lost.
+    """
     for manifest in manifests:
-        objects.delete([manifest_key(manifest.id)])
+        objects.delete([manifest_key(manifest.id), begun_key(manifest.id)])
         remove(objects, keys_of(objects, manifest.id))

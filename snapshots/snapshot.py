@@ -9,21 +9,24 @@ import msgspec
 from appliers.item import Rejection, Row
 from appliers.letters import DeadLetter
 from appliers.store import Checkpoint
-from binlog.errors import BinlogError, DamageError, MismatchError, RefusedError
+from binlog.errors import BinlogError, DamageError, MismatchError, RefusedError, UpgradeError
 from binlog.foreign import Foreign
 from binlog.foreign import Place as ForeignPlace
 from binlog.objects.objects import Objects
 from snapshots.snapshot_manifest import (
+    ASIDE,
     MANIFESTS,
     PARTS,
     SUFFIX,
     Begun,
     Manifest,
     Part,
+    base_remedy,
     begun_key,
     damaged,
     damaged_base,
     manifest_key,
+    part_key,
     unseal,
 )
 from snapshots.snapshot_part import Index, Record, check_part, index_of, read_part
@@ -184,13 +187,16 @@ def read_manifest(objects: Objects, id_: str) -> Manifest:
     """The manifest of a snapshot.
 
     Raises:
-        RefusedError: there is none: no such snapshot, or one that was never finished.
+        RefusedError: there is none: no such snapshot, one that was never finished, or one whose
+            manifest is gone.
         DamageError, UpgradeError: it cannot be read.
     """
     key = manifest_key(id_)
     where = f"{objects.name}/{key}"
     data = objects.get(key)
     if data is None:
+        if lost_manifest(objects, id_):
+            raise _gone(objects, id_, where)
         if objects.get(begun_key(id_), 0, 1) is not None:
             raise RefusedError(
                 f"snapshot {id_} has no manifest: it was interrupted, or is being taken",
@@ -206,8 +212,58 @@ def read_manifest(objects: Objects, id_: str) -> Manifest:
     return manifest
 
 
+def lost_manifest(objects: Objects, id_: str) -> bool:
+    """Whether a snapshot has no manifest and had one: not interrupted, but damaged.
+
+    What was read aside is removed once the manifest is durable, and not before; the places of relayed
+    records are the last that is read. Who removes a snapshot removes its beginning along with the
+    manifest (`snapshots.retention.drop`), so it is asked for last.
+    """
+    return (
+        next(iter(objects.list(part_key(id_, f"{ASIDE}/"))), None) is None
+        and next(iter(objects.list(part_key(id_, "relayed/"))), None) is not None
+        and objects.get(f"{MANIFESTS}{id_}{SUFFIX}", 0, 1) is None
+        and objects.get(begun_key(id_), 0, 1) is not None
+    )
+
+
+def part_ids(objects: Objects) -> Iterator[str]:
+    """The ids that any part is of."""
+    after = PARTS
+    while (entry := next(iter(objects.list(PARTS, after=after)), None)) is not None:
+        id_ = entry.key.removeprefix(PARTS).partition("/")[0]
+        yield id_
+        after = f"{PARTS}{id_}0"  # what follows "/" in ASCII: beyond all of this id
+
+
 def snapshots_and_unreadable(objects: Objects) -> Iterator[Manifest | Unreadable]:
-    """All that stand there, those that cannot be read too, by id."""
+    """All that stand there, by id, those that cannot be read too; then those whose manifest is gone."""
+    seen: set[str] = set()
+    for found in _standing(objects):
+        seen.add(found.id)
+        yield found
+    for id_ in part_ids(objects):
+        if id_ not in seen and lost_manifest(objects, id_):
+            where = f"{objects.name}/{MANIFESTS}{id_}{SUFFIX}"
+            yield Unreadable(id_, _gone(objects, id_, where))
+
+
+def _gone(objects: Objects, id_: str, where: str) -> RefusedError:
+    remedy = (
+        "bring this object back from a copy or a deleted version, and use another one until then; if"
+        f" nobody wants it, remove {PARTS}{id_}/"
+    )
+    key = begun_key(id_)
+    try:
+        begun = unseal(objects.get(key) or b"", Begun, f"{objects.name}/{key}")
+    except (DamageError, UpgradeError):
+        pass  # of which table it may be the base nobody can say then
+    else:
+        remedy = remedy if begun.adopted is None else base_remedy(begun.adopted)
+    return RefusedError(f"snapshot {id_} was finished, and its manifest is gone", where, remedy)
+
+
+def _standing(objects: Objects) -> Iterator[Manifest | Unreadable]:
     for id_ in ids_in(objects):
         try:
             yield read_manifest(objects, id_)
@@ -221,7 +277,7 @@ def snapshots_and_unreadable(objects: Objects) -> Iterator[Manifest | Unreadable
 
 def snapshots_in(objects: Objects) -> list[Manifest]:
     """The finished snapshots that can be read, oldest first."""
-    found = [each for each in snapshots_and_unreadable(objects) if isinstance(each, Manifest)]
+    found = [each for each in _standing(objects) if isinstance(each, Manifest)]
     return sorted(found, key=age)
 
 

@@ -26,9 +26,10 @@ from appliers.store import Checkpoint
 from appliers.survey import Survey
 from binlog.errors import BinlogError, ConflictError, StorageError
 from binlog.objects.objects import Objects
-from snapshots.snapshot import read_manifest
+from snapshots.snapshot import lost_manifest, part_ids, read_manifest
 from snapshots.snapshot_chain import keys_of, remove
 from snapshots.snapshot_manifest import (
+    ASIDE,
     FORMAT,
     MANIFESTS,
     PARTS,
@@ -36,6 +37,7 @@ from snapshots.snapshot_manifest import (
     Begun,
     begun_key,
     manifest_key,
+    part_key,
     places_of,
     seal,
     unseal,
@@ -149,21 +151,20 @@ def unfinished(objects: Objects) -> Iterator[tuple[str, int, int]]:
             yield id_, size, modified_ms
 
 
-def part_ids(objects: Objects) -> Iterator[str]:
-    """The ids that any part is of."""
-    after = PARTS
-    while (entry := next(iter(objects.list(PARTS, after=after)), None)) is not None:
-        id_ = entry.key.removeprefix(PARTS).partition("/")[0]
-        yield id_
-        after = f"{PARTS}{id_}0"  # what follows "/" in ASCII: beyond all of this id
-
-
 def clean(objects: Objects, id_: str) -> None:
-    """After ``id_`` was finished: remove what it no longer needs, and what others left long ago."""
+    """After ``id_`` was finished: remove what it no longer needs, and what others left.
+
+    Of one that was finished what it had read aside, at once; of one that was not all, after `LEFT_MS`.
+    """
     manifest = read_manifest(objects, id_)
     needed = {part.key for part in manifest.parts} | {begun_key(id_)}
     remove(objects, (key for key in keys_of(objects, id_) if key not in needed))
     [now_ms] = [entry.modified_ms for entry in objects.list(manifest_key(id_))]
+    for other in list(part_ids(objects)):
+        aside = [entry.key for entry in objects.list(part_key(other, f"{ASIDE}/"))]
+        if aside and objects.get(f"{MANIFESTS}{other}{SUFFIX}", 0, 1) is not None:
+            remove(objects, aside)
     for left, _, modified_ms in list(unfinished(objects)):
-        if now_ms - modified_ms >= LEFT_MS:
+        # One whose manifest was lost is whole again when that is brought back.
+        if now_ms - modified_ms >= LEFT_MS and not lost_manifest(objects, left):
             remove(objects, keys_of(objects, left))

@@ -5,6 +5,7 @@ A snapshot of the id ``ID`` is one generation of a store, kept as objects below 
     parts/ID/begun                 `Begun`: the checkpoints, written before the first row is read (N1)
     parts/ID/rows/TTTT-SSSS-NNNNNN    parts: rows of table T, of segment S of its scan, one by one
     parts/ID/letters/..  rejections/..  foreign/..  relayed/..    see `snapshots.snapshot_part`
+    parts/ID/letters-read/..       what is read first and judged last, until the manifest is there
     manifests/ID.json              `Manifest`: written last; until then the snapshot does not exist
 
 A sealed document is JSON on one line, then a line with the SHA-256 of the first in hexadecimal::
@@ -34,6 +35,7 @@ FORMAT = 1
 MANIFESTS = "manifests/"
 PARTS = "parts/"
 SUFFIX = ".json"
+ASIDE = "letters-read"  # a kind of parts that are there until the manifest is
 
 _DAMAGED = (
     "use another one: `binlog snapshots` lists them, restore takes it by --id, rebuild by --start"

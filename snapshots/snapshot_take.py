@@ -38,6 +38,7 @@ from snapshots.snapshot import read_manifest, sealed_sha256
 from snapshots.snapshot_begin import begin, clean
 from snapshots.snapshot_chain import Chain
 from snapshots.snapshot_manifest import (
+    ASIDE,
     FORMAT,
     Begun,
     Manifest,
@@ -301,7 +302,7 @@ class Taking:
 
     def _read_letters(self) -> Chain:
         """All letters there are, aside: they are read before the rows, and judged after them."""
-        chain = self._copy("letters-read", map(_of_letter, self._source.letters()))
+        chain = self._copy(ASIDE, map(_of_letter, self._source.letters()))
         for part in chain.parts:
             for records in read_part(self._objects, part):
                 self._waiting.read((r[0], r[1], r[2], r[3], r[4]) for r in records)

@@ -194,6 +194,14 @@ def test_a_snapshot_that_is_not_there_or_not_finished_is_refused(place: Place) -
     (place.path / "snapshots" / "manifests" / f"{id_}.json").unlink()
     ran = binlog("restore", place.dest, place.sqlite("back.db"), "--id", id_)
     assert ran.status == 2
+    assert f"snapshot {id_} was finished, and its manifest is gone" in ran.err
+    ran = binlog("snapshots", place.dest)
+    assert ran.status == 1, "it is listed as what cannot be read"
+    assert f"{id_}: snapshot {id_} was finished" in ran.err
+    [last] = (place.path / "snapshots" / "parts" / id_).glob("relayed/*")
+    last.unlink()
+    ran = binlog("restore", place.dest, place.sqlite("back.db"), "--id", id_)
+    assert ran.status == 2
     assert "has no manifest: it was interrupted" in ran.err
     assert place.taken()["id"] == id_, "gone on with"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 
 from appliers import survey
 from appliers.stores import MemoryStore
-from binlog.errors import BinlogError, DamageError, RefusedError, UpgradeError
+from binlog.clock import ManualClock
+from binlog.errors import BinlogError, DamageError, RefusedError, StorageError, UpgradeError
 from binlog.foreign import Foreign
 from binlog.objects import MemoryObjects
 from snapshots import snapshot_part
 from snapshots.check_snapshots import check_snapshots
 from snapshots.restore import restore
+from snapshots.retention import drop
 from snapshots.snapshot import Snapshot, open_snapshot, snapshots_in
+from snapshots.snapshot_begin import LEFT_MS
 from snapshots.snapshot_manifest import (
     FORMAT,
     Manifest,
@@ -72,10 +76,15 @@ def test_an_object_that_is_gone_is_named(whole: tuple[Any, Held]) -> None:
         objects = objects_of(held, (key, None))
         if key.startswith("manifests/"):
             assert snapshots_in(objects) == []
-            with pytest.raises(RefusedError, match="no snapshot is finished there"):
-                open_snapshot(objects)
-            with pytest.raises(RefusedError, match="has no manifest: it was interrupted"):
-                open_snapshot(objects, key.removeprefix("manifests/").removesuffix(".json"))
+            for id_ in (None, key.removeprefix("manifests/").removesuffix(".json")):
+                with pytest.raises(
+                    RefusedError, match="finished, and its manifest is gone"
+                ) as gone:
+                    open_snapshot(objects, id_)
+                assert gone.value.where.endswith(key)
+            [finding] = check_snapshots(objects)
+            assert (finding.rule, finding.broken) == ("snapshot-manifest", True)
+            assert finding.where.endswith(key)
             continue
         findings = [f for f in check_snapshots(objects) if f.broken]
         [said] = [f.detail for f in findings if f.where.endswith(key)]
@@ -211,6 +220,73 @@ def test_what_is_unfinished_or_strays_is_mentioned(tmp_path: Path) -> None:
         ("snapshot-stray", False),
         ("snapshot-unfinished", False),
     ]
+
+
+def test_one_that_lost_its_manifest_is_kept_and_whole_again_with_it(tmp_path: Path) -> None:
+    """Not taken for one that was interrupted, which goes after a day: nothing could bring that back."""
+    _, store = filled(tmp_path)
+    clock = ManualClock()
+    objects = MemoryObjects(clock=clock)
+    manifest = take_snapshot(store, objects, clock=clock)
+    key = manifest_key(manifest.id)
+    kept = objects.get(key)
+    assert kept is not None
+    objects.delete([key])
+    clock.advance(2 * LEFT_MS)
+    newer = take_snapshot(store, objects, clock=clock)
+    assert newer.id != manifest.id
+    assert [f.where for f in check_snapshots(objects)] == [f"{objects.name}/{key}"]
+    objects.put(key, kept)
+    assert list(check_snapshots(objects)) == []
+    back = MemoryStore()
+    restore(open_snapshot(objects, manifest.id), back)
+    assert rows(back) == rows(store)
+
+
+def test_what_was_read_aside_goes_with_the_next_one_that_is_finished(tmp_path: Path) -> None:
+    """Its presence says that there never was a manifest, so it must not stay where there is one."""
+    _, store = filled(tmp_path)
+    objects = Stopping()
+    objects.calls_left = 0
+    first = take_snapshot(store, objects)
+    aside = f"parts/{first.id}/letters-read/"
+    assert list(objects.list(aside))
+    objects.calls_left = 1_000
+    take_snapshot(store, objects)
+    assert not list(objects.list(aside))
+    objects.delete([manifest_key(first.id)])
+    assert [f.rule for f in check_snapshots(objects)] == ["snapshot-manifest"]
+
+
+def test_one_that_is_being_removed_is_not_taken_for_one_that_lost_its_manifest(
+    tmp_path: Path,
+) -> None:
+    """Whatever call the removal was stopped at, none of what is left is called damage."""
+    _, store = filled(tmp_path)
+    stopped = 0
+    for calls in range(3):
+        objects = Stopping()
+        manifest = take_snapshot(store, objects)
+        objects.calls_left = calls
+        try:
+            drop(objects, [manifest])
+        except StorageError:
+            stopped += 1
+        assert [f for f in check_snapshots(objects) if f.broken] == []
+        assert len(snapshots_in(objects)) == (not calls)
+    assert stopped == 2
+
+
+class Stopping(MemoryObjects):
+    """Objects that delete so often, and then no more."""
+
+    calls_left = 1_000
+
+    def delete(self, keys: Iterable[str]) -> None:
+        if not self.calls_left:
+            raise StorageError("no longer there", self.name)
+        self.calls_left -= 1
+        super().delete(keys)
 
 
 def test_a_row_that_is_parked_without_its_letters_is_found(tmp_path: Path) -> None:
