@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from appliers.address import open_store
-from binlog.address import Named, open_log
+from binlog.address import Named, open_log, parse_address
 from binlog.archive import Archive
 from binlog.clock import Clock, SystemClock
 from binlog.errors import BinlogError
@@ -66,7 +66,8 @@ class Surroundings:
         worker = Worker(log, store, how)
         worker.continuity.unbroken = True  # as long as the lease is ours
         found = worker.shard(shard)
-        self._pace = ShardPace(log, store, settings.setting, found, self.clock)
+        reads = parse_address(settings.log).reads
+        self._pace = ShardPace(log, store, settings.setting, found, self.clock, reads=reads)
         return worker, Records(log, found, after)
 
     def _open_archive(

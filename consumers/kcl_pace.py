@@ -8,12 +8,19 @@ worker so has as much of the rate as its leases have partitions. What a shard do
 it has nothing to do, no other one takes.
 
 A bound on the distance needs no sharing: each shard keeps to it.
+
+A shard gives 2 MB a second to all its readers together. KCL asks for records by their number, and how
+many bytes they have only shows when they are there; but it asks for no more while a few batches wait to
+be taken. So what is taken here is what is read of the stream, over some seconds: of `?reads=R` as many
+bytes as of calls, R of the 5 that there are, and half of them where a pace is set and nothing is said.
 """
 
 from __future__ import annotations
 
 from binlog.clock import Clock
 from binlog.log import Log, Shard
+from binlog.logs.kinesis import LAZY_READS_PER_S
+from binlog.logs.kinesis_stream import SHARD_BYTES_PER_S, SHARD_READS_PER_S
 from consumers.delivery import Outcome
 from consumers.pace import Setting
 from consumers.pacer import Steering
@@ -23,12 +30,31 @@ class ShardPace:
     """`consumers.kcl_shard.Paces` by what is set, in the store or for this worker."""
 
     def __init__(
-        self, log: Log, store: object, setting: Setting, shard: Shard, clock: Clock
+        self,
+        log: Log,
+        store: object,
+        setting: Setting,
+        shard: Shard,
+        clock: Clock,
+        *,
+        reads: float | None = None,
     ) -> None:
+        """``reads`` is what the log's address says of the calls that a shard answers."""
         self._log = log
+        self._reads = reads
         self._steering = Steering(
-            log, store, setting, clock=clock, share=share_of(log, shard), shard=shard.id
+            log,
+            store,
+            setting,
+            clock=clock,
+            share=share_of(log, shard),
+            budget=self._bytes_per_s,
+            shard=shard.id,
         )
+
+    def _bytes_per_s(self, setting: Setting) -> float | None:
+        reads = self._reads or (None if setting.is_free else LAZY_READS_PER_S)
+        return None if reads is None else SHARD_BYTES_PER_S * reads / SHARD_READS_PER_S
 
     def behind_s(self, oldest_ms: int) -> float:
         """The age of what arrived then, by the log's time."""

@@ -9,6 +9,7 @@ address is written into the file.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from binlog.address import Address, parse_address
 from binlog.aws.account import Account, connector, is_aws
 from binlog.aws.credentials import ROLE_SESSION
 from binlog.errors import RefusedError
+from binlog.logs.kinesis import LAZY_READS_PER_S
 from consumers.kcl_properties import check_properties, check_property
 from consumers.kcl_settings import Settings
 
@@ -40,6 +42,8 @@ _COMMON = {
 PROFILES: Mapping[Profile, Mapping[str, str]] = {
     "production": {
         "metricsLevel": "SUMMARY",
+        "idleTimeBetweenReadsInMillis": "400",
+        "millisBehindLatestThresholdForReducedTps": "1000",
         "shutdownGraceMillis": "5000",
     },
     # Seconds where the other waits for minutes, and no service asked that no stand-in is.
@@ -59,13 +63,17 @@ PROFILES: Mapping[Profile, Mapping[str, str]] = {
         "shutdownGraceMillis": "3000",
     },
 }
-# Paced, a batch takes as long as its records are let wait: fewer of them wait together. So many a
-# second and shard are read at most, which is what a shard's whole 2 MB/s come to in records of 20 KiB.
-PACED_RECORDS = "100"
+# KCL asks for records by their number, so often a second. What a shard takes of small records, 1,000 a
+# second (service limit), has to be less than that, or a replica falls behind until the stream forgets:
+# so 400 of them 2.5 times a second. How many bytes they are is `consumers.kcl_pace`'s business.
+_SHARD_RECORDS_PER_S = 1_000
+_IDLE_MIN_MS = 200  # KCL takes less for that much
+_AT_THE_END_MS = 1_000  # who has all asks no more often than Lambda does
 REMARKS = {
     "initialPositionInStream": "never LATEST: a replica begins at the log's first record",
     "retrievalMode": "KCL's DEFAULT is enhanced fan-out, which is paid for",
     "maxRecords": "a lost lease and the daemon's end wait for the batch at work",
+    "idleTimeBetweenReadsInMillis": "a shard answers 5 calls a second to all of its readers together",
     "callProcessRecordsEvenForEmptyRecordList": "a quiet shard is told from one that is not read",
     "shutdownGraceMillis": "0, KCL's default, kills on SIGTERM; long ones delay every restart",
     "disableWorkerMetrics": "else KCL looks for the metadata of an EC2 instance",
@@ -134,8 +142,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             **_COMMON,
             **PROFILES[self.profile],
         }
-        if not self.settings.setting.is_free:
-            own["maxRecords"] = PACED_RECORDS
+        if stream.reads is not None or not self.settings.setting.is_free:
+            own.update(_reading(stream.reads or LAZY_READS_PER_S))
         if self.profile == "test":
             own.setdefault("cloudWatchClient.endpointOverride", "http://127.0.0.1:1")
         for name, value in self.overrides.items():
@@ -188,6 +196,17 @@ def default_folder(application: str, worker: str, environment: Mapping[str, str]
     """Where a worker's files are: below the user's state, by application and worker."""
     state = environment.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state, "binlog", "kcl", application, worker).expanduser()
+
+
+def _reading(reads: float) -> dict[str, str]:
+    """How to read a shard by so many calls a second, and still all that can be written into it."""
+    idle_ms = max(_IDLE_MIN_MS, math.ceil(1000 / reads))
+    records = min(int(_COMMON["maxRecords"]), math.ceil(_SHARD_RECORDS_PER_S * idle_ms / 1000))
+    return {
+        "maxRecords": str(records),
+        "idleTimeBetweenReadsInMillis": str(idle_ms),
+        "millisBehindLatestThresholdForReducedTps": str(max(idle_ms, _AT_THE_END_MS)),
+    }
 
 
 def _credentials(which: str, account: Account, where: str) -> dict[str, str]:

@@ -97,7 +97,7 @@ _KNOWN: Mapping[str, Property] = {
     # reading
     "retrievalMode": Property(_one_of("POLLING", "FANOUT", "DEFAULT")),
     "maxRecords": _count("10000"),
-    "idleTimeBetweenReadsInMillis": _count("1000"),
+    "idleTimeBetweenReadsInMillis": _count("1500"),
     "millisBehindLatestThresholdForReducedTps": _count("0"),
     "retryGetRecordsInSeconds": Property(_whole),
     "maxGetRecordsThreadPool": Property(_whole),

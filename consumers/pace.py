@@ -8,7 +8,9 @@ A `Pace` is asked before every page and told afterwards what the page came to. I
 * a rate is a ceiling, a bound on the distance (`consumers.max_behind`) makes it slower than that;
 * neither holds where unread events would leave the log's retention before they are read: with less
   than `LIFTED` of it left, everything is as fast as can be. Losing the log to keep a budget would be a
-  bad bargain.
+  bad bargain;
+* what is read a second is bounded beside all that (`Pace.bytes_per_s`), even then: others read there,
+  too, and a budget that what is written fits into loses nothing.
 
 Pure: the caller passes monotonic time and the log's own, and does the waiting.
 """
@@ -104,6 +106,8 @@ class Pace:
         self._setting = setting
         self._by_rate = _Bucket(now)
         self._by_distance = _Bucket(now)
+        self._by_bytes = _Bucket(now)
+        self.bytes_per_s: float | None = None  # of log that may be read; ``None``: any
         self._load = MaxBehind(setting.max_behind_s or 1.0)
         self.share = share
         self._counted = self._events = self._bytes = 0.0  # of the last pages, fading
@@ -118,8 +122,9 @@ class Pace:
         By what `wait_s` last went by, and what those of the last pages came to. A record is never
         cut, so one of many events is a page all the same, and is waited for afterwards.
         """
+        most = NO_BOUND if self.bytes_per_s is None else max(1, round(self.bytes_per_s * PAGE_S))
         if math.isinf(self._by_rate.rate) and math.isinf(self._by_distance.rate):
-            return NO_BOUND
+            return most
         if not self._bytes:
             return UNKNOWN_PAGE_BYTES
         sizes = [
@@ -130,7 +135,7 @@ class Pace:
             )
             if count and not math.isinf(bucket.rate)
         ]
-        return max(1, min(NO_BOUND, round(min(sizes)))) if sizes else UNKNOWN_PAGE_BYTES
+        return max(1, min(most, round(min(sizes)))) if sizes else UNKNOWN_PAGE_BYTES
 
     def adjust(self, setting: Setting, *, now: float) -> None:
         """Go by another setting from now on."""
@@ -155,6 +160,8 @@ class Pace:
                     (self._bytes, size),
                 )
             )
+        if self.bytes_per_s is not None:
+            self._by_bytes.spend(size)
         if self._setting.rate is not None:
             self._by_rate.spend(count)
         if self._setting.max_behind_s is not None:
@@ -177,7 +184,12 @@ class Pace:
         by_rate = math.inf if rate is None or lifted else rate * self.share
         held_back = distance is not None and behind_s is not None and not lifted
         by_distance = self._load.rate(behind_s or 0.0) if held_back else math.inf
-        waits = self._by_rate.wait_s(by_rate, now), self._by_distance.wait_s(by_distance, now)
+        by_bytes = math.inf if self.bytes_per_s is None else self.bytes_per_s
+        waits = (
+            self._by_rate.wait_s(by_rate, now),
+            self._by_distance.wait_s(by_distance, now),
+            self._by_bytes.wait_s(by_bytes, now),
+        )
         return min(ASK_S, max(waits))
 
 

@@ -65,8 +65,8 @@ class Steering:
     """The pace of one worker, kept to what is set, and to what the log keeps.
 
     ``setting`` is what it was started with, ``bound`` are further words for its log. Who goes to the
-    log's end ``once`` is not kept away from it. A call a `LOOK_S` to the store, and one a
-    `RETENTION_S` to the log.
+    log's end ``once`` is not kept away from it. ``budget`` says how many bytes a second may be read by
+    a setting (`Pace.bytes_per_s`). A call a `LOOK_S` to the store, and one a `RETENTION_S` to the log.
     """
 
     def __init__(
@@ -78,12 +78,14 @@ class Steering:
         clock: Clock,
         share: float = 1.0,
         once: bool = False,
+        budget: Callable[[Setting], float | None] = lambda _: None,
         **bound: object,
     ) -> None:
         self._log = log
         self._store = store
         self._asked = setting  # for as long as nothing is set in the store
         self._once = once
+        self._budget = budget
         self._clock = clock
         self._bound = {"log": log.name, **bound}
         self._runway: Runway = "unknown"
@@ -126,6 +128,7 @@ class Steering:
         if self._once:
             wanted = msgspec.structs.replace(wanted, max_behind_s=None)
         setting = within(wanted, self.pace.retention_s)
+        self.pace.bytes_per_s = self._budget(setting)
         if setting == self.pace.setting:
             return
         if setting != wanted:

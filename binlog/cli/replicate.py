@@ -116,7 +116,7 @@ def command(
     with contextlib.ExitStack() as stack:
         into = stack.enter_context(contextlib.closing(open_store(store)))
         opened = stack.enter_context(
-            contextlib.closing(open_with_archive(log, archive, lambda: into))
+            contextlib.closing(open_with_archive(_sharing(log, setting), archive, lambda: into))
         )
         allow_units(into, store, max_units)
         how = Following(
@@ -145,6 +145,17 @@ def command(
         write_json(report_document(report, summary))
     else:
         write_report(report, summary, what="applied")
+
+
+def _sharing(log: str, setting: Setting) -> str:
+    """The log's address; who is behind on purpose leaves half of a stream's reads to others."""
+    from binlog.address import parse_address
+
+    if setting.is_free or (address := parse_address(log)).scheme != "kinesis" or address.reads:
+        return log
+    from binlog.logs.kinesis import LAZY_READS_PER_S
+
+    return f"{log}{'&' if '?' in log else '?'}reads={LAZY_READS_PER_S:g}"
 
 
 @contextlib.contextmanager

@@ -49,6 +49,9 @@ CALL_SPACING_S = 0.01
 # more is neither taken (1 MB a second and shard) nor cheap.
 FRAMES_PER_S = 100.0
 READS_PER_S = SHARD_READS_PER_S  # all that a shard answers
+# Of who is behind on purpose: half of it. That is as much as can be written into a shard, so no load
+# leaves such a reader behind, and as much is left to those who apply at once.
+LAZY_READS_PER_S = SHARD_READS_PER_S / 2
 PAGES_AHEAD = 4  # fetched at once while others are being read
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import consumers.pacer
 from appliers.address import open_store
 from binlog.cli.options import length_text
+from binlog.errors import RefusedError
 from consumers.pace import Setting
 from consumers.pacer import read_setting
 from tests.cli.running import append, binlog
@@ -108,3 +109,32 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 )
 def test_a_length_of_time_is_written_as_it_is_given(seconds: float, text: str) -> None:
     assert length_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("log", "options", "opened"),
+    [
+        ("kinesis://s", [], "kinesis://s"),
+        ("kinesis://s", ["--rate", "5"], "kinesis://s?reads=2.5"),
+        (
+            "kinesis://s?region=eu-west-1",
+            ["--max-behind", "1h"],
+            "kinesis://s?region=eu-west-1&reads=2.5",
+        ),
+        ("kinesis://s?reads=4", ["--max-behind", "1h"], "kinesis://s?reads=4"),
+        ("file:log", ["--rate", "5"], "file:log"),
+    ],
+)
+def test_who_is_behind_on_purpose_leaves_half_of_a_streams_reads_to_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str, options: list[str], opened: str
+) -> None:
+    """A replica that catches up takes none from those who apply at once; an address may say else."""
+    asked: list[str] = []
+
+    def open_none(url: str, *_: object) -> NoReturn:
+        asked.append(url)
+        raise RefusedError("enough seen")
+
+    monkeypatch.setattr("binlog.cli.announced.open_with_archive", open_none)
+    assert binlog("replicate", log, f"sqlite:{tmp_path / 'a.db'}", *options).status == 2
+    assert asked == [opened]

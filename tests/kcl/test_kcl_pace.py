@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import consumers.kcl_child
 import consumers.pacer
 from appliers.stores.memory import MemoryStore
 from binlog.clock import ManualClock
@@ -72,13 +74,19 @@ def ways() -> ScriptedWays:
 
 
 def pace(
-    ways: ScriptedWays, setting: Setting, *, share: float = 1.0, store: Any = None
+    ways: ScriptedWays,
+    setting: Setting,
+    *,
+    share: float = 1.0,
+    store: Any = None,
+    reads: float | None = None,
 ) -> ShardPace:
     """A shard's, which has that share of 64 partitions."""
     log: Any = FakeLog(ways.clock)
     log.params = type("Params", (), {"partitions": 64})
     shard = Shard("shardId-0", (), frozenset(range(round(64 * share))))
-    return ShardPace(log, MemoryStore() if store is None else store, setting, shard, ways.clock)
+    kept = MemoryStore() if store is None else store
+    return ShardPace(log, kept, setting, shard, ways.clock, reads=reads)
 
 
 def applied(ways: ScriptedWays) -> list[float]:
@@ -305,29 +313,91 @@ def test_refuses_a_pace_that_is_none(name: str, value: str) -> None:
         settings_of(environment)
 
 
+# -- what is read of the stream --------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    ("options", "records_max"),
-    [([], "1000"), (["--rate", "50"], "100"), (["--max-behind", "6h"], "100")],
+    ("setting", "reads", "bytes_per_s"),
+    [
+        (Setting(rate=1e9), None, 1_000_000),
+        (Setting(max_behind_s=3_600.0), None, 1_000_000),
+        (Setting(rate=1e9), 1.0, 400_000),
+        (Setting(), 1.0, 400_000),
+    ],
 )
-def test_a_paced_worker_is_handed_short_batches(
-    monkeypatch: pytest.MonkeyPatch, options: list[str], records_max: str
+def test_a_shard_that_is_caught_up_with_has_as_much_left_for_others(
+    ways: ScriptedWays, setting: Setting, reads: float | None, bytes_per_s: int
 ) -> None:
-    """Unless told otherwise: all records of a batch are let wait together."""
+    """A shard gives 2 MB a second to all of its readers: half, or what the address says, is ours.
+
+    What is handed over arrived long ago, beyond every bound: nothing but the budget holds it back.
+    """
+    ways.paced = pace(ways, setting, reads=reads)
+    shard = started(ways)
+    begun, taken, passed_s = ways.clock.monotonic(), 0, 0.0
+    while passed_s < 20 and taken < 60_000_000:
+        shard.process(records(1 + taken, 100, size=24_000), 0, Checkpoints())
+        taken, passed_s = taken + 100 * 24_000, ways.clock.monotonic() - begun
+    assert taken / passed_s == pytest.approx(bytes_per_s, rel=0.1)
+    tenths = [round(10 * (when - begun)) for when in applied(ways)]
+    most = max(tenths.count(tenth) for tenth in set(tenths)) / EACH * 24_000
+    assert most <= 0.6 * bytes_per_s  # no whole batch at once
+
+
+def test_a_worker_that_nobody_slows_down_takes_what_it_is_given(ways: ScriptedWays) -> None:
+    ways.paced = pace(ways, Setting())
+    begun = ways.clock.monotonic()
+    started(ways).process(records(1, 400, size=24_000), 0, Checkpoints())
+    assert ways.clock.monotonic() - begun < 0.1
+
+
+@pytest.mark.parametrize(
+    ("log", "options", "read"),
+    [
+        ("kinesis://s", [], (1000, 400)),
+        ("kinesis://s", ["--rate", "50"], (400, 400)),
+        ("kinesis://s", ["--max-behind", "6h"], (400, 400)),
+        ("kinesis://s?reads=1", [], (1000, 1000)),
+        ("kinesis://s?reads=0.5", ["--rate", "50"], (1000, 2000)),
+        ("kinesis://s?reads=5", ["--rate", "50"], (200, 200)),
+        ("kinesis://s?reads=9", ["--profile", "test"], (200, 200)),
+        ("kinesis://s", ["--profile", "test"], (1000, 250)),
+    ],
+)
+def test_a_worker_keeps_to_its_calls_and_reads_all_that_may_be_written(
+    monkeypatch: pytest.MonkeyPatch, log: str, options: list[str], read: tuple[int, int]
+) -> None:
+    """Records are let wait together, so few at a time; but a shard takes 1,000 of them a second."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    words = [
-        "kcl",
-        "properties",
-        "kinesis://s",
-        "dynamodb://d",
-        "--worker",
-        "w",
-        "--json",
-        *options,
-    ]
+    words = ["kcl", "properties", log, "dynamodb://d", "--worker", "w", "--json", *options]
     [said] = binlog(*words).lines
-    assert said["properties"]["maxRecords"] == records_max
+    records_max, idle_ms = read
+    assert said["properties"]["maxRecords"] == str(records_max)
+    assert said["properties"]["idleTimeBetweenReadsInMillis"] == str(idle_ms)
+    assert records_max * 1000 / idle_ms >= 1_000 or "0.5" in log
     assert ("BINLOG_RATE" in said["environment"]) is ("--rate" in options)
     assert ("BINLOG_MAX_BEHIND" in said["environment"]) is ("--max-behind" in options)
     [said] = binlog(*words, "--set", "maxRecords=7").lines
     assert said["properties"]["maxRecords"] == "7"
+
+
+def test_the_address_of_the_log_says_so_to_the_process_of_a_shard(
+    world: FunctionWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What `?reads=` bounds for every other reader bounds the KCL's processes, too."""
+    given: list[object] = []
+
+    class Remembered(ShardPace):
+        def __init__(self, *of: Any, reads: float | None = None) -> None:
+            given.append(reads)
+            super().__init__(*of, reads=reads)
+
+    monkeypatch.setattr(consumers.kcl_child, "ShardPace", Remembered)
+    monkeypatch.setattr(consumers.kcl_child, "open_log", lambda *_, **__: world.open_log())
+    monkeypatch.setattr(consumers.kcl_child, "open_store", lambda _: world.store.open())
+    for log in ("kinesis://shop", "kinesis://shop?reads=1.5"):
+        settings = Settings(log=log, store="dynamodb://live", folder=tmp_path)
+        messages, _ = os.pipe()
+        consumers.kcl_child.Surroundings(settings, messages).open("shardId-000000000000", -1)
+    assert given == [None, 1.5]

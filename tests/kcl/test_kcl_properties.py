@@ -57,7 +57,7 @@ def test_a_name_that_is_near_to_none_is_refused_as_well() -> None:
         ("cleanupLeasesUponShardCompletion", "false", "true"),
         ("maxRecords", "0", "10000"),
         ("maxRecords", "00", "10000"),
-        ("idleTimeBetweenReadsInMillis", "0", "1000"),
+        ("idleTimeBetweenReadsInMillis", "0", "1500"),
         ("workerMetricsEMAAlpha", "0.0", "0.5"),
     ],
 )
