@@ -172,7 +172,14 @@ def measure(
     """
     client, begun = account.kinesis, time.time()
     with Putting(puts, stream) as putting:
-        changes = reshard(client, stream, sizes, lambda: account.wait_for(stream))
+
+        def settle() -> None:
+            """Until it is done, and every key was put to since."""
+            account.wait_for(stream)
+            putting.go_round()
+
+        putting.go_round()
+        changes = reshard(client, stream, sizes, settle)
     if putting.error is not None:
         raise putting.error
     yield growth(putting, changes)

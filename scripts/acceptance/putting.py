@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Self
@@ -16,6 +17,7 @@ from binlog.partition import partition_key
 
 KEYS = 8
 PAUSE_S = 0.02
+ROUND_S = 60.0
 
 
 class Measure(msgspec.Struct):
@@ -58,6 +60,16 @@ class Putting:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+
+    def go_round(self, most_s: float = ROUND_S) -> None:
+        """Wait until a call to all hash keys was begun and answered since, or nothing comes of it."""
+        begun, until = len(self.acknowledged), time.monotonic() + most_s
+        while self.error is None and time.monotonic() < until:
+            keys = Counter(each.key for each in self.acknowledged[begun:])
+            # The first answer may be of a call from before.
+            if len(keys) == KEYS and min(keys.values()) > 1:
+                return
+            time.sleep(PAUSE_S)
 
     def _put(self) -> None:
         try:

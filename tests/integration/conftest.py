@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +16,7 @@ from scripts.standins.install import CannotRunError
 from scripts.standins.server import Server
 from scripts.standins.services import KINESALITE, KINESIS_LOCAL, MINISTACK, REGION, Service
 
-# What a service or a program of its own takes on a quiet machine, it takes many times as long of on
-# one with much else to do: only what hangs takes longer than this.
-TIMEOUT_S = 400
 _numbers = count(1)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("timeout", default=None) == 0:  # none are wanted
-        return
-    for item in items:
-        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 @pytest.fixture(autouse=True)

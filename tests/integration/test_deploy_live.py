@@ -23,6 +23,7 @@ from scripts.deploy.roles import TABLES, TEMPLATE
 from scripts.standins.server import Server
 from tests.cli.running import append, binlog
 from tests.deploy.cloudformation import load
+from tests.integration.waiting import PATIENCE_S
 from tests.lambda_consumer.event_source_mapping import FailedError, Mapping, Settings
 from tests.lambda_consumer.live_source import LiveSource
 from tests.lambda_consumer.runtime_api import Function, running
@@ -64,7 +65,7 @@ class Deployed:
             Capabilities=["CAPABILITY_IAM"],
         )
         self.cloudformation.get_waiter("stack_create_complete").wait(
-            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
         )
 
     def client(self, service: str) -> Any:
@@ -108,7 +109,7 @@ def test_a_stack_is_made_a_log_and_carries_a_store(deployed: Deployed, tmp_path:
         f"AWS_ENDPOINT_URL_{name}": deployed.url for name in ("KINESIS", "DYNAMODB", "LAMBDA")
     }
     service = kinesis_service(PARAMETERS["StreamName"], account=Account(endpoint=deployed.url))
-    with running(Function(tmp_path, variables | endpoints)) as function:
+    with running(Function(tmp_path, variables | endpoints, timeout_s=PATIENCE_S)) as function:
 
         def invoke(event: dict[str, Any]) -> Any:
             answer = function.invoke(event)

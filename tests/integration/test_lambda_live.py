@@ -18,6 +18,7 @@ from binlog.logs.kinesis import kinesis_service
 from scripts.standins.server import Server
 from tests.cli.running import append, binlog
 from tests.integration.kinesis_streams import merge, split
+from tests.integration.waiting import PATIENCE_S
 from tests.lambda_consumer.event_source_mapping import (
     STREAM_ARN,
     FailedError,
@@ -53,7 +54,7 @@ class Deployment:
 
     def function(self, **options: Any) -> Function:
         environment = self.environment | options.pop("environment", {})
-        return Function(self.folder, environment, **options)
+        return Function(self.folder, environment, **{"timeout_s": PATIENCE_S} | options)
 
     def mapping(self, invoke: Callable[[dict[str, Any]], Any], **settings: Any) -> Mapping:
         how = Settings(**settings)
@@ -118,7 +119,7 @@ def test_a_function_carries_a_store_through_freezes_kills_and_reshards(
 ) -> None:
     """Frozen between invocations, killed by time-outs and at random; the shards split and merge."""
     random, met, added = Random(7), dict[str, int](), 300
-    with running(deployment.function(timeout_s=20.0)) as function:
+    with running(deployment.function()) as function:
         mapping = deployment.mapping(
             invoking(function, met), parallelization=4, batch_size=20, bisect=True
         )
@@ -221,7 +222,7 @@ def test_a_process_that_dies_in_an_invocation_is_known_at_once(tmp_path: Path) -
     """The service does not wait for the time-out then, and the next invocation has a new one."""
     body = "import os\ndef handler(event, context):\n    return event or os.kill(os.getpid(), 9)\n"
     (tmp_path / "dying.py").write_text(body)
-    with running(Function(tmp_path, {}, handler="dying.handler", timeout_s=50.0)) as function:
+    with running(Function(tmp_path, {}, handler="dying.handler", timeout_s=PATIENCE_S)) as function:
         assert function.invoke(0).kind == "exited"
         assert function.invoke(1).body == 1
         assert function.cold_starts == 2

@@ -55,7 +55,9 @@ def test_a_quiet_stream_is_gone_on_with_for_days(
         return KinesisLog(service.stream, account=account, reads_per_s=1_000.0)
 
     def at(hours: float) -> None:
-        ahead.write_text(str(round(hours * HOUR_MS)))
+        aside = ahead.with_suffix(".new")  # the service reads the file at any time
+        aside.write_text(str(round(hours * HOUR_MS)))
+        aside.replace(ahead)
 
     def publish(*numbers: int) -> None:
         with closing(open_log()) as log, Producer(log) as producer:

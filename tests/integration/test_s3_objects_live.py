@@ -165,7 +165,11 @@ def test_a_forked_child_goes_on_with_connections_of_its_own(url: str) -> None:
     assert objects.put_new("a", b"parent") is True
     child = os.fork()
     if child == 0:
-        os._exit(int(not (objects.get("a") == b"parent" and objects.put_new("b", b"child"))))
+        status = 2
+        try:
+            status = int(not (objects.get("a") == b"parent" and objects.put_new("b", b"child")))
+        finally:
+            os._exit(status)  # whatever happens: it must not go on as a second run of the tests
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert objects.get("b") == b"child"
     objects.close()

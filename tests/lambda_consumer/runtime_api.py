@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 HANDLER = "consumers.aws_lambda.handler"
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:000000000000:function:applier"
 _API = "/2018-06-01/runtime"
-_START_S = 60.0  # a machine with something else to do
+_START_S = 180.0  # a machine with much else to do
 _LOOK_S = 0.1  # for a process that ended in the midst of an invocation
 
 Kind = Literal["response", "error", "timed out", "exited", "init failed"]
