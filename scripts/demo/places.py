@@ -38,6 +38,7 @@ class Places(Protocol):
       come of them, ``rate`` the items a second by which the replication that is killed is slowed.
     * ``applied`` is how many events the checkpoints of replica two have behind them.
     * ``share`` is how much of replica two is there, of the whole that it is in the end.
+    * ``begin_again`` lets replica two be another one, which is made at half the rate.
     * ``tamper`` changes the stock of `PRODUCT` by one in a replica that equals replica one, and
       gives its address.
     """
@@ -54,6 +55,8 @@ class Places(Protocol):
     def applied(self) -> int: ...
 
     def share(self, whole: Whole) -> float: ...
+
+    def begin_again(self) -> None: ...
 
     def tamper(self, show: Show) -> str: ...
 
@@ -73,8 +76,12 @@ class Files:
         )
         self._data = data
 
+    def begin_again(self) -> None:
+        self.rate //= 2
+        self.two = f"sqlite:{self._data}/two-{self.rate}.db"
+
     def applied(self) -> int:
-        path = self._data / "two.db"
+        path = Path(self.two.removeprefix("sqlite:"))
         if not path.exists():
             return 0
         with closing(sqlite3.connect(path)) as connection:
@@ -117,7 +124,11 @@ class Services:
         self.one, self.two, self.three = (
             f"dynamodb://{name}-{number}" for number in ("one", "two", "three")
         )
-        self._two, self._three = f"{name}-two", f"{name}-three"
+        self._client = boto3.client("dynamodb")  # takes longer to make than to look into a replica
+
+    def begin_again(self) -> None:
+        self.rate //= 2
+        self.two = f"{self.two}-{self.rate}"
 
     def applied(self) -> int:
         with closing(open_store(self.two)) as store:
@@ -130,21 +141,26 @@ class Services:
         """By items: a checkpoint is a write that is paid for, and comes far behind them."""
         with closing(open_store(self.two)) as store:
             tables = [table for generation in store.generations() for table in generation.tables]
-        client = boto3.client("dynamodb")
-        names = [LiveTables(client, self._two).name(table) for table in tables]
-        counted = [client.scan(TableName=name, Select="COUNT")["Count"] for name in names]
+        live = LiveTables(self._client, self.two.removeprefix("dynamodb://"))
+        counted = [
+            page["Count"]
+            for table in tables
+            for page in self._client.get_paginator("scan").paginate(
+                TableName=live.name(table), Select="COUNT"
+            )
+        ]
         return float(sum(counted) / whole.items)
 
     def tamper(self, show: Show) -> str:
-        client = boto3.client("dynamodb")
-        table = LiveTables(client, self._three).name("products")
+        three = self.three.removeprefix("dynamodb://")
+        table = LiveTables(self._client, three).name("products")
         call: dict[str, Any] = {
             "Key": {"id": {"S": PRODUCT}},
             "UpdateExpression": "ADD stock :one",
             "ExpressionAttributeValues": {":one": {"N": "1"}},
         }
         show(f"aws dynamodb update-item --table-name {table} .. 'ADD stock :one' ..")
-        client.update_item(TableName=table, **call)
+        self._client.update_item(TableName=table, **call)
         return self.three
 
 

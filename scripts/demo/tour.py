@@ -28,6 +28,8 @@ BINLOG = Path(sys.executable).with_name("binlog")
 APPLIERS = ("--appliers", "scripts.demo.shop:appliers")
 MARK = ".binlog-quickstart"  # in a directory that an earlier tour made, and that we may empty
 KILLED_AT = 0.3  # of it done
+BEGUN_S = 600.0  # so much is done by then, or it hangs
+TRIES_MORE = 5
 
 console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 Document = dict[str, Any]
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     names = [each for each in arguments if each != "--stack"]
     data = prepare(Path(names[0] if names else "quickstart-data"))
     places = on_the_stack() if len(names) < len(arguments) else Files(data)
-    log, one, two, three = places.log, places.one, places.two, places.three
+    log, one, three = places.log, places.one, places.three
 
     step("A year of a small web shop, appended to a log")
     lines = write_history(data / "changes.jsonl", places.orders)
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
 
     step("A second one, by another way: batch by batch, killed in the middle, resumed")
     share = replicate_and_kill(places, Whole(acknowledged, first["items"]))
-    killed_at = places.applied()
+    killed_at, two = places.applied(), places.two
     claim(
         f"killed with {share:.0%} of it done, its checkpoints {killed_at:,} events on",
         0 < share < 1 and killed_at < acknowledged,
@@ -153,14 +155,29 @@ def append(log: str, path: Path) -> tuple[float, int]:
 
 
 def replicate_and_kill(places: Places, whole: Whole) -> float:
-    """Start a replication, kill it without warning, and say how much of it was done."""
+    """Start a replication, kill it without warning in its midst, and say how much of it was done.
+
+    On a machine with much else to do one may look when all of it is done: then another one, more
+    slowly.
+    """
+    share = _replicate_and_kill(places, whole)
+    for _ in range(TRIES_MORE):
+        if share < 1 and places.applied() < whole.events:
+            break
+        console.print("    (killed too late: all of it was done; a slower one)", style="dim")
+        places.begin_again()
+        share = _replicate_and_kill(places, whole)
+    return share
+
+
+def _replicate_and_kill(places: Places, whole: Whole) -> float:
     command = ["replicate", places.log, places.two, "--rate", str(places.rate), *APPLIERS]
     show_command([*command, "&"])
     # No terminal for it: killed, it could not take its progress bar away.
     running = subprocess.Popen(
         [BINLOG, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + BEGUN_S
     while places.share(whole) < KILLED_AT:
         if running.poll() is not None or time.monotonic() > deadline:
             running.kill()
