@@ -36,6 +36,7 @@ def right(entry: Entry) -> bool:
     rto_s_on={"stack": 120.0},
     take_back="`binlog rebuild LOG STORE` without the rule brings the wrong events back.",
     names={
+        "before": "a moment before the deploy, such as 2026-01-31T12:00:00Z, or a vector",
         "key": """the key of an item that is wrong, as JSON: '{"id": "..."}'""",
         "session": "since whose session a wrong attribute has its value, as step 1 prints it",
     },
@@ -51,15 +52,17 @@ def right(entry: Entry) -> bool:
 def bad_deploy(d: Drill) -> None:
     """A new version of a producer writes wrong events among right ones, then it is rolled back.
 
-    `binlog blame` tells which process wrote a wrong value. The table is rebuilt without all that this
-    process wrote, aside first, and the difference is looked at; what others wrote since stays.
+    `binlog blame` tells which process wrote a wrong value, and the table as it was before, made anew
+    aside, what has changed since. The table is rebuilt without all that this process wrote, aside
+    first, and the difference is looked at; what others wrote since stays.
     """
     d.init()
     d.load()
     consumer = d.replicate("live")
     d.flow(300)
     d.caught_up("live")
-    d.name(before=d.ends())
+    before = d.ends()
+    d.name(before=before)
 
     def wrong() -> str:
         d.caught_up("live")
@@ -76,6 +79,8 @@ def bad_deploy(d: Drill) -> None:
         d.name(session=json.loads(told.stdout)["attributes"]["unit"]["since"]["session"])
     with d.phase("decide"):
         d.by_hand("roll the deploy back, so that no more wrong events come")
+        d.run("binlog rebuild {log} {other} --until {before}")
+        d.run("binlog diff {other} {live}", exit=1)
         d.run("binlog rebuild {log} {aside} --exclude session={session}")
         d.run("binlog diff {live} {aside}", exit=1)
     with d.phase("restore"):
@@ -93,5 +98,13 @@ def bad_deploy(d: Drill) -> None:
         d.caught_up("live", wanted=others)
     d.flow(200)
     d.settle("live", wanted=others)
-    d.log_holds()
+    places = d.log_holds()
+    ends: dict[str, int] = json.loads(before)
+
+    def early(entry: Entry) -> bool:
+        """Of the moment that the table was brought back to, aside."""
+        partition, offset = places.get(entry.id, (0, 0))
+        return 0 < offset <= ends.get(str(partition), 0)
+
+    d.holds("other", wanted=early, measures=False)
     d.holds("live", wanted=right)
