@@ -141,7 +141,7 @@ class Worker:
         """As its owner would; the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        return self._process.wait(self._stage.options.step_s)
 
     def kill(self) -> None:
         self.go_on()

@@ -61,9 +61,12 @@ class LambdaConsumer:
                 stack.callback(function.kill)
                 self._functions.append(function)
             thread = self._stage.run("mapping", self._run)
-            yield self
-            self._stage.end()
-            thread.join(TIMEOUT_S)
+            try:
+                yield self
+            finally:
+                # Whatever the end is: a mapping that goes on would make environments that nobody kills.
+                self._stage.stop()
+                thread.join(2 * TIMEOUT_S)
 
     def redeploy(self) -> None:
         """New code: environments are made anew."""
@@ -127,6 +130,6 @@ class LambdaConsumer:
             answer = other.invoke(event)
         finally:
             os.kill(process, signal.SIGCONT)
-            thread.join(TIMEOUT_S + 5)
+            thread.join(self._stage.options.step_s)
         self._stage.met["invocation overlapped"] += answers[0].kind != "timed out"
         return answer

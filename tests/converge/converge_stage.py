@@ -63,7 +63,7 @@ class Options:
     events_max: int = 30_000
     partitions: int = 8
     shards: int = 2
-    step_s: float = 90.0  # that anything is waited for
+    step_s: float = 300.0  # that anything is waited for: a machine may be busy with something else
 
 
 class NotConvergedError(Exception):
@@ -170,8 +170,12 @@ class Stage:
                 raise NotConvergedError(f"{what}: not in {seconds:.0f} s")
             time.sleep(0.1)
 
-    def end(self) -> None:
+    def stop(self) -> None:
+        """No thread begins anything more."""
         self._stop.set()
+
+    def end(self) -> None:
+        self.stop()
         for thread in self._threads:
             thread.join(60)
 
@@ -195,7 +199,7 @@ class Stage:
             raise NotConvergedError("a producer does not come to an end")
 
     def _publish(self, name: str, producers: int) -> None:
-        options = ProducerOptions(linger_s=0.1, give_up_s=20, retry_most_s=1)
+        options = ProducerOptions(linger_s=0.1, give_up_s=60, retry_most_s=1)
         log = KinesisLog(STREAM, account=Account(endpoint=self.kinesis_proxy.url))
         count = 10
         pause = count * producers / self.options.rate
@@ -207,7 +211,7 @@ class Stage:
                 self.ledger.publish(producer, name, range(at, at + count))
                 at += count
                 time.sleep(pause)
-            producer.flush(60)
+            producer.flush(self.options.step_s)
 
 
 def _weather(random: Random) -> Iterator[Fault]:

@@ -44,6 +44,7 @@ KINDS = (
     *("lose reply: PutItem", "lose reply: BatchGetItem"),
     *("copies in the log", "acknowledged"),
 )
+_TOLD_AT_THE_END = ("copies in the log", "acknowledged", "redriven: local")
 
 
 class Story:
@@ -178,11 +179,26 @@ class Story:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def wait_for_all_kinds(self) -> None:
+        """The load goes on until each kind of trouble has occurred: how soon is the machine's to say."""
+
+        def missing() -> list[str]:
+            met = self.met + self.stage.replies()
+            return [kind for kind in KINDS if not met[kind] and kind not in _TOLD_AT_THE_END]
+
+        if missing():
+            self.note(f"waiting for {', '.join(missing())}")
+        try:
+            self.kcl.wait("every kind of trouble", lambda: not missing())
+        except NotConvergedError as error:
+            raise NotConvergedError(f"{error}: {', '.join(missing())}") from error
+
     def come_to_rest(self) -> None:
-        self.note("the load ends")
         stage = self.stage
         if not self.met["pace set"]:
             self.free()
+        self.wait_for_all_kinds()
+        self.note("the load ends")
         stage.stop_load()
         stage.calm()
         self.truth = self.ask_the_reference()

@@ -36,7 +36,7 @@ from tests.integration.kcl_leases import leases, seed_leases
 from tests.integration.kinesis_streams import split
 from tests.log.kinesis_ledger import Ledger
 
-WAIT_S = 60.0  # twice what each step takes beside other work
+WAIT_S = 240.0  # ten times what each step takes on a machine that has nothing else to do
 APPLICATION = "kcl-live"
 
 
@@ -80,7 +80,7 @@ class Live:
                 self.ledger.publish(producer, "a", range(at, at + 5))
                 at += 5
                 time.sleep(0.1)
-            producer.flush(60)
+            producer.flush(WAIT_S)
 
     def start_load(self) -> None:
         self._load.start()
@@ -88,7 +88,7 @@ class Live:
     def stop_load(self) -> None:
         self._stop.set()
         if self._load.is_alive():
-            self._load.join(90)
+            self._load.join(WAIT_S)
 
     # -- the worker --------------------------------------------------------------------------------
 
@@ -115,9 +115,10 @@ class Live:
         """The process of each shard that is at work."""
         found = {}
         for path in (self.folder / "shards").glob("*.json"):
-            each = json.loads(path.read_text())
-            if each["state"] == "working" and Path("/proc", str(each["pid"])).exists():
-                found[each["shard"]] = each["pid"]
+            with contextlib.suppress(OSError, ValueError):
+                each = json.loads(path.read_text())
+                if each["state"] == "working" and Path("/proc", str(each["pid"])).exists():
+                    found[each["shard"]] = each["pid"]
         return found
 
     def heard_since(self, at_ms: int) -> bool:
@@ -125,7 +126,7 @@ class Live:
         shards = self.health()["shards"]
         return any(each["state"] == "working" and each["at_ms"] > at_ms for each in shards)
 
-    def wait(self, what: str, until: Callable[[], bool]) -> None:
+    def wait(self, what: str, until: Callable[[], object]) -> None:
         end = time.monotonic() + WAIT_S
         while not until():
             if self.worker is not None and self.worker.poll() is not None:
@@ -177,26 +178,27 @@ def live(
     made.close()
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(1_200)
 def test_everything_is_applied_once_whatever_is_killed(live: Live) -> None:
     """A shard's process, then the daemon die by SIGKILL, a shard splits in between, under load."""
     live.start_load()
     live.start_worker()
     live.wait_for_new("the first record")
-    assert live.health()["starts"] == 1
-    first_daemon = live.health()["daemon"]
-
+    live.wait("a shard's process that says so", live.children)
+    first = live.health()
     os.kill(min(live.children().values()), signal.SIGKILL)
-    live.wait("a second daemon", lambda: live.health()["starts"] == 2)
-    assert not Path("/proc", str(first_daemon)).exists()
+    live.wait("another daemon", lambda: live.health()["starts"] > first["starts"])
+    assert not Path("/proc", str(first["daemon"])).exists()
     live.wait_for_new("records after a shard's process was killed")
 
     split(live.service, 0)
     live.wait("three shards at work", lambda: len(live.children()) >= 3)
     live.wait_for_new("records of the new shards")
 
-    os.kill(live.health()["daemon"], signal.SIGKILL)
-    live.wait("a third daemon", lambda: live.health()["starts"] == 3)
+    live.wait("a daemon at work", lambda: live.health()["daemon"])
+    second = live.health()
+    os.kill(second["daemon"], signal.SIGKILL)
+    live.wait("a third daemon", lambda: live.health()["starts"] > second["starts"])
     live.wait_for_new("records after the daemon was killed")
 
     live.stop_load()

@@ -102,7 +102,7 @@ class FakeDaemon:
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self._write.close()
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         self._read.close()
 
@@ -210,7 +210,7 @@ def run_program(environment: dict[str, str], messages: str) -> subprocess.Comple
         input=messages,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
 
