@@ -27,6 +27,8 @@ from binlog.cli.main import cli
 BINLOG = str(Path(sys.executable).with_name("binlog"))
 ERROR = re.compile(r"binlog: (?P<what>\S.*?): (?P<where>\S.*): (?P<do>\S.*)\n")
 STATUSES = {0, 1, 2, 3}
+# For what must come: long, since a machine that is busy with others may take its time over it.
+PATIENCE_S = 60.0
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -58,7 +60,9 @@ def parse(text: str | bytes) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
-def binlog(*args: str, given: bytes | str = b"", timeout: float = 60.0, **options: Any) -> Ran:
+def binlog(
+    *args: str, given: bytes | str = b"", timeout: float = PATIENCE_S, **options: Any
+) -> Ran:
     """Run the command to its end; an error must have the agreed form, and success must be silent."""
     done = subprocess.run(
         [BINLOG, *args],
@@ -223,7 +227,7 @@ class Started(subprocess.Popen[bytes]):
         assert self.stdin is not None
         self.stdin.write(data)
 
-    def receive(self, timeout: float = 20.0) -> dict[str, Any]:
+    def receive(self, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """The next line that it prints, waited for."""
         import select
 
@@ -231,7 +235,8 @@ class Started(subprocess.Popen[bytes]):
         line = b""
         until = time.monotonic() + timeout
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self.stdout], [], [], until - time.monotonic())
+            left = max(0.0, until - time.monotonic())
+            ready, _, _ = select.select([self.stdout], [], [], left)
             assert ready, f"nothing printed in {timeout} s after {line!r}"
             piece = os.read(self.stdout.fileno(), 1)
             assert piece, f"it ended after {line!r}"
@@ -239,13 +244,13 @@ class Started(subprocess.Popen[bytes]):
         document: dict[str, Any] = parse(line)
         return document
 
-    def end(self, timeout: float = 20.0) -> Ran:
-        """What it printed since, once it has ended by itself."""
+    def end(self, timeout: float = PATIENCE_S) -> Ran:
+        """What it printed since, once it and all that it has started have ended by themselves."""
         out, err = self.communicate(timeout=timeout)
         return Ran(self.returncode, out.decode(), err.decode())
 
 
-def wait_until(condition: Callable[[], bool], *, timeout: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], *, timeout: float = PATIENCE_S) -> None:
     """Until something that another process does has happened."""
     until = time.monotonic() + timeout
     while not condition():

@@ -8,11 +8,12 @@ import re
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from tests.acceptance.acceptance_support import (
+    PATIENCE_S,
     Started,
     World,
     inside,
@@ -21,6 +22,7 @@ from tests.acceptance.acceptance_support import (
     many,
     ok,
     refused,
+    wait_until,
 )
 
 
@@ -55,28 +57,33 @@ def test_acknowledges_within_a_second_of_a_pause_while_its_input_is_open(world: 
     with Started("append", world.log, "--table", "users", "--key", "id") as run:
         run.send(jsonl({"id": "open-0"}))  # the first one waits for the start as well
         assert run.receive()["line"] == 1
-        for number in range(1, 4):
+        # What the command waits for it waits for each time, other processes only now and then: so
+        # the quickest of many tells.
+        took: list[float] = []
+        acks: list[str] = []
+        while not took or (min(took) >= 1.0 and len(took) < 30):
             began = time.monotonic()
-            run.send(jsonl({"id": f"open-{number}"}))
+            run.send(jsonl({"id": f"open-{len(took) + 1}"}))
             ack = run.receive()
-            assert time.monotonic() - began < 1.0
-            assert ack["line"] == number + 1
-            # Acknowledged is durable, and readable by others, now.
-            if number == 3:
-                assert ack["id"] in {e["id"] for e in world.events()}
+            took.append(time.monotonic() - began)
+            acks.append(ack["id"])
+            assert ack["line"] == len(took) + 1
+        assert min(took) < 1.0
+        # Acknowledged is durable, and readable by others, now.
+        assert set(acks) <= {e["id"] for e in world.events()}
         run.send(b'{"id": "no end of line"}')
         assert run.stdin is not None
         run.stdin.close()
         run.stdin = None
         ran = run.end()
     assert (ran.status, ran.err) == (0, "")
-    assert [ack["line"] for ack in ran.lines] == [5]
+    assert [ack["line"] for ack in ran.lines] == [len(took) + 2]
 
 
 def test_a_line_that_is_refused_while_the_input_is_open_ends_it_at_once(world: World) -> None:
     with Started("append", world.log, "--table", "users", "--key", "id") as run:
         run.send(jsonl({"id": "live-1"}, {"id": "live-2"}, "oops", {"id": "live-4"}))
-        assert run.wait(20) == 2
+        assert run.wait(PATIENCE_S) == 2
         ran = run.end()
     assert sorted(ack["line"] for ack in ran.lines) == [1, 2]
     assert "line 3" in ran.err
@@ -139,7 +146,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(world: World) -> None:
         run.stdout.close()
         assert run.stderr is not None
         err = run.stderr.read()
-        run.wait(20)
+        run.wait(PATIENCE_S)
     assert b"Traceback" not in err
     assert b"BrokenPipe" not in err
     assert b"Exception ignored" not in err
@@ -233,11 +240,11 @@ def test_readers_of_a_log_that_grows_see_no_damage(tmp_path: Path) -> None:
     options = ["--table", "users", "--key", "id"]
     acknowledged: set[str] = set()
     for end in ("killed", "ended"):
-        with Started("append", world.log, *options) as run:
-            run.send(jsonl({"id": "open"}))
-            acknowledged.add(run.receive()["id"])
-            feed = Thread(target=feed_until_broken, args=(run,))
+        printed, over = tmp_path / f"acknowledged-{end}.jsonl", Event()
+        with printed.open("wb") as out, Started("append", world.log, *options, stdout=out) as run:
+            feed = Thread(target=feed_until, args=(run, over))
             feed.start()
+            before = wait_for_more(printed, than=0)
             many(
                 lambda args: ok(*args),
                 [
@@ -248,24 +255,29 @@ def test_readers_of_a_log_that_grows_see_no_damage(tmp_path: Path) -> None:
                     ["check", world.log, world.store("one")],
                 ],
             )
+            wait_for_more(printed, than=before)  # it is at work still, and was meanwhile
             if end == "killed":
                 run.kill()
-            elif run.stdin is not None:
-                feed.join()
-                run.stdin.close()
-                run.stdin = None
-            out = run.communicate(timeout=30)[0]
+            over.set()
             feed.join()
-        whole = out[: out.rfind(b"\n") + 1].decode()
+            run.communicate(timeout=PATIENCE_S)  # closes its input
+        told = printed.read_bytes()
+        whole = told[: told.rfind(b"\n") + 1].decode()
         acknowledged |= {json.loads(line)["id"] for line in whole.splitlines()}
-    assert len(acknowledged) > 100
     assert acknowledged <= {event["id"] for event in world.events()}
     assert ok("check", world.log, "--json").document["ok"] is True
 
 
-def feed_until_broken(run: Started) -> None:
-    """Some 1.5 s of lines in small portions, for who may be killed meanwhile."""
-    with contextlib.suppress(OSError, ValueError):
-        for portion in range(75):
+def wait_for_more(path: Path, *, than: int) -> int:
+    """Until a file is larger than that; its size then."""
+    wait_until(lambda: path.stat().st_size > than)
+    return path.stat().st_size
+
+
+def feed_until(run: Started, over: Event) -> None:
+    """Lines in small portions until then, for who may be killed meanwhile."""
+    with contextlib.suppress(OSError):
+        for portion in range(10_000):
             run.send(jsonl(*({"id": f"k{n}", "portion": portion} for n in range(20))))
-            time.sleep(0.02)
+            if over.wait(0.05):
+                return

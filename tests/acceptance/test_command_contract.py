@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.acceptance_support import (
     BINLOG,
+    PATIENCE_S,
+    Ran,
     Started,
     World,
     binlog,
@@ -25,6 +28,7 @@ from tests.acceptance.acceptance_support import (
     wait_until,
 )
 
+INTERRUPTED = 130
 VERBS = [
     "init",
     "append",
@@ -142,50 +146,61 @@ def test_the_answer_to_help_comes_at_once() -> None:
     """Beside what the interpreter itself takes: no library of a service, no table drawing."""
 
     def seconds(command: list[str]) -> float:
-        took = []
-        for _ in range(5):
-            began = time.perf_counter()
-            subprocess.run(command, capture_output=True, check=True)
-            took.append(time.perf_counter() - began)
-        return min(took)
+        """Of a processor: what others take of the machine is not counted."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    bare = seconds([sys.executable, "-c", "import click"])
-    assert seconds([BINLOG, "--help"]) < 3 * bare + 0.05
+    # In turns, since the machine may be slower at one moment than at another; and the least of
+    # each, which no disturbance makes less.
+    bare, ours = math.inf, math.inf
+    for _ in range(20):
+        bare = min(bare, seconds([sys.executable, "-c", "import click"]))
+        ours = min(ours, seconds([BINLOG, "--help"]))
+        if ours < 3 * bare + 0.05:
+            break
+    else:
+        raise AssertionError(f"{ours:.3f} s, and {bare:.3f} s without any of our code")
     code = "import sys, binlog.cli.main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     for name in (b"boto3", b"botocore", b"rich", b"sqlite3", b"structlog", b"asyncio"):
         assert name not in loaded.split(), name
 
 
-@pytest.mark.parametrize("verb", ["append", "cat", "rebuild"])
-def test_ctrl_c_ends_at_once_without_a_trace(tmp_path: Path, verb: str) -> None:
-    """And what was acknowledged until then is there."""
-    world = World(tmp_path)
-    if verb == "rebuild":
-        world.put(*({"id": f"k{n}", "text": "x" * 50} for n in range(20_000)))
-    world.put({"id": "a"})
-    args = {
-        "append": ["append", world.log, "--table", "users", "--key", "id"],
-        "cat": ["cat", world.log, "--json", "--follow"],
-        "rebuild": ["rebuild", world.log, world.store("one"), "--workers", "2"],
-    }[verb]
-    with Started(*args) as run:
-        if verb == "append":
-            run.send(b'{"id": "last"}\n')
-        if verb == "rebuild":
-            wait_until((tmp_path / "one.db").exists)
-        else:
-            run.receive()
-        began = time.monotonic()
-        run.send_signal(signal.SIGINT)
-        ran = run.end(timeout=20)
-        assert time.monotonic() - began < 8
+def interrupted(run: Started) -> Ran:
+    """After Ctrl-C; its input stays open until it has ended, since that would be an end as well."""
+    run.send_signal(signal.SIGINT)
+    run.wait(PATIENCE_S)
+    ran = run.end()
     assert "Traceback" not in ran.err
     assert ran.err.count("\n") <= 1
-    if verb == "append":
-        assert "last" in {e["key"]["id"] for e in world.events()}
-    if verb == "rebuild" and ran.status:
-        report = world.rebuild(world.store("one"))
-        assert report["items"] == 20_001
-        left = {path.name for path in tmp_path.iterdir()}
-        assert left == {"log", "one.db", "one.db.lock"}
+    return ran
+
+
+def test_ctrl_c_ends_what_would_go_on_without_a_trace(tmp_path: Path) -> None:
+    """And what was acknowledged until then is there."""
+    world = World(tmp_path)
+    with Started("append", world.log, "--table", "users", "--key", "id") as run:
+        run.send(b'{"id": "last"}\n')
+        run.receive()
+        assert interrupted(run).status == INTERRUPTED
+    with Started("cat", world.log, "--json", "--follow") as run:
+        assert run.receive()["key"] == {"id": "last"}
+        assert interrupted(run).status == INTERRUPTED
+
+
+def test_ctrl_c_ends_a_rebuild_in_its_middle_without_a_trace(tmp_path: Path) -> None:
+    """And the next one removes what it has left."""
+    world = World(tmp_path)
+    world.put(*({"id": f"k{n}", "text": "x" * 50} for n in range(20_000)))
+    statuses = [0]
+    while statuses[-1] == 0 and len(statuses) < 20:  # until it was not quicker than we are
+        with Started("rebuild", world.log, world.store("one"), "--workers", "2") as run:
+            wait_until(lambda: any(tmp_path.glob("one.db.build-*")) or run.poll() is not None)
+            statuses.append(interrupted(run).status)
+    assert statuses[-1] == INTERRUPTED
+    report = world.rebuild(world.store("one"))
+    assert report["items"] == 20_000
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"log", "one.db", "one.db.lock"}

@@ -144,7 +144,8 @@ def test_a_tail_that_was_never_acknowledged_is_no_damage(sound: World, tmp_path:
         kept, appended = torn.read_bytes()[: len(data)], torn.read_bytes()[len(data) :]
         assert kept == data
         assert appended[4:8] == b"BLBK"  # the new block stands where the tail stood
-        assert not appended.startswith(tails(block)[name])
+        # One byte is what one block in 256 begins with, whatever stood there before.
+        assert len(tails(block)[name]) == 1 or not appended.startswith(tails(block)[name])
         checked = inside("check", world.log, "--json").document
         assert checked["ok"] is True
         assert not any("torn" in f["rule"] for f in checked["findings"]), name

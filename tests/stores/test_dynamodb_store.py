@@ -384,7 +384,7 @@ def test_a_writer_that_writes_nothing_keeps_its_lock(
     store, _ = begin(double)
     double.clock.advance(25_000)
     double.after["put_item"] = look
-    assert renewed.wait(10)
+    assert renewed.wait(60)
     double.after.clear()
     double.clock.advance(25_000)
     other = store_on(double)
@@ -427,7 +427,7 @@ def test_calls_are_made_together_and_fewer_when_throttled(double: DynamoDBDouble
     store.commit(generation, [put(f"k{n}", 1) for n in range(40)], [])
     gate = threading.Barrier(4)
     double.hooks["put_item"] = lambda request: (
-        gate.wait(10) if request["TableName"] == ORDERS else None
+        gate.wait(60) if request["TableName"] == ORDERS else None
     )
     store.commit(generation, [put(f"k{n}", 2) for n in range(4)], [])
     assert double.together >= 4
@@ -452,12 +452,12 @@ def test_ctrl_c_waits_for_one_attempt_of_each_call_that_is_under_way(
         if request["TableName"] == ORDERS:
             puts.append(request)
             arrived.release()
-            go_on.wait(10)
+            assert go_on.wait(60)
 
     def interrupted(futures: Any) -> Any:
         if not go_on.is_set():
             for _ in range(4):
-                assert arrived.acquire(timeout=10)
+                assert arrived.acquire(timeout=60)
             double.weather = lambda operation: "throttle" if operation == "put_item" else None
             monkeypatch.setattr(dynamodb_calls, "wait", released)
             raise KeyboardInterrupt
