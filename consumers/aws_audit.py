@@ -6,6 +6,8 @@ BINLOG_AUDIT           the stores, ``dynamodb://PREFIX``, one a line
 BINLOG_AUDIT_FULL      ``yes``: from the first event on, which reads the whole archive
 BINLOG_LOG             the log, as its consumers name it: only a dimension of the metrics
 BINLOG_METRICS         the CloudWatch namespace, ``binlog`` by default
+BINLOG_LOG_FORMAT,     what is logged, and how: see `binlog.logger`
+BINLOG_LOG_LEVEL
 =====================  ============================================================================
 
 An invocation writes a line of metrics for each store, and one to the log for each checkpoint that
@@ -24,10 +26,17 @@ import msgspec
 from binlog.errors import BinlogError, RefusedError
 from binlog.logger import get_logger
 from consumers.auditing import audit_stores, tell
-from consumers.environment import choice, nearest
+from consumers.environment import LOGGING, choice, nearest, show_lines
 
 WHERE = "the function's environment"
-NAMES = ("BINLOG_ARCHIVE", "BINLOG_AUDIT", "BINLOG_AUDIT_FULL", "BINLOG_LOG", "BINLOG_METRICS")
+NAMES = (
+    "BINLOG_ARCHIVE",
+    "BINLOG_AUDIT",
+    "BINLOG_AUDIT_FULL",
+    "BINLOG_LOG",
+    "BINLOG_METRICS",
+    *LOGGING,
+)
 
 _logger = get_logger(__name__)
 
@@ -97,6 +106,7 @@ def run(settings: Settings, *, write: Callable[[str], object] = print) -> dict[s
 def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001
     """Audit, whatever the event is: a schedule's has nothing to say."""
     try:
+        show_lines(os.environ)
         return run(settings_of(os.environ))
     except BinlogError as error:
         raise error.with_traceback(None) from None

@@ -18,10 +18,12 @@ from binlog.aws.account import connector
 from binlog.errors import BinlogError
 from consumers.aws_lambda_function import Context, Function
 from consumers.aws_lambda_settings import Settings, settings_of
+from consumers.environment import show_lines
 
 
 def _begin() -> Function:
     try:
+        show_lines(os.environ)
         settings = settings_of(os.environ)
     except BinlogError as error:
         # One line: the frames that it came through say nothing of what to do.

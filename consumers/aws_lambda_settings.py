@@ -14,6 +14,8 @@ BINLOG_SAME_MEANING    ``yes``: the appliers' source changed, and they compute w
 BINLOG_MAPPING         ``check`` (as by default) the event source mapping, or ``trust`` it
 BINLOG_RESERVE_S       seconds before the invocation's end at which nothing new is begun
 BINLOG_METRICS         the CloudWatch namespace, ``binlog`` by default; ``none``: no metrics
+BINLOG_LOG_FORMAT,     what is logged, and how: see `binlog.logger`
+BINLOG_LOG_LEVEL
 =====================  ============================================================================
 
 A variable that begins so and is none of these is refused: what is misspelt would be without effect.
@@ -32,7 +34,7 @@ from appliers.exclusion import parse_exclusions
 from appliers.loading import load_rules
 from binlog.address import Address, parse_address
 from binlog.errors import RefusedError
-from consumers.environment import archive_of, choice, nearest, older_of, rules_of
+from consumers.environment import LOGGING, archive_of, choice, nearest, older_of, rules_of
 
 WHERE = "the function's environment"
 RESERVE_S = 1.0
@@ -47,6 +49,7 @@ _NAMES = (
     "BINLOG_MAPPING",
     "BINLOG_RESERVE_S",
     "BINLOG_METRICS",
+    *LOGGING,
 )
 _NAMESPACE = re.compile(r"[\w./#:-]{1,255}", re.ASCII)  # API reference of MetricDatum
 

@@ -9,12 +9,29 @@ import msgspec
 
 from binlog.address import parse_address
 from binlog.errors import RefusedError
+from binlog.logger import FORMAT, LEVEL, show_on_stderr
+
+LOGGING = (FORMAT, LEVEL)
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
     """The known variable that is probably meant by one that is not."""
     near = difflib.get_close_matches(name, known, 1, 0.85)
     return near[0] if near else None
+
+
+def show_lines(environment: Mapping[str, str]) -> None:
+    """For a function: what `LOGGING` asks for, on standard error, which its log group keeps.
+
+    Where nothing is asked for, warnings go to the runtime's own logging. That would put words before a
+    line of JSON, which nobody could search by its fields then.
+
+    Raises:
+        RefusedError: one of them says what there is not.
+    """
+    if environment.get(FORMAT, "").strip() == "json":
+        environment = {**environment, LEVEL: environment.get(LEVEL, "").strip() or "warning"}
+    show_on_stderr(environment)
 
 
 def choice(given: Mapping[str, str], name: str, default: str, other: str, *, where: str) -> str:

@@ -90,7 +90,7 @@ def run_worker(
                     *("-cp", f"{jars}{os.sep}*", MAIN),
                     *("--properties-file", str(paths[0]), "--log-configuration", str(paths[1])),
                 ],
-                environment={**environment, **plan.settings.environment()},
+                environment=plan.settings.environment_of_children(environment),
                 folder=plan.folder,
                 grace_s=int(properties.get("shutdownGraceMillis", "0")) / 1000,
             )

@@ -134,6 +134,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         }
         return {name: value for name, value in given.items() if value}
 
+    def environment_of_children(self, around: Mapping[str, str]) -> dict[str, str]:
+        """What is ``around`` us, and these.
+
+        What somebody has set there for another program of ours is not handed on: nobody has looked at it.
+        """
+        kept = {name: value for name, value in around.items() if name not in NAMES}
+        return {**kept, **self.environment()}
+
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """The settings that these variables are.

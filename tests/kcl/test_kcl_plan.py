@@ -163,6 +163,27 @@ def test_a_child_reads_what_its_supervisor_says() -> None:
     )
 
 
+def test_a_child_hears_nothing_that_its_supervisor_does_not_know() -> None:
+    """Else it would fold by the appliers of whatever else this shell is set up for."""
+    around = {
+        "BINLOG_APPLIERS": "old:shop",
+        "BINLOG_EXCLUDE": "type=T",
+        "BINLOG_POISON": "stop",
+        "BINLOG_SAME_MEANING": "yes",
+        "BINLOG_RATE": "1",
+        "BINLOG_ARCHIVE": "s3://other/archive",
+        "BINLOG_LOG_FORMAT": "json",
+        "PATH": "/bin",
+    }
+    settings = Settings(log="kinesis://orders", store="dynamodb://replica")
+    given = settings.environment_of_children(around)
+    assert settings_of(given) == settings
+    assert {name: given.get(name) for name in around if around[name] == given.get(name)} == {
+        "BINLOG_LOG_FORMAT": "json",
+        "PATH": "/bin",
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [

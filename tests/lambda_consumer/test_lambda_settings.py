@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +62,54 @@ def test_rules_may_stand_one_a_line() -> None:
         "id=a",
         "type=T",
     )
+
+
+INITIALISED = """
+import consumers.aws_lambda
+from binlog.logger import get_logger
+
+get_logger("consumers.delivery").info("batch.applied", partition=3)
+get_logger("consumers.delivery").error("batch.failed", partition=3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ["event='batch.failed' partition=3"]),
+        ({"BINLOG_LOG_FORMAT": "json"}, ["batch.failed"]),
+        (
+            {"BINLOG_LOG_FORMAT": "json", "BINLOG_LOG_LEVEL": "info"},
+            ["batch.applied", "batch.failed"],
+        ),
+        ({"BINLOG_LOG_FORMAT": "xml"}, "write one of console, json"),
+        ({"BINLOG_LOG_LEVEL": "loud"}, "BINLOG_LOG_LEVEL='loud'"),
+    ],
+)
+def test_a_function_logs_as_it_is_told_to(given: dict[str, str], said: list[str] | str) -> None:
+    """A log group is searched by fields: then a line is an object, and nothing stands before it."""
+    environment = (
+        BASE | given | {"AWS_REGION": "eu-west-1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    ran = subprocess.run(
+        # As the runtime does it, whose own handler puts its words before a line.
+        [
+            sys.executable,
+            "-c",
+            f"import logging; logging.basicConfig(format='[X] %(message)s'){INITIALISED}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    lines = ran.stderr.splitlines()
+    if isinstance(said, str):
+        assert said in lines[-1]
+    elif given:
+        assert [json.loads(line)["event"] for line in lines] == said
+    else:
+        assert lines == [f"[X] {line}" for line in said]
 
 
 @pytest.mark.parametrize(
