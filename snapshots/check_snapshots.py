@@ -15,7 +15,7 @@ snapshot-ahead        it holds an offset that the log does not reach
 
 Mentioned without being broken: ``snapshot-unfinished``, one that never had a manifest: it is being
 taken, was interrupted, or was being removed; ``snapshot-stray``, an object that belongs to none;
-``snapshot-log``, one of another log than the one it is held against.
+``snapshot-log``, one of another log than the one it is held against; ``snapshot-none``, there are none.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def check_snapshots(
     objects: Objects, *, progress: Callable[[int], None] | None = None
 ) -> Iterator[Finding]:
     """Findings of all snapshots there; ``progress`` is called with the rows looked at so far."""
-    rows = 0
+    rows = met = 0
     for each in snapshots_and_unreadable(objects):
+        met += 1
         if isinstance(each, Unreadable):
             is_newer = isinstance(each.error, UpgradeError)
             rule = "snapshot-upgrade" if is_newer else "snapshot-manifest"
@@ -62,11 +63,15 @@ def check_snapshots(
         if progress is not None:
             progress(rows)
     for id_, size, _ in unfinished(objects):
+        met += 1
         if lost_manifest(objects, id_):
             continue  # told above, if it is not one that is just being removed
         where = f"{objects.name}/{begun_key(id_)}"
         detail = f"{size:,} bytes of a snapshot without a manifest: binlog snapshot goes on with it"
         yield Finding("snapshot-unfinished", where, detail, broken=False)
+    if not met:
+        detail = "no snapshot is there, so none was looked at: is that the place?"
+        yield Finding("snapshot-none", objects.name, detail, broken=False)
 
 
 def check_some_of(objects: Objects, log: Log) -> None:

@@ -289,6 +289,15 @@ class Stopping(MemoryObjects):
         super().delete(keys)
 
 
+def test_a_place_without_snapshots_is_not_simply_in_order(tmp_path: Path) -> None:
+    """Who mistypes the address is told that nothing was looked at; before the first one it is no damage."""
+    objects = MemoryObjects()
+    [finding] = check_snapshots(objects)
+    assert (finding.rule, finding.where, finding.broken) == ("snapshot-none", objects.name, False)
+    take_snapshot(filled(tmp_path)[1], objects)
+    assert list(check_snapshots(objects)) == []
+
+
 def test_a_row_that_is_parked_without_its_letters_is_found(tmp_path: Path) -> None:
     """Restored, its events would be lost."""
     _, store = parked_store(tmp_path)
