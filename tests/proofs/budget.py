@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 
 HALTS = (
     "halt undecodable",
@@ -28,6 +29,19 @@ def examples(times: float) -> settings:
     default = settings.default
     assert default is not None
     return settings(max_examples=max(1, round(default.max_examples * times)))
+
+
+LARGE = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+
+def until_caught(times: float) -> settings:
+    """As `examples`, for what has to fail: one failure is enough, and need not be a small one.
+
+    Which is warned about where it is printed: mark the test with `LARGE`.
+    """
+    return settings(
+        examples(times), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
+    )
 
 
 def assert_met(met: Counter[str], wanted: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ from binlog.run import Run
 from binlog.sequencer import Sequencer
 from binlog.testing.world.ledger import check_ledger, check_order
 from binlog.testing.world.producers import PARAMS
-from tests.proofs.budget import assert_met, examples
+from tests.proofs.budget import LARGE, assert_met, until_caught
 from tests.proofs.drive import Driver
 from tests.proofs.histories import Soup, soups
 from tests.proofs.hostile import HostileProducers
@@ -43,8 +43,9 @@ class ForgetfulDriver(Driver):
         return ForgetsOne(self.log.params, self.log.genesis, self.log.partition, state)
 
 
+@LARGE
 def test_a_sequencer_that_loses_one_event_is_caught() -> None:
-    @examples(4)
+    @until_caught(4)
     @given(soups())
     def holds(soup: Soup) -> None:
         assert_same(soup, ForgetfulDriver(soup.log).run(soup.history), soup.judge())

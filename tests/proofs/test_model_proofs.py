@@ -13,7 +13,7 @@ from binlog.frame import Session
 from binlog.testing.world.model import Model, judge
 from binlog.testing.world.records import Frame, Resolve
 from binlog.testing.world.specification import GIVEN_UP, Limits, Reference, Verdict
-from tests.proofs.budget import HALTS, assert_met, examples
+from tests.proofs.budget import HALTS, LARGE, assert_met, examples, until_caught
 from tests.proofs.histories import PARAMS, Soup, limits_of, small_event, soups
 
 LIMITS = limits_of(PARAMS)
@@ -138,11 +138,12 @@ def test_the_model_is_linear_and_cheap() -> None:
     assert best[4_000] < 8 * best[1_000]
 
 
+@LARGE
 def test_a_model_that_forgets_a_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: without the predecessor's rule it does."""
     monkeypatch.setattr(Model, "_may_begin", lambda *_: True)
 
-    @examples(4)
+    @until_caught(4)
     @given(soups())
     def holds(soup: Soup) -> None:
         assert same(judge(LIMITS, soup.history, soup.resolvable), soup.judge())
