@@ -251,7 +251,7 @@ BY_IMPORTS = frozenset(_IMPORT[-1].actions)
 GRANTS: Mapping[Role, tuple[Grant, ...]] = {
     "producer": (_FIND, _WRITE_LOG, _READ_LOG),
     "reader": (_FIND, _READ_LOG, *_READING, *_READ_ARCHIVE, *_READ_SNAPSHOTS),
-    "relay": (_FIND, _WRITE_LOG, _READ_LOG, _READ_INBOX),
+    "relay": (_FIND, _WRITE_LOG, _READ_LOG, _READ_INBOX, *_READ_ARCHIVE),
     "applier": (_FIND, _READ_LOG, *_APPLYING, *_READ_ARCHIVE, *_READ_SNAPSHOTS),
     "lambda": (
         *(_FIND, _READ_LOG, _BE_POLLED, *_APPLYING),

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from binlog.cli.options import line_options
+from binlog.cli.announced import open_with_archive
+from binlog.cli.options import archive_option, line_options
 from binlog.cli.output import json_option, note, write_json, write_text
 from binlog.cli.progress import progress
 from binlog.cli.replicate import stopped_by_signals
@@ -22,12 +23,14 @@ from binlog.cli.verb import Verb
     binlog relay kinesis://orders kinesis://orders --once --format raw --type Sample
     binlog relay kinesis://clicks file:log --format json --type Click
     binlog relay kinesis://changes file:log --table users --key id --on-error keep
+    binlog relay kinesis://orders kinesis://orders --archive s3://kept/orders
     binlog relay kinesis://users-changes kinesis://shop --format changes --table users --follow
     binlog relay file:old file:new --once --json
     """,
 )
 @click.argument("inbox", metavar="INBOX")
 @click.argument("log", metavar="LOG")
+@archive_option
 @line_options
 @click.option(
     "--format",
@@ -66,6 +69,7 @@ def command(
     *,
     inbox: str,
     log: str,
+    archive: str | None,
     table: str | None,
     keys: tuple[str, ...] | None,
     payload: Any,
@@ -85,14 +89,13 @@ def command(
     started again, and a second one by mistake does no harm. There is no order between what is
     relayed and what others append to LOG. Exit status 1 if a record was kept as no event.
     """
-    from binlog.address import open_log
     from binlog.relay import Relay, make_convert
     from binlog.relay.opening import open_inbox
 
     convert = make_convert(payload=payload, table=table, key_names=keys, event_type=event_type)
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(contextlib.closing(open_log(log)))
+        opened = stack.enter_context(contextlib.closing(open_with_archive(log, archive)))
         source = stack.enter_context(
             contextlib.closing(open_inbox(inbox, opened, accept_loss=accept_loss))
         )

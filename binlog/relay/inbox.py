@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from binlog.archive.archived_log import ArchivedLog
 from binlog.envelope import Envelope
 from binlog.errors import RefusedError
 from binlog.log import Log, Page, Position, Record, Shard
@@ -136,13 +137,15 @@ class ForeignInbox(Shards):
         self.name = log.name
         self.identity = ""
         self._log = log
+        # Of no partition: what is left are the foreign ones, which are for everybody. In an archive
+        # they are kept with the partition that is their home.
+        self._wanted = None if isinstance(log, ArchivedLog) else frozenset[int]()
 
     def list_shards(self) -> Sequence[Shard]:
         return self._log.shards()
 
     def read_shard(self, after: Position, wait_s: float) -> Page:
-        # Of no partition: what is left are the foreign ones, which are for everybody.
-        return self._log.read(after, partitions=frozenset(), bytes_max=PAGE_BYTES, wait_s=wait_s)
+        return self._log.read(after, partitions=self._wanted, bytes_max=PAGE_BYTES, wait_s=wait_s)
 
     def inbound(self, shard: str, record: Record) -> Inbound | None:
         if record.partition >= 0:

@@ -68,7 +68,7 @@ def test_only_who_keeps_snapshots_or_data_sets_deletes_objects() -> None:
 
 
 def test_who_reads_an_archive_writes_nothing_to_it() -> None:
-    for role in ("reader", "applier", "kcl", "audit", "snapshot"):
+    for role in ("reader", "relay", "applier", "kcl", "audit", "snapshot"):
         actions = {a for g in GRANTS[role] if g.on.startswith("archive") for a in g.actions}
         assert actions == {"s3:GetObject", "s3:ListBucket"}
     found = printed("reader", LOG, "--archive", ARCHIVE, *ARGUMENTS)
