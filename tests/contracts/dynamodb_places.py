@@ -7,14 +7,16 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from appliers.stores.dynamodb import Connect, DynamoDBStore, connect_to
+from appliers.stores.dynamodb import Connect, DynamoDBStore
+from appliers.stores.dynamodb_calls import WIDTH
 from appliers.stores.dynamodb_tables_spec import Declared, KeySchema, Specification
-from binlog.aws.account import Account
+from binlog.aws.account import ATTEMPTS, Account, connector
 from tests.contracts.store_contract import Handles
 from tests.stores.dynamodb_double import DynamoDBDouble
 
 # No log has a table of such a name, and no DynamoDB table can; here the others have to be told from.
 TILDE = "~Orders"
+PATIENCE_S = 60.0
 
 
 def specification(prefix: str) -> Specification:
@@ -55,13 +57,23 @@ def on_service(prefix: str, connect: Connect) -> Callable[[], DynamoDBStore]:
 
 @cache
 def shared_connect(url: str) -> Connect:
-    """Clients of a server for all tests of a run: making one takes a quarter of a second."""
-    make = connect_to(Account(endpoint=url), "dynamodb://test")
+    """Clients of a server for all tests of a run: making one takes a quarter of a second.
+
+    The product's, with more patience: what a call comes to is the claim, and not how soon.
+    """
     made: dict[bool, Any] = {}
 
     def connect(once: bool) -> Any:
         if once not in made:
-            made[once] = _Kept(make(once))
+            make = connector(
+                Account(endpoint=url),
+                "dynamodb",
+                url,
+                total_max_attempts=1 if once else ATTEMPTS,
+                read_timeout_s=PATIENCE_S,
+                connections=WIDTH + 2,
+            )
+            made[once] = _Kept(make())
         return made[once]
 
     return connect
