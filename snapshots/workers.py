@@ -4,7 +4,8 @@ Forked, so that a task may use what cannot be pickled (rules made of local funct
 only results travel. Safe only while the parent has no other thread: see `can_fork`.
 
 * An error in a worker is raised here and ends the others.
-* Ctrl-C ends the workers at once, and so does any other way out of `run_forked`.
+* Ctrl-C ends the workers at once, and so does any other way out of `run_forked`. While a process is
+  forked it waits: what Python calls around a fork drops every exception, also that of Ctrl-C.
 * A parent that is killed takes its workers along: they watch for its end.
 """
 
@@ -14,9 +15,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any, TypeAlias, TypeVar
 
@@ -66,7 +68,8 @@ def run_forked(
         initargs=(function, counters, min(workers, len(tasks))),
     ) as pool:
         try:
-            futures = [pool.submit(_run_task, task) for task in tasks]
+            with _ctrl_c_waits():  # the first one forks them all
+                futures = [pool.submit(_run_task, task) for task in tasks]
             return _collect(futures, counters, progress)
         except BrokenProcessPool as error:
             raise StorageError(
@@ -78,6 +81,16 @@ def run_forked(
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """It comes at the end instead. Processes that are forked meanwhile have to let it in again."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(
@@ -118,6 +131,7 @@ def _start_worker(function: Callable[..., Any], counters: Any, workers: int) -> 
     # Ctrl-C reaches the whole group; what is to be said about it the parent says.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `_ctrl_c_waits`
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

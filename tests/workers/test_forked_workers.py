@@ -73,6 +73,37 @@ def test_an_error_ends_the_others_at_once() -> None:
         run(work, [0, 1])
 
 
+INTERRUPTED = """
+import os, signal
+from snapshots.workers import run_forked
+
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
+try:
+    run_forked(lambda task, _: os.write(1, b"w"), [1, 2], workers=2, name="test")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_at_the_moment_of_a_fork_is_not_lost() -> None:
+    """Python drops what is raised around a fork, and says so: the work went on as if nothing was."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("interrupted\n")
+
+
+def test_a_worker_lets_ctrl_c_in() -> None:
+    """Of a terminal it reaches the whole group, and nobody waits for a worker that does not hear it."""
+
+    def blocked(_: int, __: Advance) -> set[int]:
+        return {int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
+
+    assert run(blocked, [1]) == [set()]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
 SLEEPERS = """
 import os, time
 from snapshots.workers import run_forked
