@@ -62,11 +62,11 @@ def policies() -> dict[str, tuple[str, dict[str, dict[str, Any]]]]:
     archive = objects_targets("archive", _HERE, _ARCHIVE)
     snapshots = objects_targets("snapshots", _HERE, _SNAPSHOTS)
     return {
-        "FunctionRole": ("The function", binlog("lambda", [*stream, *store, *function])),
+        "FunctionRole": ("The function", binlog("lambda", [*stream, *store, *function, *archive])),
         "ProducerRole": ("Appends to the log", binlog("producer", stream)),
         "ReplicaRole": (
             "A worker of the KCL",
-            binlog("applier", [*stream, *replica]) | {"kcl": kcl_policy()},
+            binlog("applier", [*stream, *replica, *archive]) | {"kcl": kcl_policy()},
         ),
         "OperatorRole": (
             "Makes the log, looks, rebuilds, resolves",
@@ -121,7 +121,7 @@ def _trust(*, by_service: bool) -> Iterator[str]:
         else f'AWS: !If [HasTrustedPrincipal, !Ref TrustedPrincipal, !Sub "{root}"]'
     )
     yield '      AssumeRolePolicyDocument:\n        Version: "2012-10-17"\n        Statement:\n'
-    yield f"          - Effect: Allow\n            Principal:\n              {principal}\n"
+    yield f"          - Effect: Allow\n            Principal: {{ {principal} }}\n"
     yield "            Action: sts:AssumeRole\n"
 
 
@@ -142,7 +142,12 @@ def _statement(each: Mapping[str, Any]) -> Iterator[str]:
     if "Condition" in each:
         yield f"{indent}Condition:\n"
         for operator, values in each["Condition"].items():
-            yield f"{indent}  {_QUOTED.get(operator, operator)}:\n"
+            name = _QUOTED.get(operator, operator)
+            if len(values) == 1:  # a template may have 51,200 bytes
+                [(key, value)] = values.items()
+                yield f'{indent}  {name}: {{ "{key}": {_text(value)} }}\n'
+                continue
+            yield f"{indent}  {name}:\n"
             for key, value in values.items():
                 yield f"{indent}    {key}: {_text(value)}\n"
     if each["Sid"] in _OF_KEYS:
