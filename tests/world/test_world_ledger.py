@@ -205,18 +205,27 @@ def test_a_producer_that_keeps_its_rules_makes_nobody_decide(
 
 
 def test_it_is_linear_and_cheap() -> None:
-    """It runs at the end of each of a hundred thousand runs."""
-    seconds = []
-    for count in (2_000, 8_000):
-        ledger = [told(n) for n in range(1, count + 1)]
-        found = verdict(*(taken(n) for n in range(1, count + 1)))
-        best = 1e9
-        for _ in range(3):
+    """It runs at the end of each of a hundred thousand runs.
+
+    By the CPU time of the best round: others on the machine only ever add to it, and not to all.
+    """
+    given = {
+        count: (
+            [told(n) for n in range(1, count + 1)],
+            verdict(*(taken(n) for n in range(1, count + 1))),
+        )
+        for count in (2_000, 8_000)
+    }
+    best = dict.fromkeys(given, 1e9)
+    for number in range(30):
+        for count, (ledger, found) in given.items():
             started = process_time()
             check_ledger(ledger, 0, found)
             check_order((t.session, t.event) for t in found.sequenced if t.event is not None)
-            best = min(best, process_time() - started)
-        seconds.append(best)
-    print(f"ledger: {seconds[-1] / 8_000 * 1e6:.2f} us an event")
-    assert seconds[-1] / 8_000 < 20e-6
-    assert seconds[1] < 12 * seconds[0]
+            best[count] = min(best[count], process_time() - started)
+        an_event, is_linear = best[8_000] / 8_000, best[8_000] < 12 * best[2_000]
+        if number >= 2 and an_event < 20e-6 and is_linear:
+            break
+    print(f"ledger: {an_event * 1e6:.2f} us an event")
+    assert an_event < 20e-6
+    assert is_linear, best
