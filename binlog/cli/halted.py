@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from binlog.cli.options import log_argument
+from binlog.cli.announced import open_with_archive
+from binlog.cli.options import archive_option, log_argument
 from binlog.cli.output import json_option, write_json, write_table, write_text
 from binlog.cli.verb import Verb
 from binlog.halt import Halt
@@ -22,20 +23,22 @@ from binlog.reader import Checked, Reader
     examples="""
     binlog halted file:log
     binlog halted file:log --json
+    binlog halted kinesis://orders --archive s3://kept/orders
     """,
 )
 @log_argument
+@archive_option
 @json_option
 @click.pass_context
-def command(context: click.Context, *, log: str, as_json: bool) -> None:
+def command(context: click.Context, *, log: str, archive: str | None, as_json: bool) -> None:
     """List the halts of LOG that nobody has decided, with what each decision would do.
 
     A partition halts at a record that a rule does not know what to do with; every reader stops
     there, and the other partitions go on. Exit status 1 if there is any.
-    """
-    from binlog.address import open_log
 
-    with contextlib.closing(open_log(log)) as opened:
+    A log is read from its beginning for that. What a stream has forgotten is read in its archive.
+    """
+    with contextlib.closing(open_with_archive(log, archive)) as opened:
         found = [
             (halt, opened.locate(halt.position), prospects(opened, halt, place))
             for halt, place in find_halts(opened)

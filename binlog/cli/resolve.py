@@ -9,8 +9,9 @@ from typing import Any
 import click
 import msgspec
 
+from binlog.cli.announced import open_with_archive
 from binlog.cli.halted import describe_prospect, find_halts, prospect_document
-from binlog.cli.options import log_argument
+from binlog.cli.options import archive_option, log_argument
 from binlog.cli.output import json_option, write_json, write_text
 from binlog.cli.verb import Verb
 from binlog.control import resolve_frame
@@ -34,6 +35,7 @@ from binlog.resolution import find_counting
     """,
 )
 @log_argument
+@archive_option
 @click.argument("partition", type=int)
 @click.argument("position")
 @click.argument("decision", type=click.Choice(sorted({d for of in DECISIONS.values() for d in of})))
@@ -44,6 +46,7 @@ def command(
     context: click.Context,
     *,
     log: str,
+    archive: str | None,
     partition: int,
     position: str,
     decision: str,
@@ -56,9 +59,7 @@ def command(
     so all decide alike. The first one that names a halt counts, and it cannot be taken back:
     look at --dry-run first. Exit status 1 if another one was first and decides otherwise.
     """
-    from binlog.address import open_log
-
-    with contextlib.closing(open_log(log)) as opened:
+    with contextlib.closing(open_with_archive(log, archive)) as opened:
         check_partition(partition, opened.params)
         halt, place = _find(opened, partition, position)
         resolution = resolution_for(halt, decision)
