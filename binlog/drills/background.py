@@ -14,8 +14,8 @@ from binlog.drills.family import Member, freeze_all, kill_all, members, signal_a
 from binlog.drills.steps import StepKind
 from binlog.errors import StorageError
 
-KILL_S = 10.0
-END_S = 40.0  # a consumer of the KCL ends its daemon, which ends its children
+KILL_S = 30.0
+END_S = 60.0  # a consumer of the KCL ends its daemon, which ends its children
 ENDED_AS_ASKED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
@@ -117,8 +117,12 @@ class Background:
         self._frozen = False
         signal_all(self._group, self._mark, signal.SIGCONT)
 
-    def end(self) -> int:
-        """As an operator ends it, SIGTERM first; its exit status. Another one than 0 is `trouble`."""
+    def end(self, *, or_ended: bool = False) -> int:
+        """As an operator ends it, SIGTERM first; its exit status. Another one than 0 is `trouble`.
+
+        ``or_ended``: it may have ended by itself, or be about to, with whatever status.
+        """
+        self._is_wanted = self._is_wanted and not or_ended
         self._note_death()
         is_asked, self._is_wanted = self._is_wanted, False
         if self._process.poll() is None:

@@ -17,6 +17,8 @@ from binlog.drills.targets.choose import maker
 from binlog.errors import RefusedError
 from binlog.pytest_drills import MARKER, RESULT
 
+RUN_S_MAX = 900.0  # for pytest-timeout, which has a test's time in mind: all waits of a drill end
+
 
 class DrillFailedError(Exception):
     """It failed, or a twin was not caught."""
@@ -51,6 +53,8 @@ class DrillItem(pytest.Item):
         self._declared = declared
         self._twin = twin
         self.add_marker(MARKER)
+        if self.config.pluginmanager.hasplugin("timeout"):
+            self.add_marker(pytest.mark.timeout(RUN_S_MAX))
 
     def runtest(self) -> None:
         on = self.config.getoption("binlog_drills_on")

@@ -127,20 +127,29 @@ class Drill(Waiting):
             return append(self.book, log, name, actions, options=options, tag=tag)
 
     def replicate(
-        self, name: str = "live", *, variables: Mapping[str, str] | None = None
+        self,
+        name: str = "live",
+        *,
+        variables: Mapping[str, str] | None = None,
+        again: bool = False,
     ) -> Background:
         """Run what keeps a store there, until it is ended or killed: see `start`."""
-        return self.start(f"binlog replicate {{log}} {{{name}}}", variables=variables)
+        typed = f"binlog replicate {{log}} {{{name}}}"
+        return self.start(typed, variables=variables, again=again)
 
-    def start(self, typed: str, *, variables: Mapping[str, str] | None = None) -> Background:
+    def start(
+        self, typed: str, *, variables: Mapping[str, str] | None = None, again: bool = False
+    ) -> Background:
         """Run a command that goes on; a twin may type another one, but not none.
 
         ``binlog replicate`` without ``--once`` is whatever keeps that store where the drill takes
         place: on the stack a Lambda function, or the KCL. ``variables`` are the command's own.
+        ``again``: by what watches over it, after it has ended by itself; no step of a recovery.
         """
         shown = self._shown(self._typed(typed)[0] or "binlog --version")
         now = self._record.now_s()
-        self._record.mark("note", said("started", shown), now, now)
+        text = f"started again: {shown}" if again else said("started", shown)
+        self._record.mark("note", text, now, now)
         started = self.processes.start(shown, shlex.split(shown), variables)
         started.when_over = partial(self._over, shown)
         return started

@@ -17,6 +17,7 @@ from binlog.drills.reference import Event, event_of, tallies
 from binlog.errors import BinlogError, NotSentError
 
 PAUSE_S, PAUSE_MOST_S = 0.02, 1.0
+PATIENCE = 5.0  # times what the slowest command took until now: a consumer has to be started, too
 
 
 class Waiting(Filled):
@@ -47,7 +48,7 @@ class Waiting(Filled):
         """
         seconds = self.target.wait_s if seconds is None else seconds
         if self._twin is not None and not self.unused:
-            seconds = min(seconds, self.target.twin_wait_s)
+            seconds = min(seconds, self.patience_s)
         seconds += self.more_s
         end = time.monotonic() + seconds
         while True:
@@ -67,20 +68,44 @@ class Waiting(Filled):
         if alone:
             self.processes.forgive()
 
-    def flow(self, events: int) -> None:
-        """Let the load go on until so many more are acknowledged."""
-        goal = self.book.acknowledged + events
-        self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal)
+    @property
+    def patience_s(self) -> float:
+        """For how long a twin waits for what may never be: by the pace of this machine, now.
 
-    def caught_up(self, name: str = "live", *, wanted: Wanted = lambda _: True) -> None:
-        """Wait until a store has applied all that is acknowledged up to now, of what is ``wanted``."""
+        Where a command takes seconds, a consumer that is only slow would be taken for one that does wrong.
+        """
+        slowest_s = max((command.seconds for command in self._record.commands), default=0.0)
+        return max(self.target.twin_wait_s, PATIENCE * slowest_s)
+
+    def flow(self, events: int, *, alone: bool = False) -> None:
+        """Let the load go on until so many more are acknowledged; ``alone`` as in `wait`."""
+        goal = self.book.acknowledged + events
+        self.wait(f"{events} more events", lambda: self.book.acknowledged >= goal, alone=alone)
+
+    def caught_up(
+        self,
+        name: str = "live",
+        *,
+        wanted: Wanted = lambda _: True,
+        watch: Callable[[], object] | None = None,
+    ) -> None:
+        """Wait until a store has applied all that is acknowledged up to now, of what is ``wanted``.
+
+        ``watch`` is called again and again, and sees to it if a process ends by itself meanwhile.
+        """
         goal = self.book.acknowledged
         if self.target.tells_applied:
             until: Callable[[], bool] = lambda: (self._applied(name) or 0) >= goal  # noqa: E731
         else:
             found: dict[str, int] = Counter(key for key, *_ in self._events(wanted))
             until = lambda: self._shows(name, found, wanted)  # noqa: E731
-        self.wait(f"{name} with {goal:,} events", until)
+
+        def watched() -> bool:
+            if watch is not None:
+                watch()
+            return until()
+
+        self.wait(f"{name} with {goal:,} events", watched, alone=watch is not None)
 
     def stand_still(self, name: str) -> None:
         """Until a store has all that is acknowledged, or has not moved on for a while.
@@ -95,7 +120,7 @@ class Waiting(Filled):
             now, at = self._applied(name), time.monotonic()
             if now != before:
                 before, since = now, at
-            if at > min(most, since + self.target.twin_wait_s / 2):
+            if at > min(most, since + self.patience_s / 2):
                 return
 
     def applies(self, name: str = "live") -> Callable[[], bool]:

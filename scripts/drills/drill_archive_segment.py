@@ -43,6 +43,7 @@ def first_of(segment: str) -> int:
     "archive-segment-lost",
     title="A segment of the archive is lost, and another one damaged",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
     looks="`binlog check ARCHIVE`, run daily, ends with 1 and names the segments.",
     take_back="Nothing is to be taken back: segments are immutable, a copy is the segment.",

@@ -33,6 +33,7 @@ def right(entry: Entry) -> bool:
     title="A bad deploy writes wrong events",
     looks="Totals are off since a deploy. Nothing is broken: the events are valid, and wrong.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
     take_back="`binlog rebuild LOG STORE` without the rule brings the wrong events back.",
     names={

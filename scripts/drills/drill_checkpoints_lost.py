@@ -15,6 +15,7 @@ REFUSED = {  # how a consumer says it: in DynamoDB the store's catalog was in th
     title="The table of checkpoints is lost",
     looks="The consumer ends: the store lacks what it should have. Readers notice nothing.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
     take_back="The old store stays where it is until somebody removes it.",
 )

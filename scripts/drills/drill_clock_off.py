@@ -21,6 +21,7 @@ SAYS = {"embedded": "s behind the log's", "stack": "s ahead of the service's"}
     names={"moment": """the offsets that step 2 prints, as JSON: '{"0": 17, "1": 12}'"""},
     on=("embedded", "stack"),
     stack=KinesisBehind,
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
 )
 @twin(

@@ -23,6 +23,7 @@ PARTS = [
     looks="The lag grows. `binlog status` shows it; a new consumer says which process has the store.",
     take_back="Nothing is to be taken back: a consumer goes on at its checkpoint.",
     on=("embedded", "stack"),
+    rto_s=120.0,
     rto_s_on={
         "stack": 120.0
     },  # the KCL waits for its leases; the machine has two CPUs for all of it

@@ -44,6 +44,7 @@ def masked(item: Item) -> Item:
     title="A test environment is filled anew, with nobody's address in it",
     looks="The table of the test environment was dropped, or is months old.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
     take_back="The test environment's table is its own; drop it.",
 )

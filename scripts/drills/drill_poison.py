@@ -48,6 +48,7 @@ def paid(item: Item | None, key: Item, data: Item) -> Item:
     looks="`binlog status` ends with 1: a key is parked. Its item stands still, all others go on.",
     take_back="`binlog rebuild` with the old applier parks the same keys again.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
 )
 @twin(
@@ -108,6 +109,7 @@ RESOLVE = "binlog resolve {log} {partition} {position} skip"
     looks="`binlog status` ends with 1 and names the partition; the other partitions go on.",
     take_back="A decision cannot be taken back: every reader goes by the first one.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 240.0},  # the KCL begins, and two services wait before they look again
     stack=StackHere,
     names={
@@ -125,8 +127,7 @@ def partition_halted(d: Drill) -> None:
     """
     d.init()
     d.load(rate(d))
-    for name in stores(d):
-        keep(d, name)
+    kept = {name: keep(d, name) for name in stores(d)}
     d.flow(200)
     for name in stores(d):
         d.caught_up(name)
@@ -140,16 +141,24 @@ def partition_halted(d: Drill) -> None:
         with d.open_log() as log:
             frame = noop_frame(log.params, log.genesis, 1, family=bytes(16), now_ms=log.now_ms())
             log.append([Put(1, frame[:-1] + bytes([frame[-1] ^ 1]))])
-        d.flow(200)
+        d.flow(200, alone=True)  # a consumer with nothing else to do ends there
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=1, says="halted")
     with d.phase("decide"):
         d.run(f"{RESOLVE} --dry-run")
     with d.phase("restore"):
         d.run(RESOLVE)
+
+    def watch() -> None:
+        """One that has given up at the halt is started again."""
+        for name, consumer in kept.items():
+            if consumer.has_ended:
+                consumer.forgive()
+                kept[name] = d.replicate(name, again=True)
+
     with d.phase("switch"):
         for name in stores(d):
-            d.caught_up(name)
+            d.caught_up(name, watch=watch)
     with d.phase("verify"):
         verified(d, rate(d))
     d.flow(200)

@@ -1,8 +1,11 @@
 """A region is gone with its log and its tables; another one has a copy of the archive."""
 
-from two_regions import Replication, TwoFolders, TwoRegions
+import json
+
+from two_regions import SEGMENTS, Replication, TwoFolders, TwoRegions
 
 from binlog.drills import Drill, drill, twin
+from binlog.objects.objects import Objects
 
 REBUILD = "binlog rebuild {copy} {other}"
 
@@ -16,6 +19,7 @@ REBUILD = "binlog rebuild {copy} {other}"
     rpo_age_s=5.0,
     goes_on=False,
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
     embedded=TwoFolders,
     stack=TwoRegions,
@@ -41,16 +45,18 @@ def region_lost(d: Drill) -> None:
         d.flow(300)
         d.caught_up("live")
         d.name(early=d.ends())
-        d.wait("a segment in the other region", lambda: next(copy.list("chain/"), None))
-        d.flow(600)
+        d.wait("what came since in the other region", lambda: is_beyond(copy, d["early"]))
+        d.flow(300)
+        with d.disaster("the region is gone", changes=("log", "archive", "live")):
+            replication.stop()  # the way out is gone first, so these are in flight
+            d.flow(100)
+            d.stop_load()
+            places = d.log_holds()
+            archiver.kill()
+            d.kill_all()
+            d.target.lose_region()
     finally:
-        d.stop_load()
         replication.stop()
-    places = d.log_holds()
-    with d.disaster("the region is gone", changes=("log", "archive", "live")):
-        archiver.kill()
-        d.kill_all()
-        d.target.lose_region()
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=(2, 3))
     with d.phase("decide"):
@@ -74,3 +80,13 @@ def region_lost(d: Drill) -> None:
         by="ledger",
     )
     d.holds("other", lost=lost)
+
+
+def is_beyond(copy: Objects, ends: str) -> bool:
+    """Whether a copy of an archive has later segments of each partition than those that end there."""
+    begin: dict[str, int] = {}
+    for each in copy.list(SEGMENTS):
+        partition = str(int(each.key.split("/")[1].removeprefix("p")))
+        begins_at = int(each.key.rpartition("/")[2][:20])
+        begin[partition] = max(begins_at, begin.get(partition, 0))
+    return all(begin.get(partition, 0) > end for partition, end in json.loads(ends).items())

@@ -15,6 +15,7 @@ ANEW = "binlog rebuild {log} {aside}"
     looks="`aws kinesis list-shards` shows parents that are closed; the lag grows for a moment.",
     take_back="Merge what was split; readers follow that likewise.",
     on=("embedded", "stack"),
+    rto_s=120.0,
     rto_s_on={"stack": 240.0},  # the KCL finds children seconds after their parents' end
     embedded=KinesisHere,
     stack=StackHere,

@@ -12,6 +12,7 @@ MANY = 5
     looks="Nothing: the table answers. `binlog verify STORE LOG`, run daily, ends with 1.",
     take_back="Nothing is to be taken back: the log says what the items are.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 120.0},
 )
 @twin(

@@ -14,6 +14,7 @@ GO_ON = "binlog replicate {log} {lazy} --archive {archive}"
     looks="`binlog status LOG STORE` said that the runway is short; now the consumer is refused.",
     take_back="Nothing is to be taken back: archive and stream are one log, with the same offsets.",
     on=("embedded", "stack"),
+    rto_s=120.0,
     rto_s_on={"stack": 120.0},
     embedded=KinesisHere,
     stack=KinesisForgets,

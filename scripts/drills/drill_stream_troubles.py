@@ -53,6 +53,7 @@ def compared(d: Drill) -> None:
     "kinesis-away",
     title="Kinesis is away",
     on=("embedded", "stack"),
+    rto_s=120.0,
     rto_s_on={"stack": 120.0},
     looks="Producers report events as not sent, some as unknown; consumers try again, and end after a while.",
     take_back="Nothing is to be taken back. Events that were reported as not sent may be sent again.",
@@ -72,21 +73,26 @@ def kinesis_away(d: Drill) -> None:
     """
     target, consumer = given(d)
 
+    def told() -> Counter[str]:
+        return Counter(entry.told for entry in d.book.entries())
+
     def reported() -> str:
-        told = Counter(entry.told for entry in d.book.entries())
-        return f"producers report {told['failed']} as not sent and {told['unknown']} as unknown"
+        count = told()
+        said = f"producers report {count['failed']} as not sent and {count['unknown']} as unknown"
+        return said if count["failed"] else ""
 
     with d.disaster("Kinesis does not answer", shown=reported):
         target.lose(*("lose reply", "late", "lose request") * 2)
         d.wait("the last requests", lambda: not target.pending())
         target.away(is_away=True)
         time.sleep(AWAY_S)
+        d.wait("producers that give up", lambda: told()["failed"], alone=True)
     with d.phase("detect"):
         d.run("binlog status {log} {live}", exit=3)
     target.away(is_away=False)
     d.note(f"the consumer {consumer.state}: {consumer.last_line}")
-    consumer.forgive()  # one that gave up meanwhile is started again by what watches over it
-    consumer.end()  # no step of the recovery: it may have ended itself
+    # No step of the recovery: one that gave up, or is about to, is started again by what watches over it.
+    consumer.end(or_ended=True)
     with d.phase("restore"):
         d.replicate("live")
     compared(d)
@@ -98,6 +104,7 @@ def kinesis_away(d: Drill) -> None:
     "throttling-storm",
     title="A storm of throttling",
     on=("embedded", "stack"),
+    rto_s=120.0,
     rto_s_on={"stack": 120.0},
     looks="Lag and the age of what producers hold grow; `binlog status` tells how far behind.",
     take_back="Nothing is to be taken back.",

@@ -17,6 +17,7 @@ AGAIN = "binlog replicate {log} {live}"
     " further. The lag is as usual, `binlog verify` finds nothing.",
     take_back="Nothing is to be taken back: what came too late has changed nothing.",
     on=("embedded", "stack"),
+    rto_s=60.0,
     rto_s_on={"stack": 240.0},  # as that of killed consumers
     stack=StackHere,
 )

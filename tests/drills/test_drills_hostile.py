@@ -11,11 +11,13 @@ import msgspec
 import pytest
 
 from binlog.drills import Action, Drill, drill, twin
+from binlog.drills.background import Background
 from binlog.drills.declared import Declared
 from binlog.drills.harm import harm, never_so
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.ledger import Book, Entry, Told
 from binlog.drills.result import DrillResult
+from binlog.drills.runbook_page import runbook
 from binlog.drills.runner import run_drill
 from binlog.drills.waiting import Waiting
 
@@ -275,7 +277,7 @@ def test_an_item_that_no_event_has_made_is_somebodys_hand() -> None:
 def test_who_is_only_slow_has_its_time_before_it_is_judged() -> None:
     """A twin's wait is short; what its consumer had not yet applied then was called lost, and it caught."""
 
-    def still(applied: Iterator[int], acknowledged: int) -> int:
+    def still(applied: Iterator[int], acknowledged: int, *, command_s: float = 0.0) -> int:
         seen = [0]
 
         def count(_: object) -> int:
@@ -286,7 +288,8 @@ def test_who_is_only_slow_has_its_time_before_it_is_judged() -> None:
         book._acknowledged = acknowledged
         waiting = object.__new__(Waiting)
         for name, value in {
-            "target": SimpleNamespace(wait_s=30.0, twin_wait_s=0.2),
+            "target": SimpleNamespace(wait_s=60.0, twin_wait_s=0.2),
+            "_record": SimpleNamespace(commands=[SimpleNamespace(seconds=command_s)]),
             "processes": SimpleNamespace(go_on=True, interrupts=Interrupts()),
             "book": book,
             "_applied": count,
@@ -297,6 +300,29 @@ def test_who_is_only_slow_has_its_time_before_it_is_judged() -> None:
 
     assert still(iter(range(1, 12)), 10) == 10
     assert still(iter([1, 2, 2, 2]), 10) == 2  # it has stopped: that is to be judged
+    slowly = [0] * 10 + [10]
+    assert still(iter(slowly), 10) == 0
+    assert (
+        still(iter(slowly), 10, command_s=60.0) == 10
+    )  # it has not begun, where a command takes a minute
+
+
+def test_who_may_have_ended_by_itself_is_ended_whatever_its_status_is() -> None:
+    """What gives up in an outage does so at any moment: also between the look and the signal."""
+
+    def gone(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        script = 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
+        stays, goes = d.start(f"sh -c '{script}'"), d.start("sh -c 'exit 3'")
+        d.wait("it to be there", stays.said, alone=True)
+        while not goes.has_ended:
+            pass
+        assert (stays.end(or_ended=True), goes.end(or_ended=True)) == (3, 3)
+        d.holds("live")
+
+    result = ran(gone)
+    assert (result.passed, result.failure) == (True, None)
 
 
 # -- twins ---------------------------------------------------------------------------------------
@@ -372,3 +398,32 @@ def test_a_sabotage_of_which_only_a_part_was_done_is_not_caught() -> None:
     result = run_drill(declared, twin=both)
     assert (result.passed, result.caught, result.sabotaged) == (False, False, None)
     assert run_drill(declared, twin=declared.twins[0]).caught
+
+
+def test_who_is_started_again_by_what_watches_over_it_is_no_step() -> None:
+    """Whether it gave up in the outage or not depends on the moment: the runbook must not."""
+
+    def watched(d: Drill) -> None:
+        begin(d)
+        recover(d)
+        kept: list[Background] = []
+
+        def watch() -> None:
+            if kept[-1].has_ended:
+                kept[-1].forgive()
+                kept.append(d.replicate("live", again=True))
+
+        with d.phase("switch"):
+            kept.append(d.start("sh -c 'exit 3'"))
+            while not kept[0].has_ended:
+                pass
+            d.append([Action(type="PutItem", key="late", data={"n": 1})])
+            d.caught_up("live", watch=watch)
+        d.holds("live")
+
+    declared = made(watched)
+    result = run_drill(declared)
+    assert (result.passed, result.failure) == (True, None)
+    page = runbook(declared, result)
+    assert "exit 3" in page
+    assert 'binlog replicate "$LOG" "$LIVE" &' not in page

@@ -98,6 +98,15 @@ def test_a_drill_that_fails_says_why_in_the_line_that_ci_shows(tmp_path: Path) -
     assert "repeat       binlog drill run quick" in ran.stdout
 
 
+def test_a_drill_has_more_time_than_a_teams_tests(tmp_path: Path) -> None:
+    """pytest-timeout ends the whole process: a drill on a busy machine would take all others with it."""
+    ran = pytest_in(team(tmp_path), "ops", "-k", "not rebuilt", "--timeout=0.01")
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed, 1 deselected" in ran.stdout
+    ran = pytest_in(tmp_path, "ops", "-k", "not rebuilt", "-p", "no:timeout")
+    assert ran.returncode == 0, ran.stdout
+
+
 def test_a_drill_whose_decorator_is_forgotten_is_an_error(tmp_path: Path) -> None:
     """Else nobody would ever notice that it does not run."""
     file = team(tmp_path) / "ops/drill_quick.py"

@@ -32,7 +32,7 @@ class Embedded:
     every_s = 0.05
     init_more = ""
     tells_applied = True
-    wait_s = 30.0
+    wait_s = 120.0  # a machine may be busy with something else
     twin_wait_s = 4.0
 
     def __init__(self, folder: Path) -> None:
