@@ -33,7 +33,8 @@ from binlog.testing.laws.instruments import Instruments
 from binlog.testing.laws.sending import Module, modules_of, pack_rules
 from binlog.testing.laws.surroundings import surrounded
 
-_ANSWER_S = 600.0  # a fold takes a millisecond; to start on a machine that others have, a minute and more
+_ANSWER_S = 600.0
+"""A fold takes a millisecond; to start, on a machine that others keep busy, a minute and more."""
 _PROGRAM = Path(__file__).with_name("twin_process.py")
 
 
