@@ -55,12 +55,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.timeout(120)
 def test_the_linter_has_nothing_to_say(said: dict[str, list[str]]) -> None:
     assert said["ours.yaml"] == []
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", BROKEN)
 def test_whatever_is_broken_is_found(said: dict[str, list[str]], what: str) -> None:
     rule = BROKEN[what][2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -249,7 +250,9 @@ def test_a_forked_child_reads_although_its_parent_was_fetching(
     gate.open.clear()
     log.read(BEGINNING)
     assert gate.waiting.acquire(timeout=WAIT_S)
-    pid = os.fork()
+    with warnings.catch_warnings():  # a fork beside threads: what is tested here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if not pid:  # the gate's own locks may be held by who waits at it: it is open here
         os._exit(0 if numbers(read_shard(log, BEGINNING)) == sent else 1)
     gate.open.set()

@@ -18,6 +18,8 @@ from binlog.reader import Reader
 from tests.producer.desk import PARAMS
 
 ROOT = Path(__file__).parents[2]
+# A fork beside threads, which later versions of Python warn of, is what is tested here.
+PYTHON = [sys.executable, "-W", "ignore::DeprecationWarning", "-c"]
 PRELUDE = """
 import os, sys, threading
 from binlog.logs import DirectoryLog
@@ -141,7 +143,7 @@ def test_parent_and_child_number_their_events_apart(tmp_path: Path, name: str) -
     path = tmp_path / "log"
     create_directory_log(path, msgspec.structs.replace(PARAMS, log_id="ef" * 16))
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + SCENARIOS[name], str(path)],
+        [*PYTHON, PRELUDE + SCENARIOS[name], str(path)],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -177,7 +179,7 @@ for n in range(10):
     producer.publish(event(KEY, f"e{n}"))
 """
     subprocess.run(
-        [sys.executable, "-c", PRELUDE + program, str(path)],
+        [*PYTHON, PRELUDE + program, str(path)],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
         timeout=100,
