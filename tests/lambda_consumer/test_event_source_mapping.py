@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import md5
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.lambda_consumer.event_source_mapping import (
     batches,
     other_factor,
 )
+from tests.lambda_consumer.live_source import LiveSource
 
 
 @dataclass
@@ -289,3 +291,45 @@ def test_data_is_base64_and_arrival_a_float() -> None:
     kinesis = seen[0]["Records"][0]["kinesis"]
     assert base64.b64decode(kinesis["data"]) == b"\xff\xfe"
     assert kinesis["approximateArrivalTimestamp"] == 1_545_084_650.987
+
+
+class Busy:
+    """As much of a stream as a source asks: there is always one more record."""
+
+    stream = "s"
+
+    def __init__(self) -> None:
+        self.clients = SimpleNamespace(calls=self)
+        self.asked = 0
+
+    def list_shards(self, **_: str) -> dict[str, Any]:
+        return {"Shards": [{"ShardId": "shard-0", "SequenceNumberRange": {}}]}
+
+    def get_shard_iterator(self, **_: str) -> dict[str, str]:
+        return {"ShardIterator": "0"}
+
+    def get_records(self, **_: str) -> dict[str, Any]:
+        self.asked += 1
+        assert self.asked < 1_000, "it reads, and delivers nothing"
+        record = {"SequenceNumber": str(self.asked), "PartitionKey": "p0000", "Data": b""}
+        return {
+            "NextShardIterator": "0",
+            "Records": [record | {"ApproximateArrivalTimestamp": 1.5}],
+        }
+
+
+def test_a_stream_that_does_not_stop_is_delivered_all_the_same() -> None:
+    """On a busy machine there is no empty page: who waits for one has read for minutes."""
+    given: list[int] = []
+
+    def invoke(event: dict[str, Any]) -> dict[str, Any]:
+        given.extend(int(r["kinesis"]["sequenceNumber"]) for r in event["Records"])
+        return {}
+
+    service: Any = Busy()
+    mapping = Mapping(
+        LiveSource(service), invoke, Settings(), clock=ManualClock(), random=Random(1)
+    )
+    for _ in range(5):
+        assert mapping.step()
+    assert given == [1, 2, 3, 4, 5]
