@@ -9,6 +9,8 @@ import pytest
 from binlog.drills.filled import Scale
 from scripts.drills.at_scale import BEGIN, DOCUMENT, END, HEADS, Row, markdown, measure, written
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 GOAL_S = 30.0
 
 

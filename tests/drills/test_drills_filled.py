@@ -29,6 +29,8 @@ from binlog.params import Params
 from binlog.producer import Producer
 from consumers.local import Following, replicate
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 EVENTS = 3_000
 
 

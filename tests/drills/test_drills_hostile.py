@@ -21,6 +21,8 @@ from binlog.drills.runbook_page import runbook
 from binlog.drills.runner import run_drill
 from binlog.drills.waiting import Waiting
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 PUTS = [Action(type="PutItem", key=f"k{n}", data={"n": n}) for n in range(5)]
 REBUILD = "binlog rebuild {log} {live}"
 NOTHING = {REBUILD: None}

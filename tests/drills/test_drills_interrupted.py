@@ -16,8 +16,10 @@ from binlog.drills.interrupts import Interrupts
 from binlog.drills.reaper import VARIABLE, end_marked
 from binlog.drills.result import decode_result
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 ROOT = Path(__file__).parents[2]
-GONE_S = 20.0
+GONE_S = 90.0
 OF = "OF_THIS_TEST"
 
 SLOW = """
@@ -77,7 +79,13 @@ class Running:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("pids "), self.process.communicate()
-        time.sleep(0.1)
+
+    def until_all_are_there(self) -> None:
+        """The drill, its reaper, a consumer, a shell's two that sleep; each is seen a bit after its start."""
+        until = time.monotonic() + GONE_S
+        while len(there := self.alive()) <= 4:
+            assert time.monotonic() < until, there
+            time.sleep(0.02)
 
     def alive(self) -> list[str]:
         """Processes with this test's variable, which all of them inherit: what they are."""
@@ -95,7 +103,7 @@ class Running:
         """Status and what it said, after a signal."""
         for _ in range(times):
             self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=GONE_S)
         return self.process.returncode, said
 
 
@@ -123,7 +131,7 @@ def test_an_interrupted_drill_ends_all_that_it_started(
     """At any phase: status 130, one line, no process and no file of it left."""
     running = start(STANDS[phase])
     running.until_it_stands()
-    assert len(running.alive()) > 4
+    running.until_all_are_there()
     assert running.ended(signal.SIGINT) == (130, "binlog: interrupted\n")
     assert running.alive() == []
     assert list(running.places.iterdir()) == []
@@ -151,6 +159,7 @@ def test_of_a_drill_that_is_killed_nothing_goes_on(
     """SIGKILL, or the machine ran out of memory: nobody is left to clean up but the reaper."""
     running = start(STANDS[phase])
     running.until_it_stands()
+    running.until_all_are_there()
     assert running.ended(signal.SIGKILL)[0] == -signal.SIGKILL
     until = time.monotonic() + GONE_S
     while left := [*running.alive(), *map(str, running.places.iterdir())]:
@@ -175,7 +184,7 @@ def test_a_script_that_exits_is_a_drill_that_failed(start: Callable[[str], Runni
     """`sys.exit(0)` in its middle ended the whole run with status 0, and left everything."""
     running = start("sys.exit(0)")
     running.until_it_stands()
-    out, said = running.process.communicate(timeout=60)
+    out, said = running.process.communicate(timeout=GONE_S)
     assert running.process.returncode == 1, said
     assert "SystemExit: 0" in out
     assert running.alive() == []
@@ -227,7 +236,7 @@ def test_only_what_bears_the_mark_is_ended() -> None:
     ):
         try:
             assert end_marked("one") == [marked.pid]
-            assert marked.wait(10) == -signal.SIGKILL
+            assert marked.wait(60) == -signal.SIGKILL
             assert (other.poll(), named.poll()) == (None, None)
         finally:
             for each in (marked, other, named):

@@ -20,6 +20,8 @@ from binlog.errors import RefusedError
 from tests.cli.running import binlog
 from tests.drills.sample import sample_failed, sample_result
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 ROOT = Path(__file__).parents[2]
 OURS = encode_result(sample_result())
 DRILL = """

@@ -7,8 +7,12 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 from binlog.drills.result import decode_result
 from tests.kit.test_kit_plugin import CLEAN
+
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
 
 QUICK = """
 from binlog.drills import Action, Drill, drill, twin

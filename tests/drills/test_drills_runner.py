@@ -18,6 +18,8 @@ from binlog.drills.result import DrillResult
 from binlog.drills.runner import run_drill
 from binlog.errors import RefusedError
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 ROOT = Path(__file__).parents[2]
 PUTS = [Action(type="PutItem", key=f"k{n}", data={"n": n}) for n in range(5)]
 REBUILD = "binlog rebuild {log} {live}"

@@ -21,6 +21,8 @@ from binlog.spent import Book
 from binlog.spent import book as book_here
 from scripts.drills.kinesis_here import KinesisHere
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
 NOISE = 64 * 1024  # a system's loader and locale, and what it takes to be told
@@ -30,6 +32,7 @@ import sys, time
 from binlog.spent import begin
 begin()
 import decimal, difflib, http.client, xml.dom.minidom  # of Python itself: no data
+
 todo = open("todo")
 while (line := todo.readline()) != "end\\n":
     what, _, count = line.partition(" ")
@@ -86,11 +89,11 @@ class Worker:
 
     def end(self) -> None:
         self._tell("end")
-        assert self.child.wait(10) == 0
+        assert self.child.wait(60) == 0
 
     def kill(self) -> None:
         self.child.kill()
-        self.child.wait(10)
+        self.child.wait(60)
 
     def _tell(self, line: str) -> None:
         with self._todo.open("a") as todo:
