@@ -27,12 +27,14 @@ from binlog.archive.keys import (
 )
 from binlog.archive.segment import (
     HEADER_BYTES,
+    SEGMENT_REMEDY,
     TAIL_BYTES,
     LogOf,
     check_header,
     damaged,
     decode_info,
     footer_bytes_missing,
+    named,
 )
 from binlog.archive.segment_info import BlockInfo, Outline, SegmentInfo
 from binlog.errors import DamageError, MismatchError, UpgradeError
@@ -80,7 +82,8 @@ class Chain:
         """
         info = self.end()
         if info is not None and info.place != self._checked:
-            self._check_bytes(info)
+            with named(self.name):
+                self._check_bytes(info)
             self._checked = info.place
         return info
 
@@ -137,15 +140,16 @@ class Chain:
         found = self._infos.get(key)
         if found is not None and size in (None, found.bytes):
             return found
-        tail = self._objects.get(key, -TAIL_BYTES)
-        if tail is None:
-            raise self._missing(key)
-        if footer_bytes_missing(tail, key):
-            whole = len(tail) + footer_bytes_missing(tail, key)
-            tail = self._objects.get(key, -whole)
+        with named(self.name):
+            tail = self._objects.get(key, -TAIL_BYTES)
             if tail is None:
                 raise self._missing(key)
-        found = decode_info(tail, key, self._log, size=size)
+            if footer_bytes_missing(tail, key):
+                whole = len(tail) + footer_bytes_missing(tail, key)
+                tail = self._objects.get(key, -whole)
+                if tail is None:
+                    raise self._missing(key)
+            found = decode_info(tail, key, self._log, size=size)
         self.note(found)
         return found
 
@@ -265,6 +269,10 @@ class Chain:
         Raises:
             As `open`.
         """
+        with named(self.name):
+            return self._read_block(info, index)
+
+    def _read_block(self, info: SegmentInfo, index: int) -> list[tuple[str, Record]]:
         block = info.blocks[index]
         where = {"partition": self.partition, "block": index}
         if not is_block_size(block.bytes, block.raw_bytes):
@@ -351,8 +359,13 @@ class Chain:
             raise self._unfit(info.key, before.key)
 
     def _unfit(self, key: str, before: str) -> DamageError:
-        return damaged(
-            f"it does not go on where {before} ends", key, partition=self.partition, before=before
+        return self.damaged(f"it does not go on where {before} ends", key, before=before)
+
+    def damaged(self, what: str, key: str, **details: object) -> DamageError:
+        """The error of a segment that is not what was written, by its key and its archive."""
+        where = f"{key} of {self.name}"
+        return DamageError(
+            what, where, SEGMENT_REMEDY, key=key, partition=self.partition, **details
         )
 
     def _hole(self, expected: Place, found: Place) -> DamageError:

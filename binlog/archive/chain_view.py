@@ -20,7 +20,6 @@ from binlog.archive.chain import Chain
 from binlog.archive.ends import REMEDY, End, missing_end
 from binlog.archive.keys import FIRST, segment_key
 from binlog.archive.seen import Seen
-from binlog.archive.segment import damaged
 from binlog.archive.segment_info import Outline, SegmentInfo
 from binlog.archive.through import Through
 from binlog.errors import BinlogError, DamageError, MismatchError, UpgradeError
@@ -122,10 +121,10 @@ class ChainView:
                 self._numbers.setdefault(shard.id, len(self._numbers))
         numbers = self._numbers
         if not {outline.start.shard, outline.end.shard} <= numbers.keys():
-            raise damaged("it does not tell of the shards that it names", outline.key)
+            raise self.chain.damaged("it does not tell of the shards that it names", outline.key)
         start, end = self._rank_of(outline.start), self._rank_of(outline.end)
         if end <= start:
-            raise damaged("it ends before it begins", outline.key)
+            raise self.chain.damaged("it ends before it begins", outline.key)
         self.outlines.append(outline)
         self._ends.append(end)
 
@@ -257,7 +256,7 @@ class ChainView:
         if info.outline() != outline:
             raise DamageError(
                 "it is not the segment that an index page lists",
-                info.key,
+                f"{info.key} of {self.chain.name}",
                 "binlog check tells which of the two is wrong: restore the segment, or delete the page",
                 key=info.key,
                 partition=self.partition,

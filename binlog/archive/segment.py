@@ -33,7 +33,8 @@ For readers in other languages: docs/archive-format.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import google_crc32c
@@ -59,6 +60,7 @@ FOOTER_BYTES_MAX = 256 * 1024 * 1024
 
 SHARDS_MAX = 4096
 """That a segment tells of, and parents of each: those that one partition went through."""
+SEGMENT_REMEDY = "restore the object from a copy, or another version of it"
 BLOCKS_MAX = 64 * 1024
 """Of a segment: of at most 4 GiB, or what `Cutter.memory_bytes` says of so many."""
 _HELD_MAX = 256 * PARTITIONS_MAX  # partitions that a segment's shards have together
@@ -226,7 +228,7 @@ def decode_info(tail: bytes, key: str, log: LogOf, *, size: int | None = None) -
         log.genesis_hash,
         log.timeline,
     ):
-        raise another_log(found.log_id.hex(), log.log_id.hex(), key)
+        raise _others_segment(found.log_id.hex(), log.log_id.hex(), key)
     _check(info, key, HEADER_BYTES, file_bytes - footer_bytes - TRAILER_BYTES)
     return info
 
@@ -297,8 +299,15 @@ def check_header(head: bytes, key: str, log: LogOf) -> None:
         if google_crc32c.value(head[12:HEADER_BYTES]) == int.from_bytes(head[8:12], "big") and (
             head[12:48] != expected[12:48]
         ):
-            raise another_log(head[12:28].hex(), log.log_id.hex(), key)
+            raise _others_segment(head[12:28].hex(), log.log_id.hex(), key)
         raise _damage("the checksum of its header is wrong, or it is another segment's", key)
+
+
+def _others_segment(found: str, expected: str, key: str) -> MismatchError:
+    """A segment that somebody has put into the archive of another log."""
+    return MismatchError(
+        f"a segment of the log {found}, in an archive of {expected}", key, SEGMENT_REMEDY, key=key
+    )
 
 
 def another_log(found: str, expected: str, where: str) -> MismatchError:
@@ -315,9 +324,20 @@ def newer(what: str, known: int, where: str) -> UpgradeError:
 
 def damaged(what: str, key: str, **details: object) -> DamageError:
     """The error for bytes of a segment that are not what was written."""
-    return DamageError(
-        what, key, "restore the object from a copy, or another version of it", key=key, **details
-    )
+    return DamageError(what, key, SEGMENT_REMEDY, key=key, **details)
+
+
+@contextmanager
+def named(archive: str) -> Iterator[None]:
+    """Errors of a segment name its key alone; whoever reads them may have several archives."""
+    of = f" of {archive}"
+    try:
+        yield
+    except (DamageError, MismatchError, UpgradeError) as error:
+        if error.where.endswith(of):
+            raise
+        whole = type(error)(error.what, f"{error.where}{of}", error.do, **error.details)
+        raise whole from error
 
 
 _damage = damaged

@@ -14,12 +14,14 @@ from binlog.archive.block import BlockBuilder, decode_block
 from binlog.archive.index import encode_page
 from binlog.archive.indexer import Indexer
 from binlog.archive.keys import FIRST, index_key
+from binlog.archive.segment import HEADER_BYTES
 from binlog.clock import ManualClock
 from binlog.compression import compress
-from binlog.errors import DamageError
+from binlog.errors import DamageError, MismatchError
 from binlog.log import Position, Record
 from binlog.logs.memory import MemoryLog
 from binlog.reader import Reader
+from snapshots.check_archive import check_archive
 from tests.archive.archive_world import archive_by_hand
 from tests.log.log_frames import PARAMS, put
 
@@ -166,3 +168,29 @@ def test_a_block_whose_records_are_not_in_order_is_none() -> None:
     raw = builder.encode()
     with pytest.raises(ValueError, match="not in order"):
         decode_block(compress(raw), raw_bytes=len(raw), partition=0, shards=["a"])
+
+
+@pytest.mark.parametrize("what", ["header", "block", "trailer", "gone", "foreign"])
+def test_whoever_meets_a_bad_segment_is_told_of_which_archive(what: str) -> None:
+    """An archive may have been found by what was announced, so its key alone says too little."""
+    kept = archive_by_hand(log_of(3), records_each=1)
+    key = "chain/p0000/00000000000000000002-0000.seg"
+    data = bytearray(kept.objects.get(key) or b"")
+    if what == "foreign":
+        params = replace(PARAMS, log_id="ef" * 16)
+        log = MemoryLog(params, clock=ManualClock())
+        for session in range(1, 4):
+            log.append([put(1, session=session, params=params)])
+        data = bytearray(archive_by_hand(log, records_each=1).objects.get(key) or b"")
+    elif what != "gone":
+        data[{"header": 20, "block": HEADER_BYTES + 5, "trailer": -1}[what]] ^= 1
+    kept.objects.delete([key])
+    if what != "gone":
+        kept.objects.put(key, bytes(data))
+    kind = MismatchError if what == "foreign" else DamageError
+    with pytest.raises(kind) as raised:
+        drain(Reader(ArchiveLog(Archive.open(kept.objects), fetches=0)))
+    assert raised.value.where == f"{key} of {kept.name}"
+    assert raised.value.do.startswith("restore the object from a copy")
+    [finding] = [each for each in check_archive(kept.objects) if each.rule.startswith("archive-")]
+    assert finding.where == f"{kept.name} {key}", "in check's own words, and once"
