@@ -77,7 +77,7 @@ def test_follows_until_it_is_told_to_end(log: str, tmp_path: Path) -> None:
         while not (tmp_path / "archive" / "archive.json").exists():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=200)
     assert (process.returncode, err) == (0, b"")
     assert sum(json.loads(out)["vector"].values()) in (0, 20)
     [document] = binlog("archive", log, into, "--once", "--json").lines

@@ -64,7 +64,7 @@ class Worker:
         self.read()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=200)
 
 
 def test_appenders_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_follower_sees_what_other_processes_append_while_they_do(tmp_path: Pat
     writer = Worker(APPENDER, path, 1, 80)
     with DirectoryLog(path) as log:
         after, seen = Position("0", -1), 0
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while seen < PARAMS.partitions + 160:
             assert time.monotonic() < deadline
             page = log.read(after, wait_s=5)

@@ -167,7 +167,7 @@ def test_a_wait_ends_when_the_log_is_closed(world: KinesisWorld, log: KinesisLog
     waiting = threading.Thread(target=wait)
     waiting.start()
     log.close()
-    waiting.join(timeout=90)
+    waiting.join(timeout=200)
     assert not waiting.is_alive()
     assert len(caught) == 1
 
@@ -527,6 +527,6 @@ def test_a_wait_in_front_of_empty_pages_ends_when_the_log_is_closed(
     waiting = threading.Thread(target=wait)
     waiting.start()
     log.close()
-    waiting.join(timeout=90)
+    waiting.join(timeout=200)
     assert not waiting.is_alive()
     assert len(caught) == 1

@@ -215,7 +215,7 @@ def test_what_nobody_waits_for_is_sent_before_the_program_ends(tmp_path: Path) -
     create_directory_log(tmp_path / "log", PARAMS)
     command = [sys.executable, "-c", _AT_EXIT, str(tmp_path / "log")]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     log = DirectoryLog(tmp_path / "log")

@@ -148,7 +148,7 @@ def test_parent_and_child_number_their_events_apart(tmp_path: Path, name: str) -
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -182,7 +182,7 @@ for n in range(10):
         [*PYTHON, PRELUDE + program, str(path)],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
-        timeout=100,
+        timeout=200,
         check=True,
     )
     with DirectoryLog(path) as log:
