@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from statistics import median
 
 from binlog.drills.action import TABLE
 from binlog.drills.declared import Declared, Twin
@@ -17,7 +18,7 @@ from binlog.drills.reference import Event, event_of, tallies
 from binlog.errors import BinlogError, NotSentError
 
 PAUSE_S, PAUSE_MOST_S = 0.02, 1.0
-PATIENCE = 5.0  # times what the slowest command took until now: a consumer has to be started, too
+PATIENCE = 8.0  # times what a command takes: a consumer has to be started, too
 
 
 class Waiting(Filled):
@@ -74,8 +75,9 @@ class Waiting(Filled):
 
         Where a command takes seconds, a consumer that is only slow would be taken for one that does wrong.
         """
-        slowest_s = max((command.seconds for command in self._record.commands), default=0.0)
-        return max(self.target.twin_wait_s, PATIENCE * slowest_s)
+        # Not by the slowest: some commands wait, by what they do.
+        took_s = [command.seconds for command in self._record.commands]
+        return max(self.target.twin_wait_s, PATIENCE * median(took_s or [0.0]))
 
     def flow(self, events: int, *, alone: bool = False) -> None:
         """Let the load go on until so many more are acknowledged; ``alone`` as in `wait`."""
