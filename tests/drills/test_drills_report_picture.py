@@ -15,6 +15,7 @@ from tests.drills import browser
 from tests.drills.sample import sample_failed, sample_result
 
 pytestmark = [
+    pytest.mark.timeout(600),  # a browser is started again and again
     pytest.mark.slow,
     pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.WHY_NOT),
 ]

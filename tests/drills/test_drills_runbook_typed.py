@@ -16,6 +16,8 @@ import pytest
 
 from tests.cli.running import COMMAND, append, binlog
 
+pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "docs/runbooks").glob("*.md") if path.name != "README.md")
 VARIABLE = re.compile(r"\$([A-Z_]+)")
@@ -95,7 +97,7 @@ def _follows_until_killed(command: str, shell: dict[str, str], log: str, live: s
     with subprocess.Popen([*COMMAND, *argv[1:]], env=shell, stderr=subprocess.DEVNULL) as consumer:
         try:
             append(log, {"id": "u99", "n": 99})
-            end = time.monotonic() + 30
+            end = time.monotonic() + 90
             while "the store has all" not in (told := binlog("status", log, live)).out:
                 assert time.monotonic() < end, told
                 assert consumer.poll() is None, told
