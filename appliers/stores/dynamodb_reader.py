@@ -264,7 +264,14 @@ class Moment:
         if generation is not None and not self._is_reached(
             generation, row.partition, offset_of(max(row.version, row.tail))
         ):
-            raise self._written()
+            # Also where nobody writes any more: one of the team was killed between items and checkpoint.
+            raise BusyError(
+                f"an item is ahead of the checkpoint of partition {row.partition}: a commit is under way,"
+                " or was left unfinished",
+                self.name,
+                "try again; if nobody writes to it, let its consumer go on: that finishes it",
+                partition=row.partition,
+            )
 
     def _is_reached(self, generation: str, partition: int, offset: int) -> bool:
         """Whether it is behind the checkpoint; what one writer alone is ahead with is known otherwise."""

@@ -75,7 +75,8 @@ def bad_deploy(d: Drill) -> None:
         d.flow(200)
     d.name(wrong_id=d.tagged("wrong")[0].id, key=json.dumps({"id": "new-0"}))
     with d.phase("detect"):
-        consumer.end()  # a store in DynamoDB cannot be read as of a moment while it is written to
+        d.settle("live")  # a table in DynamoDB is compared while nobody writes to it
+        consumer.end()
         told = d.run("binlog blame {live} --log {log} --table orders --key {key} --json")
         d.name(session=json.loads(told.stdout)["attributes"]["unit"]["since"]["session"])
     with d.phase("decide"):
@@ -94,6 +95,7 @@ def bad_deploy(d: Drill) -> None:
         """Of an item that was never wrong: however the recovery was done, they come to the table."""
         return entry.action.key not in touched
 
+    d.load()
     with d.phase("switch"):
         d.replicate("live")
         d.caught_up("live", wanted=others)
