@@ -142,6 +142,14 @@ def test_fips_beside_an_endpoint_of_the_environment_is_refused(
     connector(Account(fips=True), "kinesis", "kinesis://s")()
 
 
+def test_an_endpoint_of_the_environment_that_is_none_is_refused_with_where_to_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", "localhost:4567")
+    with pytest.raises(RefusedError, match="Invalid endpoint: localhost:4567.*AWS_ENDPOINT_URL"):
+        connector(Account(), "kinesis", "kinesis://s")()
+
+
 def test_an_error_says_which_region_was_asked(wire: Wire) -> None:
     """Most missing streams are in another region."""
     wire.answers["kinesis.DescribeLimits"] = Refusal("ResourceNotFoundException", "Stream s")
