@@ -43,6 +43,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
     position: str  # of the last record read, SHARD:SEQUENCE
     lag_bytes: int | None = None  # of the records that hold them, as stored
     runway_seconds: float | None = None  # ``None`` too where nothing is forgotten
+    eta_seconds: float | None = None  # of the consumer that has it last; as of `ConsumerLag`
 
 
 class ConsumerPartition(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class ConsumerPartition(msgspec.Struct, frozen=True):
     lag_bytes: int
     lag_seconds: float
     runway_seconds: float | None
+    eta_seconds: float | None = None  # until it has all of it; as of `ConsumerLag`
 
 
 class ConsumerLag(msgspec.Struct, frozen=True):
@@ -164,16 +166,24 @@ def measure(
         for each in followed
     ]
     if store is not None and over_s > 0 and consumers:
-        before, read_at = passing.events, clock.monotonic()
+        before, read_at = passing.reader.vector(), clock.monotonic()
         sleep(over_s)
         with store.view() as view:
-            later = {each.generation.id: each.applied for each in _followed(view)}
-        passed_s = clock.monotonic() - looked_at
+            later = {each.generation.id: each.vector for each in _followed(view)}
+        passed_s = max(clock.monotonic() - looked_at, 1e-3)
         passing.read(foreign)
-        arriving = (passing.events - before) / max(clock.monotonic() - read_at, 1e-3)
+        read_s = max(clock.monotonic() - read_at, 1e-3)
+        now = passing.reader.vector()
+        arriving = {p: (now[p] - before.get(p, 0)) / read_s for p in now}
         consumers = [
-            _with_speed(each, follows.applied, later.get(each.generation), passed_s, arriving)
+            _with_speed(each, follows.vector, later.get(each.generation), passed_s, arriving)
             for each, follows in zip(consumers, followed, strict=True)
+        ]
+        partitions = [
+            msgspec.structs.replace(
+                each, eta_seconds=latest([c.partitions[n].eta_seconds for c in consumers])
+            )
+            for n, each in enumerate(partitions)
         ]
     return Lag(
         partitions,
@@ -195,8 +205,8 @@ class _Followed:
         self._bytes: Counter[int] = Counter()
 
     @property
-    def applied(self) -> int:
-        return sum(each.applied for each in self.checkpoints.values())
+    def vector(self) -> dict[int, int]:
+        return {partition: each.applied for partition, each in self.checkpoints.items()}
 
     def meet(self, run: Run, size: int) -> None:
         """A run, and the bytes of its record that no run of it was met with before."""
@@ -258,11 +268,6 @@ class _Passing:
         self.relayed: set[Place] = set()
         self.damage: DamageError | None = None
 
-    @property
-    def events(self) -> int:
-        """Of the log, as far as it was read."""
-        return sum(self.reader.vector().values())
-
     def read(self, foreign: set[Place]) -> None:
         """To the log's end as it is now."""
         try:
@@ -285,20 +290,47 @@ def _followed(view: Reader) -> list[_Followed]:
 
 
 def _with_speed(
-    lag: ConsumerLag, before: int, after: int | None, passed_s: float, arriving: float
+    lag: ConsumerLag,
+    before: Mapping[int, int],
+    after: Mapping[int, int] | None,
+    passed_s: float,
+    arriving: Mapping[int, float],
 ) -> ConsumerLag:
     """With how fast it went; nothing where it was replaced by another meanwhile."""
     if after is None:
         return lag
-    speed = (after - before) / max(passed_s, 1e-3)
-    gained = speed - arriving
-    eta_s = lag.lag_events / gained if gained > 0 else None
+    speeds = {p: (after[p] - before.get(p, 0)) / passed_s for p in after}
+    speed, comes = sum(speeds.values()), sum(arriving.values())
     return msgspec.structs.replace(
         lag,
         events_per_second=speed,
-        arriving_per_second=arriving,
-        eta_seconds=eta_s if lag.lag_events else 0.0,
+        arriving_per_second=comes,
+        eta_seconds=_eta_s(lag.lag_events, speed, comes),
+        partitions=[
+            msgspec.structs.replace(
+                each,
+                eta_seconds=_eta_s(
+                    each.lag_events,
+                    speeds.get(each.partition, 0.0),
+                    arriving.get(each.partition, 0.0),
+                ),
+            )
+            for each in lag.partitions
+        ],
     )
+
+
+def _eta_s(behind: int, applied: float, arriving: float) -> float | None:
+    """Until nothing is left, by what is applied and what comes a second; ``None``: never so."""
+    if not behind:
+        return 0.0
+    return behind / (applied - arriving) if applied > arriving else None
+
+
+def latest(found: Sequence[float | None]) -> float | None:
+    """The last of them to come; ``None`` where one does not, or nobody knows."""
+    known = [each for each in found if each is not None]
+    return max(known) if known and len(known) == len(found) else None
 
 
 def parked_in(view: Reader) -> dict[int, int]:

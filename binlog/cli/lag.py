@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from binlog.cli.pace import setting_document, setting_text
-from consumers.lag import ConsumerLag, Lag
+from consumers.lag import ConsumerLag, Lag, latest
 from consumers.pace import Setting
 
 
@@ -19,7 +19,7 @@ def lag_document(found: Lag, setting: Setting | None) -> dict[str, Any]:
             "lag_bytes": sum(p.lag_bytes or 0 for p in found.partitions),
             "lag_seconds": max((p.lag_seconds or 0.0 for p in found.partitions), default=0.0),
             "runway_seconds": found.runway_s,
-            "eta_seconds": _latest([each.eta_seconds for each in consumers]),
+            "eta_seconds": latest([each.eta_seconds for each in consumers]),
         },
         "runway": found.runway,
         "retention_seconds": found.retention_s,
@@ -54,7 +54,7 @@ def _line(lag: ConsumerLag) -> str:
     tables = ", ".join(lag.tables[:3]) + (" and others" if len(lag.tables) > 3 else "")
     said = (
         f"{tables or 'no table yet'}: {lag.lag_events:,} events behind,"
-        f" {_bytes(lag.lag_bytes)} of log, for {duration_text(lag.lag_seconds)}; "
+        f" {bytes_text(lag.lag_bytes)} of log, for {duration_text(lag.lag_seconds)}; "
     )
     if lag.events_per_second is None:
         return said + "when it has all is not known (--over 30s measures it)"
@@ -65,12 +65,7 @@ def _line(lag: ConsumerLag) -> str:
     return said + f"it has all in {duration_text(lag.eta_seconds)}: {speeds}"
 
 
-def _latest(found: list[float | None]) -> float | None:
-    known = [each for each in found if each is not None]
-    return max(known) if known and len(known) == len(found) else None
-
-
-def _bytes(count: int) -> str:
+def bytes_text(count: int) -> str:
     """``0 B``, ``990 B``, ``4.2 MB``."""
     units = ("B", "kB", "MB", "GB", "TB")
     power = min(int(math.log(max(count, 1), 1000)), len(units) - 1)

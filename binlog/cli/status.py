@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from binlog.cli.lag import duration_text, lag_document, lag_lines, runway_text
+from binlog.cli.lag import bytes_text, duration_text, lag_document, lag_lines, runway_text
 from binlog.cli.options import DurationType, archive_option, log_argument, store_argument
 from binlog.cli.output import json_option, note, write_json, write_table, write_text
 from binlog.cli.verb import Verb
@@ -121,8 +121,10 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
     shown = [p for p in found.partitions if p.offset or p.held or p.partition in halted]
     shown.sort(key=lambda p: (-(p.lag_events or 0), -(p.lag_seconds or 0), p.partition))
     forgets = with_store and found.retention_s is not None
-    store_columns: tuple[str, ...] = ("applied", "behind", "for") if with_store else ()
+    measured = any(each.events_per_second is not None for each in found.consumers)
+    store_columns: tuple[str, ...] = ("applied", "behind", "bytes", "for") if with_store else ()
     store_columns += ("runway",) if forgets else ()
+    store_columns += ("has all in",) if measured else ()
     write_table(
         ("partition", "offset", *store_columns, "held", "position", "state"),
         [
@@ -131,6 +133,7 @@ def _write_text(found: Lag, *, with_store: bool) -> None:
                 f"{p.offset:,}",
                 *(_behind(p) if with_store else ()),
                 *((duration_text(p.runway_seconds or 0),) if forgets else ()),
+                *((_eta(p),) if measured else ()),
                 p.held or "-",
                 p.position,
                 f"halted: {halted[p.partition]}" if p.partition in halted else "ok",
@@ -182,5 +185,11 @@ def _foreign_trouble(foreign: list[Place], log: str, store: str | None) -> str:
     )
 
 
-def _behind(lag: PartitionLag) -> tuple[str, str, str]:
-    return f"{lag.applied or 0:,}", f"{lag.lag_events or 0:,}", duration_text(lag.lag_seconds or 0)
+def _behind(lag: PartitionLag) -> tuple[str, str, str, str]:
+    size = bytes_text(lag.lag_bytes) if lag.lag_bytes else "-"
+    since = duration_text(lag.lag_seconds or 0)
+    return f"{lag.applied or 0:,}", f"{lag.lag_events or 0:,}", size, since
+
+
+def _eta(lag: PartitionLag) -> str:
+    return "never" if lag.eta_seconds is None else duration_text(lag.eta_seconds)

@@ -28,6 +28,7 @@ PARTITION_KEYS = {
     "position",
     "lag_bytes",
     "runway_seconds",
+    "eta_seconds",
 }
 LAG_KEYS = {"sum", "runway", "retention_seconds", "consumers", "pace", "excluded"}
 

@@ -52,7 +52,12 @@ def test_people_read_a_line_a_consumer(log: str, store: str) -> None:
     assert "users: 15 events behind, " in out
     assert "when it has all is not known (--over 30s measures it)" in out
     assert "runway" not in out
-    assert "does not catch up" in binlog("status", log, store, "--over", "50ms").out
+    ran = binlog("status", log, store, "--over", "50ms")
+    assert "does not catch up" in ran.out
+    header, *rows = ran.out.split("\n\n", maxsplit=1)[0].splitlines()
+    assert header.split()[3:9] == ["behind", "bytes", "for", "has", "all", "in"]
+    assert [row.split()[-1] for row in rows] == ["ok"] * 4
+    assert all("never" in row and " B " in row for row in rows)
     binlog("replicate", log, store, "--once")
     assert "events behind" not in binlog("status", log, store).out
 
@@ -80,7 +85,7 @@ def test_a_short_runway_is_told_and_one_that_is_nearly_over_is_a_no(
     assert says in ran.err
     assert (f"{24 - hours}.0 h left before the log forgets" in ran.err) is bool(says)
     header, first = (line.split() for line in ran.out.splitlines()[:2])
-    assert header[5] == "runway"
+    assert header[:7] == ["partition", "offset", "applied", "behind", "bytes", "for", "runway"]
     assert f"{24 - hours}.0 h" in " ".join(first)
     ran = binlog("status", log, store, "--json")
     [found] = ran.lines

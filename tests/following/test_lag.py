@@ -223,6 +223,34 @@ def test_two_looks_tell_when_it_has_all(log: DirectoryLog, clock: ManualClock) -
     assert found.arriving_per_second == pytest.approx(2, rel=0.05)
     assert found.eta_seconds == pytest.approx(1_000 / 8, rel=0.15)
     assert not found.never
+    # Of each partition by itself: what was applied of one does not bring another to its end.
+    assert sum(each.lag_events for each in found.partitions) == 1_000
+    etas = [(each.lag_events, each.eta_seconds) for each in found.partitions]
+    assert all(eta == 0 for behind, eta in etas if not behind)
+    assert any(eta is None or eta > (found.eta_seconds or 0) for behind, eta in etas if behind)
+
+
+def test_a_partition_has_all_when_the_last_consumer_has_it(
+    log: DirectoryLog, clock: ManualClock
+) -> None:
+    """One that stands still is behind for ever, however fast another goes."""
+    store = MemoryStore()
+    fill(log, 40)
+    fill(log, 10, table="users")
+    follow(log, store)
+    rebuild(log, store, Wanted(tables=("users",), target=Target(vector={0: 1})))
+    store.close()
+
+    def sleep(seconds: float) -> None:
+        clock.advance(round(seconds * 1000))
+
+    found = measure(log, store, over_s=10.0, clock=clock, sleep=sleep)
+    behind = {each.tables: each for each in found.consumers}
+    assert {p.eta_seconds for p in behind["orders",].partitions} == {0.0}
+    late = [p.partition for p in behind["users",].partitions if p.lag_events]
+    assert late
+    assert [p.partition for p in found.partitions if p.eta_seconds is None] == late
+    assert {p.eta_seconds for p in measure(log, store).partitions} == {None}
 
 
 def test_who_is_slower_than_the_load_never_has_all(log: DirectoryLog, clock: ManualClock) -> None:
