@@ -173,8 +173,8 @@ def measure(
         passed_s = max(clock.monotonic() - looked_at, 1e-3)
         passing.read(foreign)
         read_s = max(clock.monotonic() - read_at, 1e-3)
-        now = passing.reader.vector()
-        arriving = {p: (now[p] - before.get(p, 0)) / read_s for p in now}
+        vector = passing.reader.vector()
+        arriving = {p: (vector[p] - before.get(p, 0)) / read_s for p in vector}
         consumers = [
             _with_speed(each, follows.vector, later.get(each.generation), passed_s, arriving)
             for each, follows in zip(consumers, followed, strict=True)
