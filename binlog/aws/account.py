@@ -167,7 +167,7 @@ def connector(
         except BotoCoreError as error:
             raise trouble(error, where) from error
         except ValueError as error:  # botocore's word for an endpoint or a region that is none
-            remedy = "see AWS_ENDPOINT_URL and its siblings: https://HOST[:PORT]; and the region's name"
+            remedy = "see AWS_ENDPOINT_URL and its siblings: https://HOST[:PORT]; and the region"
             raise RefusedError(str(error), where, remedy) from error
         if account.fips:
             _check_fips(str(client.meta.endpoint_url), where)

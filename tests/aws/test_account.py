@@ -146,7 +146,7 @@ def test_an_endpoint_of_the_environment_that_is_none_is_refused_with_where_to_lo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", "localhost:4567")
-    with pytest.raises(RefusedError, match="Invalid endpoint: localhost:4567.*AWS_ENDPOINT_URL"):
+    with pytest.raises(RefusedError, match=r"Invalid endpoint: localhost:4567.*AWS_ENDPOINT_URL"):
         connector(Account(), "kinesis", "kinesis://s")()
 
 
