@@ -15,6 +15,8 @@ from consumers.kcl_shard import ShardConsumer
 from tests.converge.converge_double import KINDS, Together, run_seeds
 from tests.lambda_consumer.test_lambda_schedules import report_nothing
 
+pytestmark = pytest.mark.timeout(600)  # dozens of schedules, on a machine that may be busy
+
 SEEDS = range(70)
 
 

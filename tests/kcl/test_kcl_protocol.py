@@ -22,6 +22,8 @@ from consumers.kcl_health import Health
 from consumers.kcl_shard import EXIT_FAILED, ShardConsumer
 from tests.kcl.kcl_doubles import ScriptedWays
 
+pytestmark = pytest.mark.timeout(600)  # processes, on a machine that may be busy
+
 ROOT = Path(__file__).parents[2]
 
 

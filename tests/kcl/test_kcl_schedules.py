@@ -30,6 +30,8 @@ from consumers.pace import Setting
 from tests.kcl.kcl_library import END, Library, Process
 from tests.lambda_consumer.function_world import KEYS, FunctionWorld, HookedStore, KilledError
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of schedules, on a machine that may be busy
+
 SEEDS = range(60)
 SITUATIONS = (
     *("refused", "reply lost", "killed before", "killed after", "taken in the middle", "taken"),
