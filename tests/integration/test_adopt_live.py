@@ -94,6 +94,7 @@ def test_a_table_is_adopted_in_place_and_gone_on_with(
     assert (again.status, again.lines[0]["records"], again.lines[0]["found"]) == (0, 0, True)
 
 
+@pytest.mark.timeout(600)  # a dozen programs, one after the other
 def test_the_document_can_be_followed_and_prints_what_it_says(
     ministack: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

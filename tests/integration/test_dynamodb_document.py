@@ -15,6 +15,7 @@ from tests.readme.test_documents import NEEDS_SERVICES
 DOCUMENT = ROOT / "docs/dynamodb.md"
 
 
+@pytest.mark.timeout(600)  # a dozen programs, one after the other
 def test_the_document_can_be_followed_and_prints_what_it_says(
     ministack: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

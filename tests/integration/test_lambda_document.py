@@ -13,6 +13,7 @@ from tests.readme.documents import ROOT, follow
 DOCUMENT = ROOT / "docs/lambda-consumer.md"
 
 
+@pytest.mark.timeout(600)  # a dozen programs, one after the other
 def test_the_lambda_page_can_be_followed_and_prints_what_it_says(
     kinesis_local: Server, ministack: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

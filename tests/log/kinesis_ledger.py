@@ -10,6 +10,7 @@ from typing import Protocol
 
 from binlog.envelope import PUT_ITEM, Envelope
 from binlog.frame import Session
+from binlog.horizon import horizon_of
 from binlog.log import Log
 from binlog.producer import Acks, Delivery, Outcome
 from binlog.producer.outcome import Frame
@@ -76,7 +77,8 @@ class Ledger:
 
         Returns what the sequencers met, so that a test can claim that something happened.
         """
-        reader = Reader(log)
+        # Without it a shard that is closed may seem to be read out before its end is told.
+        reader = Reader(log, horizon=horizon_of(log))
         found: list[tuple[Session, Envelope]] = []
         offsets: dict[int, int] = Counter()
         while (runs := reader.read()) is not None:
