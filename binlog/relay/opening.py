@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from binlog.address import open_log, parse_address
+from binlog.address import Named, open_log, parse_address
 from binlog.errors import NoLogError, RefusedError
 from binlog.log import Log
 from binlog.relay.inbox import ForeignInbox, Inbox, LogInbox
@@ -11,7 +11,8 @@ from binlog.relay.inbox import ForeignInbox, Inbox, LogInbox
 def open_inbox(url: str, log: Log, *, accept_loss: bool = False) -> Inbox:
     """The inbox at an address; its caller closes it.
 
-    Where ``log`` itself is there, its foreign records are the inbox; another log's events are.
+    Where ``log`` itself is there, its foreign records are the inbox; another log's events are, what
+    it has forgotten with them, if it names its archive.
 
     Raises:
         RefusedError: nothing that can be relayed is there.
@@ -21,7 +22,7 @@ def open_inbox(url: str, log: Log, *, accept_loss: bool = False) -> Inbox:
     if address.scheme not in ("file", "kinesis"):
         raise RefusedError(f"{url!r} is no inbox", do="write kinesis://STREAM or file:DIR")
     try:
-        found = open_log(url)
+        found = open_log(url, named=Named(from_beginning=True))
     except NoLogError:  # a log that was made halfway is another mismatch, and none to relay from
         if address.scheme != "kinesis":
             raise

@@ -6,14 +6,19 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from binlog import address
 from binlog.errors import TrimmedError
 from binlog.foreign import relay_id
 from binlog.log import Log
+from binlog.logs import MemoryLog
 from binlog.relay import ForeignInbox, Relay, make_convert
-from tests.archive.test_named_log import Named
+from binlog.relay.opening import open_inbox
+from tests.archive.test_named_log import URL, Named
 from tests.cli.running import binlog
+from tests.log.log_frames import PARAMS
 from tests.relay.foreign_world import all_foreign, items
 from tests.relay.test_relay_crashes import accepted, pause_of
 
@@ -74,6 +79,26 @@ def test_what_nobody_relayed_in_time_is_relayed_from_the_archive(
     wanted += put(days, 4)
     assert relay(days, opened(days)) == 3
     assert accepted(opened(days)) == Counter(wanted)
+
+
+def test_another_log_is_relayed_with_what_its_stream_has_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the archive that it names: a copy that begins in the middle is none."""
+    days = Named()
+    days.days(4)
+    monkeypatch.setattr(address, "_open_alone", lambda *_: days.world.open())
+    monkeypatch.setattr(address, "_open_archive", lambda url, _: days.kept(url))
+    log = MemoryLog(msgspec.structs.replace(PARAMS, log_id="2e" * 16), clock=days.world.clock)
+    made = Relay(
+        open_inbox("kinesis://s", log),
+        log,
+        make_convert(),
+        monotonic=days.world.clock.monotonic,
+        pause=pause_of(days.world.clock),
+    )
+    assert made.run(once=True).events == 5 * PARAMS.partitions
+    assert days.opened == [URL]
 
 
 def test_the_command_takes_the_archive_of_its_log(tmp_path: Path) -> None:

@@ -141,12 +141,12 @@ def test_an_address_is_the_log_itself_another_log_or_a_stream(
     world = KinesisWorld()
     log = world.open()
     other = MemoryLog(log_params(), clock=world.clock)
-    monkeypatch.setattr(opening, "open_log", lambda _: world.open())
+    monkeypatch.setattr(opening, "open_log", lambda _, **__: world.open())
     assert isinstance(opening.open_inbox("kinesis://s", log), ForeignInbox)
     assert isinstance(opening.open_inbox("kinesis://s", other), LogInbox)
     plain = Inboxes()
 
-    def no_log(_: str) -> KinesisLog:
+    def no_log(_: str, **__: object) -> KinesisLog:
         return KinesisLog("clicks", connect=plain.double.connect, clock=plain.clock)
 
     monkeypatch.setattr(opening, "open_log", no_log)
@@ -160,7 +160,7 @@ def test_an_address_is_the_log_itself_another_log_or_a_stream(
 def test_a_log_made_halfway_is_no_stream_to_relay_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its frames would become events by the thousand."""
 
-    def halfway(_: str) -> MemoryLog:
+    def halfway(_: str, **__: object) -> MemoryLog:
         raise MismatchError("genesis records of different parameters", "kinesis://s")
 
     monkeypatch.setattr(opening, "open_log", halfway)
