@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from appliers.stores.memory import MemoryStore
@@ -73,5 +73,8 @@ def test_a_snapshot_and_the_tail_are_the_live_store(kind: Kind) -> None:
         finally:
             shutil.rmtree(folder)
 
-    holds()
+    for number in range(4):  # the rarest may come in none of one round's examples
+        (seed(number)(holds) if number else holds)()
+        if all(met[name] for name in MUST_HAPPEN[kind]):
+            break
     assert_met(met, MUST_HAPPEN[kind])
