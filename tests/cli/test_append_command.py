@@ -208,13 +208,15 @@ def test_a_full_disk_is_status_3_and_keeps_what_was_acknowledged(log: str, tmp_p
     )
     args = ("append", log, "--table=users", "--key=id")
     with Started(*args, cwd=tmp_path, preexec_fn=limit_file_size) as process:
+        process.send(b'{"id": "first"}\n')
+        first = process.receive()  # however much comes at once after it
         out, err = process.communicate(lines, timeout=LIMIT_S)
     assert process.returncode == 3
     assert_one_line(err.decode())
     assert "append what is not acknowledged again" in err.decode()
     answers = [json.loads(line) for line in out.splitlines()]
     lost = [answer for answer in answers if "outcome" in answer]
-    acknowledged = {answer["id"] for answer in answers if "number" in answer}
+    acknowledged = {answer["id"] for answer in (first, *answers) if "number" in answer}
     assert acknowledged
     assert lost
     assert all(list(answer) == ["line", "id", "outcome", "error"] for answer in lost)
