@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import threading
 from functools import wraps
 from pathlib import Path
 
@@ -57,6 +59,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what it runs in the background (`scripts/test &`) with Ctrl-C ignored, and so
+    # would be all processes that tests start to interrupt them: they waited for ever.
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        and threading.current_thread() is threading.main_thread()
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Runs before Hypothesis' own hook, which reads the option. We choose the seed ourselves because
     # Hypothesis prints one only where a test fails, and xdist hands the option to its workers.
     profile = config.getoption("--hypothesis-profile", default=None)
