@@ -216,7 +216,7 @@ def test_it_is_linear_and_cheap() -> None:
         )
         for count in (2_000, 8_000)
     }
-    best = dict.fromkeys(given, 1e9)
+    best, an_event, is_linear = dict.fromkeys(given, 1e9), 1e9, False
     for number in range(30):
         for count, (ledger, found) in given.items():
             started = process_time()
