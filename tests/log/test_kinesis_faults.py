@@ -20,6 +20,7 @@ from tests.log.log_frames import PARAMS
 OPTIONS = ProducerOptions(
     retry_first_s=0.0005, retry_most_s=0.002, give_up_s=0.2, queue_wait_s=30, frame_bytes_goal=400
 )
+PATIENT = msgspec.structs.replace(OPTIONS, give_up_s=600.0, queue_wait_s=600.0)
 KINDS = ("throttle", "fail", "unreached", "lose request", "lose reply", "late")
 
 
@@ -94,8 +95,9 @@ def test_the_ledger_sees_a_lost_record() -> None:
     """A judge that cannot fail is none."""
     world = KinesisWorld()
     ledger, log = Ledger(), world.open()
-    with Producer(log, options=OPTIONS) as producer:
+    with Producer(log, options=PATIENT) as producer:
         ledger.publish(producer, "a", range(3))
+    assert ledger.count(Outcome.ACKNOWLEDGED) == 3
     ledger.check(world.open())
     shard = next(iter(world.stream.shards.values()))
     shard.records.pop()
@@ -111,8 +113,7 @@ def test_a_session_knows_its_birth_before_it_sends() -> None:
     world.double.sent.clear()
     world.clock.advance(90_000)
     ledger = Ledger()
-    patient = msgspec.structs.replace(OPTIONS, give_up_s=600.0)
-    with Producer(log, options=patient) as producer:
+    with Producer(log, options=PATIENT) as producer:
         world.double.faults.extend([Fault("lose request")] * 2)
         ledger.publish(producer, "a", range(12))
     assert ledger.count(Outcome.ACKNOWLEDGED) == 12
