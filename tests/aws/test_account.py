@@ -188,8 +188,9 @@ def test_a_forked_child_makes_sessions_of_its_own(wire: Wire) -> None:
         status = 1
         try:
             threading.Timer(60, os._exit, (2,)).start()
-            connect().describe_limits()
-            status = 0
+            if not module._sessions._lock.locked():  # else it would wait for ever
+                connect().describe_limits()
+                status = 0
         finally:
             os._exit(status)
     module._sessions._lock.release()

@@ -384,7 +384,7 @@ def test_a_writer_that_writes_nothing_keeps_its_lock(
     store, _ = begin(double)
     double.clock.advance(25_000)
     double.after["put_item"] = look
-    assert renewed.wait(60)
+    assert renewed.wait(20)
     double.after.clear()
     double.clock.advance(25_000)
     other = store_on(double)
