@@ -127,10 +127,22 @@ def never_so(entries: Iterable[Entry], items: Mapping[str, Item], own: Mapping[s
 def parts_of_files(root: Path) -> Iterator[Part]:
     """Of a folder; the version of a file is its size, since files of a log only grow."""
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.name not in _MOVE:
-            with path.open("rb") as file:
-                digest = file_digest(file, "sha256").hexdigest()
-                yield str(path.relative_to(root)), (file.tell(), digest)
+        if path.name not in _MOVE and (found := read_whole(path)) is not None:
+            size, digest = found
+            yield str(path.relative_to(root)), (size, digest.hex())
+
+
+def read_whole(path: Path) -> tuple[int, bytes] | None:
+    """Size and digest of a file; ``None`` if it is none, or one that somebody is just writing.
+
+    Such a one has a hidden name (`binlog.objects.directory`), and may be gone at the next look.
+    """
+    if path.name.startswith("."):
+        return None
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as file:
+        digest = file_digest(file, "sha256").digest()
+        return file.tell(), digest
+    return None
 
 
 def parts_of_sqlite(path: Path) -> Iterator[Part]:

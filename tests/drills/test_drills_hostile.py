@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from binlog.drills import Action, Drill, drill, twin
 from binlog.drills.background import Background
 from binlog.drills.declared import Declared
-from binlog.drills.harm import harm, never_so
+from binlog.drills.harm import harm, never_so, parts_of_files
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.ledger import Book, Entry, Told
 from binlog.drills.result import DrillResult
@@ -253,6 +254,20 @@ def test_what_only_moves_forward_is_harmed_by_nobody(
 ) -> None:
     """A higher version is an event's, or a file that grew; anything else is somebody's hand."""
     assert harm({"a": (2, "x"), "b": (2, "q")}, after) == said
+
+
+def test_what_is_just_being_written_does_not_stand_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archiver is at work when a disaster looks at its folder: what it had seen was gone when it read."""
+    (tmp_path / "a.seg").write_bytes(b"whole")
+    (tmp_path / ".new-1").write_bytes(b"ha")
+    before = list(parts_of_files(tmp_path))
+    assert [name for name, _ in before] == ["a.seg"]
+    gone = [tmp_path / "a.seg", tmp_path / ".new-2", tmp_path / "b.seg"]
+    monkeypatch.setattr(Path, "rglob", lambda *_: iter(gone))
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert list(parts_of_files(tmp_path)) == before
 
 
 def test_an_item_that_no_event_has_made_is_somebodys_hand() -> None:

@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 from appliers.address import open_store
@@ -15,7 +15,7 @@ from appliers.store import Store
 from binlog.address import open_log
 from binlog.drills.action import Item
 from binlog.drills.clock import ClockAhead
-from binlog.drills.harm import Parts, parts_of_files, parts_of_sqlite
+from binlog.drills.harm import Parts, parts_of_files, parts_of_sqlite, read_whole
 from binlog.drills.processes import nobodys_environment
 from binlog.drills.seen import seen_in_sqlite
 from binlog.drills.target import STORES
@@ -72,9 +72,10 @@ class Embedded:
     def fingerprint(self, name: str) -> str:
         total = sha256()
         for path in self._files(name):
-            total.update(f"{path.relative_to(self.folder)} {path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
-                total.update(file_digest(file, "sha256").digest())
+            if (found := read_whole(path)) is not None:
+                size, digest = found
+                total.update(f"{path.relative_to(self.folder)} {size}\n".encode())
+                total.update(digest)
         return total.hexdigest()
 
     def parts(self, name: str) -> Parts | None:
