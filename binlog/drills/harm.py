@@ -50,12 +50,14 @@ class Standing:
         self._before = Slices[Part](PARTS)
 
     def __enter__(self) -> Self:
-        self._before.__enter__()
-        parts = self._place.parts(self.name)
-        self._has_parts = parts is not None
-        for part in parts or ():
-            self._before.put(part[0], part)
-        self._print = self._place.fingerprint(self.name)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._before)
+            parts = self._place.parts(self.name)
+            self._has_parts = parts is not None
+            for part in parts or ():
+                self._before.put(part[0], part)
+            self._print = self._place.fingerprint(self.name)
+            stack.pop_all()  # it stays open until the block ends
         return self
 
     def __exit__(self, *raised: object) -> None:
