@@ -16,11 +16,12 @@ import pytest
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.reaper import VARIABLE, end_marked
 from binlog.drills.result import decode_result
+from tests.patience import patience
 
 pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
 
 ROOT = Path(__file__).parents[2]
-GONE_S = 90.0
+GONE_S = patience(90.0)
 OF = "OF_THIS_TEST"
 
 SLOW = """

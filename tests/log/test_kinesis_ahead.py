@@ -20,10 +20,11 @@ from binlog.reader import Reader
 from tests.log.kinesis_double import refusal
 from tests.log.kinesis_world import HOUR_MS, KinesisWorld, read_shard
 from tests.log.log_frames import PARAMS, put
+from tests.patience import patience
 
 FIRST = "shardId-000000000000"
 BEGINNING = Position(FIRST, -1)
-WAIT_S = 60.0  # for what comes at once, unless the test fails
+WAIT_S = patience(60.0)  # for what comes at once, unless the test fails
 
 
 @pytest.fixture

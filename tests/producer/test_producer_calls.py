@@ -17,11 +17,12 @@ from binlog.logs import DirectoryLog, create_directory_log
 from binlog.logs.memory import MemoryLog
 from binlog.producer import Delivery, Outcome, Producer, ProducerOptions
 from binlog.reader import Reader
+from tests.patience import patience
 from tests.producer.desk import PARAMS, event, header_of, key_in
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 60.0  # for what happens at once, unless the test fails
-HELD_S = 20.0  # a call, unless somebody lets it go
+WAIT_S = patience(60.0)  # for what happens at once, unless the test fails
+HELD_S = patience(20.0)  # a call, unless somebody lets it go
 KEYS = [key_in(partition) for partition in range(PARAMS.partitions)]
 
 

@@ -40,6 +40,7 @@ from tests.contracts.store_contract import (
     put,
     row,
 )
+from tests.patience import patience
 from tests.stores.dynamodb_double import DynamoDBDouble
 from tests.stores.dynamodb_story import CONTROL, ORDERS, begin, stored
 
@@ -384,7 +385,7 @@ def test_a_writer_that_writes_nothing_keeps_its_lock(
     store, _ = begin(double)
     double.clock.advance(25_000)
     double.after["put_item"] = look
-    assert renewed.wait(20)
+    assert renewed.wait(patience(20))
     double.after.clear()
     double.clock.advance(25_000)
     other = store_on(double)
