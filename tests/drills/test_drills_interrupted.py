@@ -16,7 +16,7 @@ import pytest
 from binlog.drills.interrupts import Interrupts
 from binlog.drills.reaper import VARIABLE, end_marked
 from binlog.drills.result import decode_result
-from tests.patience import patience
+from tests.waits import patience
 
 pytestmark = pytest.mark.timeout(600)  # processes by the dozen, on a machine that may be busy
 

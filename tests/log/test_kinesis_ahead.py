@@ -20,7 +20,7 @@ from binlog.reader import Reader
 from tests.log.kinesis_double import refusal
 from tests.log.kinesis_world import HOUR_MS, KinesisWorld, read_shard
 from tests.log.log_frames import PARAMS, put
-from tests.patience import patience
+from tests.waits import patience
 
 FIRST = "shardId-000000000000"
 BEGINNING = Position(FIRST, -1)

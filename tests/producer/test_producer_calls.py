@@ -17,8 +17,8 @@ from binlog.logs import DirectoryLog, create_directory_log
 from binlog.logs.memory import MemoryLog
 from binlog.producer import Delivery, Outcome, Producer, ProducerOptions
 from binlog.reader import Reader
-from tests.patience import patience
 from tests.producer.desk import PARAMS, event, header_of, key_in
+from tests.waits import patience
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = patience(60.0)  # for what happens at once, unless the test fails

@@ -40,9 +40,9 @@ from tests.contracts.store_contract import (
     put,
     row,
 )
-from tests.patience import patience
 from tests.stores.dynamodb_double import DynamoDBDouble
 from tests.stores.dynamodb_story import CONTROL, ORDERS, begin, stored
+from tests.waits import patience
 
 
 @pytest.fixture
