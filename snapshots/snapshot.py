@@ -212,6 +212,11 @@ def read_manifest(objects: Objects, id_: str) -> Manifest:
     return manifest
 
 
+def has_manifest(objects: Objects, id_: str) -> bool:
+    """Whether a manifest stands there, whatever it says; ``id_`` may be any text, as `part_ids` gives."""
+    return objects.get(f"{MANIFESTS}{id_}{SUFFIX}", 0, 1) is not None
+
+
 def lost_manifest(objects: Objects, id_: str) -> bool:
     """Whether a snapshot has no manifest and had one: not interrupted, but damaged.
 
@@ -222,7 +227,7 @@ def lost_manifest(objects: Objects, id_: str) -> bool:
     return (
         next(iter(objects.list(part_key(id_, f"{ASIDE}/"))), None) is None
         and next(iter(objects.list(part_key(id_, "relayed/"))), None) is not None
-        and objects.get(f"{MANIFESTS}{id_}{SUFFIX}", 0, 1) is None
+        and not has_manifest(objects, id_)
         and objects.get(begun_key(id_), 0, 1) is not None
     )
 

@@ -26,14 +26,12 @@ from appliers.store import Checkpoint
 from appliers.survey import Survey
 from binlog.errors import BinlogError, ConflictError, StorageError
 from binlog.objects.objects import Objects
-from snapshots.snapshot import lost_manifest, part_ids, read_manifest
+from snapshots.snapshot import has_manifest, lost_manifest, part_ids, read_manifest
 from snapshots.snapshot_chain import keys_of, remove
 from snapshots.snapshot_manifest import (
     ASIDE,
     FORMAT,
-    MANIFESTS,
     PARTS,
-    SUFFIX,
     Begun,
     begun_key,
     manifest_key,
@@ -141,7 +139,7 @@ def _at(checkpoints: dict[int, Checkpoint]) -> dict[int, tuple[str, int, int]]:
 def unfinished(objects: Objects) -> Iterator[tuple[str, int, int]]:
     """Snapshots without a manifest: id, bytes, and the storage's time of the last sign of life."""
     for id_ in part_ids(objects):
-        if objects.get(f"{MANIFESTS}{id_}{SUFFIX}", 0, 1) is not None:
+        if has_manifest(objects, id_):
             continue
         size = modified_ms = 0
         for entry in objects.list(f"{PARTS}{id_}/"):
@@ -162,7 +160,7 @@ def clean(objects: Objects, id_: str) -> None:
     [now_ms] = [entry.modified_ms for entry in objects.list(manifest_key(id_))]
     for other in list(part_ids(objects)):
         aside = [entry.key for entry in objects.list(part_key(other, f"{ASIDE}/"))]
-        if aside and objects.get(f"{MANIFESTS}{other}{SUFFIX}", 0, 1) is not None:
+        if aside and has_manifest(objects, other):
             remove(objects, aside)
     for left, _, modified_ms in list(unfinished(objects)):
         # One whose manifest was lost is whole again when that is brought back.
